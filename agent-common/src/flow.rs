@@ -1,0 +1,97 @@
+//! Keys and values that live as long as a connection or a listener.
+
+use crate::Address;
+
+/// An address and port: where a redirected client wanted to go, or who a connection really comes from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalDestination {
+    pub address: Address,
+    /// Host order.
+    pub port: u16,
+    pub pad: [u8; 6],
+}
+
+impl OriginalDestination {
+    #[must_use]
+    pub const fn new(address: Address, port: u16) -> Self {
+        Self {
+            address,
+            port,
+            pad: [0; 6],
+        }
+    }
+}
+
+/// A redirected client's socket as the agent's listener sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    pub address: Address,
+    /// Host order.
+    pub port: u16,
+    pub pad: [u8; 6],
+}
+
+impl SourceKey {
+    #[must_use]
+    pub const fn new(netns: u64, address: Address, port: u16) -> Self {
+        Self {
+            netns,
+            address,
+            port,
+            pad: [0; 6],
+        }
+    }
+}
+
+/// A connection from the agent to an application, as the application's socket sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// The agent's end.
+    pub address: Address,
+    pub port: u16,
+    /// The application's port.
+    pub local_port: u16,
+    pub pad: u32,
+}
+
+impl PeerKey {
+    #[must_use]
+    pub const fn new(netns: u64, address: Address, port: u16, local_port: u16) -> Self {
+        Self {
+            netns,
+            address,
+            port,
+            local_port,
+            pad: 0,
+        }
+    }
+}
+
+/// A TCP port of a pod on which somebody listens.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Host order.
+    pub port: u16,
+    pub pad: [u8; 6],
+}
+
+impl ListenKey {
+    #[must_use]
+    pub const fn new(netns: u64, port: u16) -> Self {
+        Self {
+            netns,
+            port,
+            pad: [0; 6],
+        }
+    }
+}

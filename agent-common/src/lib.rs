@@ -1,0 +1,66 @@
+//! Types shared by Sealane's agent and its eBPF programs.
+//!
+//! Every struct here is the layout of a BPF map's key or value, or of a ring-buffer record: no implicit
+//! padding, no `bool`, `enum` or `Option`, addresses always sixteen bytes (IPv4 as `::ffff:a.b.c.d`), ports
+//! always in host order. Does not hold logic: the programs and the agent decide, this crate says what the
+//! bytes mean. Any change of a layout bumps [`LAYOUT_VERSION`], which is part of the path that the maps are
+//! pinned under, so that an agent never adopts maps of another layout.
+#![no_std]
+
+mod address;
+mod event;
+mod flow;
+mod layout;
+mod workload;
+
+pub use address::Address;
+pub use event::{Event, EventKind};
+pub use flow::{ListenKey, OriginalDestination, PeerKey, SourceKey};
+pub use workload::{
+    AgentState, Destination, MAX_PORT_MODES, OnLoss, PortMode, PortModes, Workload,
+};
+
+/// Version of every layout in this crate taken together. Part of the pin path.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Names of the maps, as they stand in the object file and below the pin directory.
+pub mod map {
+    /// `u32 (always 0) -> AgentState`
+    pub const AGENT: &str = "AGENT";
+    /// `u64 (network namespace cookie) -> Workload`
+    pub const WORKLOADS: &str = "WORKLOADS";
+    /// Longest prefix match of an [`Address`](crate::Address) `-> Destination`
+    pub const DESTINATIONS: &str = "DESTINATIONS";
+    /// `u64 (socket cookie) -> OriginalDestination`, for the life of the client's socket
+    pub const SOCKETS: &str = "SOCKETS";
+    /// `SourceKey -> OriginalDestination`, from establishment until the agent takes it
+    pub const ORIGINALS: &str = "ORIGINALS";
+    /// `PeerKey -> OriginalDestination` holding the real client of a connection that the agent dialled
+    pub const CLIENTS: &str = "CLIENTS";
+    /// `ListenKey -> u32`: ports of enrolled pods on which somebody listens
+    pub const LISTENING: &str = "LISTENING";
+    /// `u64 (network namespace cookie) -> inbound listener of the agent`
+    pub const LISTENERS: &str = "LISTENERS";
+    /// Ring buffer of [`Event`](crate::Event)
+    pub const EVENTS: &str = "EVENTS";
+}
+
+/// Capacities, in entries (bytes for the ring buffer). A full map refuses; it never evicts.
+pub mod capacity {
+    pub const WORKLOADS: u32 = 4_096;
+    pub const DESTINATIONS: u32 = 262_144;
+    pub const SOCKETS: u32 = 262_144;
+    pub const ORIGINALS: u32 = 65_536;
+    pub const CLIENTS: u32 = 262_144;
+    pub const LISTENING: u32 = 65_536;
+    pub const EVENTS: u32 = 1 << 18;
+}
+
+/// Read-only globals that the agent sets when it loads the object.
+pub mod global {
+    /// `u32`: [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) that the object was built with.
+    pub const LAYOUT: &str = "LAYOUT";
+    /// `u64`: the network namespace cookie that one `sk_lookup` instance serves. The program type has no
+    /// helper to ask for it (net/core/filter.c, `sk_lookup_func_proto`), so each pod gets its own instance.
+    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+}

@@ -1,0 +1,11 @@
+//! Who a workload is: SPIFFE IDs, SVIDs, trust bundles, and when an SVID is due for renewal.
+//!
+//! No I/O, no clock of its own: callers pass the time.
+
+mod rotation;
+mod spiffe;
+mod svid;
+
+pub use rotation::{Urgency, refresh_at, urgency};
+pub use spiffe::{ParseSpiffeIdError, SpiffeId, TrustDomain};
+pub use svid::{Svid, TrustBundle};

@@ -1,0 +1,184 @@
+//! SPIFFE IDs in the form that Istio uses for Kubernetes workloads.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// A trust domain name (SPIFFE-ID specification, section 2.1): lower-case letters, digits, `.`, `-`, `_`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrustDomain(Arc<str>);
+
+/// `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpiffeId {
+    trust_domain: TrustDomain,
+    namespace: Arc<str>,
+    service_account: Arc<str>,
+}
+
+/// Why a text is not a SPIFFE ID of a Kubernetes workload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseSpiffeIdError {
+    #[error("`{0}` does not start with `spiffe://`")]
+    Scheme(String),
+    #[error(
+        "`{0}` is not a trust domain: 1 to 255 of lower-case letters, digits, `.`, `-` and `_`"
+    )]
+    TrustDomain(String),
+    #[error("the path of `{0}` is not `/ns/NAMESPACE/sa/SERVICE-ACCOUNT`")]
+    Path(String),
+}
+
+impl TrustDomain {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TrustDomain {
+    type Err = ParseSpiffeIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (1..=255).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseSpiffeIdError::TrustDomain(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl SpiffeId {
+    /// The identity of a service account.
+    ///
+    /// # Errors
+    /// When a name is empty or holds anything but what a SPIFFE path segment may
+    /// (letters, digits, `.`, `-`, `_`; not `.` or `..`).
+    pub fn new(
+        trust_domain: TrustDomain,
+        namespace: &str,
+        service_account: &str,
+    ) -> Result<Self, ParseSpiffeIdError> {
+        if !is_segment(namespace) || !is_segment(service_account) {
+            return Err(ParseSpiffeIdError::Path(format!(
+                "spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
+            )));
+        }
+        Ok(Self {
+            trust_domain,
+            namespace: namespace.into(),
+            service_account: service_account.into(),
+        })
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    #[must_use]
+    pub fn service_account(&self) -> &str {
+        &self.service_account
+    }
+
+    /// As `AuthorizationPolicy` spells principals: without the scheme.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        format!(
+            "{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
+    }
+}
+
+fn is_segment(text: &str) -> bool {
+    !text.is_empty()
+        && text != "."
+        && text != ".."
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+}
+
+impl FromStr for SpiffeId {
+    type Err = ParseSpiffeIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text
+            .strip_prefix("spiffe://")
+            .ok_or_else(|| ParseSpiffeIdError::Scheme(text.to_owned()))?;
+        let (domain, path) = rest
+            .split_once('/')
+            .ok_or_else(|| ParseSpiffeIdError::Path(text.to_owned()))?;
+        let trust_domain = domain.parse()?;
+        let mut segments = path.split('/');
+        match (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) {
+            (Some("ns"), Some(namespace), Some("sa"), Some(account), None) => {
+                Self::new(trust_domain, namespace, account)
+            }
+            _ => Err(ParseSpiffeIdError::Path(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "spiffe://{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_prints_istio_identities() {
+        let text = "spiffe://cluster.local/ns/default/sa/web-frontend";
+        let id: SpiffeId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.principal(), "cluster.local/ns/default/sa/web-frontend");
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for text in [
+            "",
+            "https://cluster.local/ns/a/sa/b",
+            "spiffe://Cluster.local/ns/a/sa/b",
+            "spiffe:///ns/a/sa/b",
+            "spiffe://td",
+            "spiffe://td/ns/a/sa/",
+            "spiffe://td/ns//sa/b",
+            "spiffe://td/ns/a/sa/b/",
+            "spiffe://td/ns/../sa/b",
+            "spiffe://td/ns/a/sa/b?c",
+            "spiffe://td:80/ns/a/sa/b",
+            "spiffe://td/ns/a/sa/b%2fc",
+        ] {
+            assert!(text.parse::<SpiffeId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! X.509-SVIDs and the roots that they are checked against.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+
+use rustls_pki_types::CertificateDer;
+
+use super::{SpiffeId, TrustDomain};
+
+/// A certificate chain with its private key. The key lives inside `certified` only and is never printed.
+pub struct Svid {
+    pub id: SpiffeId,
+    pub certified: Arc<rustls::sign::CertifiedKey>,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+    /// Of the leaf, in lower-case hexadecimal.
+    pub serial: String,
+}
+
+impl fmt::Debug for Svid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Svid")
+            .field("id", &self.id)
+            .field("serial", &self.serial)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Roots by trust domain. A peer is checked against the roots of the domain that its SPIFFE ID names, so a
+/// root of one mesh can't vouch for another's workloads (SPIFFE Trust Domain and Bundle, section 4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustBundle {
+    roots: BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>,
+}
+
+impl TrustBundle {
+    /// Adds a root, once.
+    pub fn add(&mut self, domain: TrustDomain, root: CertificateDer<'static>) {
+        let roots = self.roots.entry(domain).or_default();
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+
+    /// The roots of a domain; none for a domain that isn't trusted.
+    #[must_use]
+    pub fn roots(&self, domain: &TrustDomain) -> &[CertificateDer<'static>] {
+        self.roots.get(domain).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every domain with its roots.
+    pub fn iter(&self) -> impl Iterator<Item = (&TrustDomain, &[CertificateDer<'static>])> {
+        self.roots.iter().map(|(d, r)| (d, r.as_slice()))
+    }
+}

@@ -1,0 +1,11 @@
+//! Sealane's agent: mutual TLS for the pods of one node.
+//!
+//! # Layout
+//! `control` feeds `store` with `workload`s, services and `policy`; `ca` keeps an SVID of every local
+//! `identity`; `capture` brings the pods' connections here; `proxy` takes each through its phases with
+//! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
+
+pub mod identity;
+pub mod policy;
+pub mod store;
+pub mod workload;

@@ -1,0 +1,1 @@
+//! Precedence of documents.

@@ -1,0 +1,193 @@
+//! One immutable snapshot of workloads, services and policy; one [`Writer`], many [`Reader`]s.
+//!
+//! Readers never block and never see half of a change: a snapshot is replaced whole. Does not parse, watch
+//! or decide.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::{
+    policy::Policy,
+    workload::{ObjectName, Service, Workload},
+};
+
+/// Everything that the control side knew at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts up with every published change; zero is the empty snapshot before the first.
+    pub generation: u64,
+    pub policy: Policy,
+    workloads: HashMap<ObjectName, Arc<Workload>>,
+    workload_by_address: HashMap<IpAddr, Arc<Workload>>,
+    services: HashMap<ObjectName, Arc<Service>>,
+    service_by_address: HashMap<IpAddr, Arc<Service>>,
+    conflicts: Vec<Conflict>,
+}
+
+/// Two objects claim one address. The first by name keeps it; the other is left out whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{loser} has the address {address}, which {winner} has already: {loser} is left out")]
+pub struct Conflict {
+    pub address: IpAddr,
+    pub winner: ObjectName,
+    pub loser: ObjectName,
+}
+
+impl Snapshot {
+    /// Indexes objects by address. `workloads` in the order of precedence: of two with one address the
+    /// earlier keeps it.
+    #[must_use]
+    pub fn new(workloads: Vec<Workload>, services: Vec<Service>, policy: Policy) -> Self {
+        let mut snapshot = Self {
+            policy,
+            ..Self::default()
+        };
+        for workload in workloads {
+            snapshot.add_workload(Arc::new(workload));
+        }
+        for service in services {
+            snapshot.add_service(Arc::new(service));
+        }
+        snapshot
+    }
+
+    fn add_workload(&mut self, workload: Arc<Workload>) {
+        let taken = workload.addresses.iter().find_map(|address| {
+            let winner = self.workload_by_address.get(address)?;
+            Some(Conflict {
+                address: *address,
+                winner: winner.name.clone(),
+                loser: workload.name.clone(),
+            })
+        });
+        if let Some(conflict) = taken {
+            self.conflicts.push(conflict);
+            return;
+        }
+        for address in &workload.addresses {
+            self.workload_by_address
+                .insert(*address, Arc::clone(&workload));
+        }
+        self.workloads.insert(workload.name.clone(), workload);
+    }
+
+    fn add_service(&mut self, service: Arc<Service>) {
+        for address in &service.virtual_addresses {
+            let owner = self
+                .workload_by_address
+                .get(address)
+                .map(|w| &w.name)
+                .or_else(|| self.service_by_address.get(address).map(|s| &s.name));
+            if let Some(winner) = owner {
+                self.conflicts.push(Conflict {
+                    address: *address,
+                    winner: winner.clone(),
+                    loser: service.name.clone(),
+                });
+                continue;
+            }
+            self.service_by_address
+                .insert(*address, Arc::clone(&service));
+        }
+        self.services.insert(service.name.clone(), service);
+    }
+
+    #[must_use]
+    pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
+        self.workload_by_address.get(&address)
+    }
+
+    #[must_use]
+    pub fn service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
+        self.service_by_address.get(&address)
+    }
+
+    #[must_use]
+    pub fn workload(&self, name: &ObjectName) -> Option<&Arc<Workload>> {
+        self.workloads.get(name)
+    }
+
+    /// In no particular order.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// In no particular order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    #[must_use]
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+}
+
+/// A fresh store, holding the empty snapshot.
+#[must_use]
+pub fn store() -> (Writer, Reader) {
+    let current = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let (notify, changes) = watch::channel(0);
+    let reader = Reader {
+        current: Arc::clone(&current),
+        changes,
+    };
+    (Writer { current, notify }, reader)
+}
+
+/// The only way to change what readers see.
+#[derive(Debug)]
+pub struct Writer {
+    current: Arc<ArcSwap<Snapshot>>,
+    notify: watch::Sender<u64>,
+}
+
+impl Writer {
+    /// Replaces the snapshot and wakes readers. Returns the new generation.
+    pub fn publish(&mut self, mut snapshot: Snapshot) -> u64 {
+        let generation = self.current.load().generation + 1;
+        snapshot.generation = generation;
+        self.current.store(Arc::new(snapshot));
+        self.notify.send_replace(generation);
+        generation
+    }
+}
+
+/// A view of the latest snapshot.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    current: Arc<ArcSwap<Snapshot>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Reader {
+    /// The latest snapshot.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Waits for a snapshot that this reader hasn't been told of yet; `None` once the writer is gone.
+    pub async fn changed(&mut self) -> Option<Arc<Snapshot>> {
+        self.changes.changed().await.ok()?;
+        self.changes.borrow_and_update();
+        Some(self.current())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readers_see_whole_snapshots_and_are_woken() {
+        let (mut writer, mut reader) = store();
+        assert_eq!(reader.current().generation, 0);
+        assert_eq!(writer.publish(Snapshot::default()), 1);
+        assert_eq!(reader.changed().await.unwrap().generation, 1);
+        drop(writer);
+        assert!(reader.changed().await.is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! Workloads and services as the mesh sees them. No I/O: `control` makes these from Kubernetes objects.
+
+mod service;
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
+
+pub use service::{Endpoint, Service, ServicePort};
+
+use crate::identity::SpiffeId;
+
+/// `NAMESPACE/NAME`, unique in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where a pod of this node lives: `sealane.dev/netns` and `sealane.dev/cgroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// A file that can be opened and handed to `setns(2)`.
+    pub netns: PathBuf,
+    /// The pod's directory in the cgroup v2 hierarchy.
+    pub cgroup: PathBuf,
+}
+
+/// A named TCP port of a container, which a service's `targetPort` may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    pub name: String,
+    pub port: u16,
+}
+
+/// A running pod with addresses of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    pub name: ObjectName,
+    pub identity: SpiffeId,
+    /// Name of the node that it runs on.
+    pub node: String,
+    /// At least one, no duplicates, never loopback or unspecified.
+    pub addresses: Vec<IpAddr>,
+    pub labels: BTreeMap<String, String>,
+    pub named_ports: Vec<NamedPort>,
+    /// Whether its namespace and its own annotations put it into the mesh.
+    pub enrolled: bool,
+    /// Known for pods of this node that say so.
+    pub sandbox: Option<Sandbox>,
+    pub telemetry: TelemetryNames,
+}
+
+/// What Istio's standard metrics call a workload
+/// (<https://istio.io/latest/docs/reference/config/metrics/>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetryNames {
+    /// Name of the owner: the deployment rather than the replica set or pod.
+    pub workload: String,
+    pub canonical_service: String,
+    pub canonical_revision: String,
+    /// Labels `app` and `version`; `unknown` when absent.
+    pub app: String,
+    pub version: String,
+}
+
+impl Workload {
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.name.namespace
+    }
+}
