@@ -5,7 +5,10 @@
 //! `identity`; `capture` brings the pods' connections here; `proxy` takes each through its phases with
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
+pub mod capture;
 pub mod identity;
+pub mod offload;
 pub mod policy;
 pub mod store;
+pub mod tls;
 pub mod workload;
