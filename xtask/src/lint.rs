@@ -134,7 +134,14 @@ fn deny() -> Result<()> {
         );
         return Ok(());
     }
-    let mut cargo = process::cargo();
-    cargo.args(["deny", "--workspace", "check"]);
-    process::run(cargo.current_dir(workspace::root()))
+    for manifest in ["Cargo.toml", "agent-ebpf/Cargo.toml"] {
+        let mut cargo = process::cargo();
+        cargo
+            .args(["deny", "--workspace", "--manifest-path", manifest])
+            .args(["check", "--config"])
+            .arg(workspace::root().join("deny.toml"))
+            .current_dir(workspace::root());
+        process::run(&mut cargo)?;
+    }
+    Ok(())
 }
