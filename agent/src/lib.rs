@@ -5,6 +5,7 @@
 //! `identity`; `capture` brings the pods' connections here; `proxy` takes each through its phases with
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
+pub mod control;
 pub mod identity;
 pub mod policy;
 pub mod store;
