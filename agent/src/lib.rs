@@ -6,6 +6,7 @@
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
 pub mod capture;
+pub mod control;
 pub mod identity;
 pub mod offload;
 pub mod policy;
