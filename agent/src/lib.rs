@@ -15,6 +15,7 @@ pub mod control;
 pub mod identity;
 pub mod offload;
 pub mod policy;
+pub mod proxy;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

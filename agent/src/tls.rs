@@ -12,7 +12,7 @@ pub mod record;
 mod verify;
 
 pub use config::{Credentials, TlsConfigError, TlsConfigs};
-pub use handshake::{Established, HandshakeError, HandshakeFailure, accept, connect};
+pub use handshake::{Established, HandshakeError, accept, connect};
 pub use hello::{FirstBytes, Greeting, first_bytes};
-pub use keys::{KeyError, Keys, Protection};
+pub use keys::{KeyError, Keys, Opener, Protection, Sealer};
 pub use verify::{TrustAnchors, VerifyError};

@@ -26,7 +26,7 @@ use crate::identity::SpiffeId;
 
 mod failure;
 
-pub use failure::{HandshakeError, HandshakeFailure};
+pub use failure::HandshakeError;
 
 /// A connection that both ends have proved their identity on.
 #[derive(Debug)]

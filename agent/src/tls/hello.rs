@@ -8,7 +8,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use super::config::MESH_ALPN;
 
 /// A ClientHello is at most this long; with post-quantum key shares it has about 1,800 bytes.
-const MAX_HELLO: usize = 64 * 1024;
+const MAX_HELLO: usize = 32 * 1024;
 
 /// The first bytes of a connection, and what they look like. The bytes have been read from the socket.
 #[derive(Debug)]

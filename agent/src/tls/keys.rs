@@ -1,6 +1,12 @@
 //! A connection's keys after the handshake: what the record layer needs, and how to renew it.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, UnboundKey,
@@ -12,9 +18,28 @@ use rustls::{
 
 /// The keys of one established connection. Never cloned, never printed; aws-lc and rustls wipe them on drop.
 pub struct Keys {
-    pub(super) tx: Protection,
-    pub(super) rx: Protection,
-    schedule: Schedule,
+    tx: Protection,
+    rx: Protection,
+    schedule: Mutex<Schedule>,
+    /// The peer has asked for our next key.
+    update_requested: AtomicBool,
+    /// A record has been begun and not been sent whole.
+    sending: bool,
+}
+
+/// The half that seals.
+pub struct Sealer<'k> {
+    pub(super) tx: &'k mut Protection,
+    schedule: &'k Mutex<Schedule>,
+    update_requested: &'k AtomicBool,
+    sending: &'k mut bool,
+}
+
+/// The half that opens.
+pub struct Opener<'k> {
+    pub(super) rx: &'k mut Protection,
+    schedule: &'k Mutex<Schedule>,
+    update_requested: &'k AtomicBool,
 }
 
 /// Derives the next traffic secrets (RFC 8446, section 7.2).
@@ -86,40 +111,85 @@ impl Keys {
         Ok(Self {
             tx: protection(&secrets.tx)?,
             rx: protection(&secrets.rx)?,
-            schedule,
+            schedule: Mutex::new(schedule),
+            update_requested: AtomicBool::new(false),
+            sending: false,
         })
     }
 
-    /// Whether keys can be renewed on this connection.
-    #[must_use]
-    pub fn is_tls13(&self) -> bool {
-        self.tx.nonce == NonceKind::Tls13
+    /// One half for each direction.
+    pub fn split(&mut self) -> (Sealer<'_>, Opener<'_>) {
+        let Self {
+            tx,
+            rx,
+            schedule,
+            update_requested,
+            sending,
+        } = self;
+        (
+            Sealer {
+                tx,
+                schedule,
+                update_requested,
+                sending,
+            },
+            Opener {
+                rx,
+                schedule,
+                update_requested,
+            },
+        )
+    }
+}
+
+impl Sealer<'_> {
+    /// To be set while records are being written, so that nothing is put in between.
+    pub fn sending(&mut self, sending: bool) {
+        *self.sending = sending;
     }
 
-    /// Moves on to the peer's next key, after its `KeyUpdate`.
-    ///
-    /// # Errors
-    /// When the connection has no such thing (TLS 1.2).
-    pub fn renew_rx(&mut self) -> Result<(), KeyError> {
-        let secret = match &mut self.schedule {
-            Schedule::Client(c) => c.update_rx_secret()?,
-            Schedule::Server(c) => c.update_rx_secret()?,
-        };
-        self.rx = Protection::new(&secret, true)?.ok_or(KeyError::Length)?;
-        Ok(())
+    #[must_use]
+    pub fn is_between_records(&self) -> bool {
+        !*self.sending
+    }
+
+    /// Whether the peer waits for our next key; asking takes the answer away.
+    pub(super) fn take_update_request(&self) -> bool {
+        self.update_requested.swap(false, Ordering::Relaxed)
     }
 
     /// Moves on to our own next key; the `KeyUpdate` must already be sealed.
-    ///
-    /// # Errors
-    /// When the connection has no such thing (TLS 1.2).
-    pub fn renew_tx(&mut self) -> Result<(), KeyError> {
-        let secret = match &mut self.schedule {
-            Schedule::Client(c) => c.update_tx_secret()?,
-            Schedule::Server(c) => c.update_tx_secret()?,
-        };
-        self.tx = Protection::new(&secret, true)?.ok_or(KeyError::Length)?;
+    pub(super) fn renew(&mut self) -> Result<(), KeyError> {
+        *self.tx = Protection::next(self.schedule, Schedule::next_tx)?;
         Ok(())
+    }
+}
+
+impl Opener<'_> {
+    pub(super) fn request_update(&self) {
+        self.update_requested.store(true, Ordering::Relaxed);
+    }
+
+    /// Moves on to the peer's next key, after its `KeyUpdate`.
+    pub(super) fn renew(&mut self) -> Result<(), KeyError> {
+        *self.rx = Protection::next(self.schedule, Schedule::next_rx)?;
+        Ok(())
+    }
+}
+
+impl Schedule {
+    fn next_tx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        match self {
+            Self::Client(c) => c.update_tx_secret(),
+            Self::Server(c) => c.update_tx_secret(),
+        }
+    }
+
+    fn next_rx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        match self {
+            Self::Client(c) => c.update_rx_secret(),
+            Self::Server(c) => c.update_rx_secret(),
+        }
     }
 }
 
@@ -130,6 +200,19 @@ impl fmt::Debug for Keys {
 }
 
 impl Protection {
+    /// Whether keys can be renewed on this connection.
+    pub(super) fn is_tls13(&self) -> bool {
+        self.nonce == NonceKind::Tls13
+    }
+
+    fn next(
+        schedule: &Mutex<Schedule>,
+        next: fn(&mut Schedule) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error>,
+    ) -> Result<Self, KeyError> {
+        let mut schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::new(&next(&mut schedule)?, true)?.ok_or(KeyError::Length)
+    }
+
     /// `None` for a cipher that the record layer doesn't have.
     fn new(
         (sequence, secrets): &(u64, ConnectionTrafficSecrets),

@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::{Aad, Nonce};
 
 use super::{HEADER, MAX_PLAINTEXT, MAX_RECORD, TAG, content};
-use crate::tls::keys::{KeyError, Keys, NonceKind, Protection};
+use crate::tls::keys::{KeyError, NonceKind, Opener, Protection};
 
 /// What one record meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,10 +12,8 @@ pub enum Opened {
     Incomplete,
     /// `length` bytes of plaintext stand at the start of the output; `record` bytes of input are used up.
     Data { record: usize, length: usize },
-    /// Nothing for the application: a session ticket, or a key update that asked for nothing.
+    /// Nothing for the application: a session ticket or a key update.
     Nothing { record: usize },
-    /// The peer has renewed its key and asks for ours to be renewed.
-    KeyUpdateRequested { record: usize },
     /// The peer sends no more.
     CloseNotify { record: usize },
     /// The peer ends the connection.
@@ -61,7 +59,7 @@ const KEY_UPDATE: u8 = 24;
 const NEW_SESSION_TICKET: u8 = 4;
 const HELLO_REQUEST: u8 = 0;
 
-impl Keys {
+impl Opener<'_> {
     /// Opens the first record of `input` into the start of `output`, which must have room for
     /// [`MAX_RECORD`] bytes.
     ///
@@ -95,7 +93,7 @@ impl Keys {
         match message {
             [_, 0] => Ok(Opened::CloseNotify { record }),
             // TLS 1.2 has warnings that may be passed over; TLS 1.3 has none but this one.
-            [1, description] if !self.is_tls13() || *description == 90 => {
+            [1, description] if !self.rx.is_tls13() || *description == 90 => {
                 Ok(Opened::Nothing { record })
             }
             [_, description] => Ok(Opened::Alert(Alert(*description))),
@@ -106,26 +104,25 @@ impl Keys {
     /// Messages after the handshake. Several may share a record; one split over records is not something
     /// that tickets or key updates of a sane peer are, and is refused.
     fn handshake(&mut self, record: usize, mut messages: &[u8]) -> Result<Opened, RecordError> {
-        let mut opened = Opened::Nothing { record };
         while let [kind, a, b, c, rest @ ..] = messages {
             let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
             let body = rest.get(..length).ok_or(RecordError::Malformed)?;
             messages = &rest[length..];
             match (*kind, body) {
                 // The key changes with the next record: nothing may follow in this one (RFC 8446, 5.1).
-                (KEY_UPDATE, [asks @ (0 | 1)]) if self.is_tls13() && messages.is_empty() => {
-                    self.renew_rx()?;
+                (KEY_UPDATE, [asks @ (0 | 1)]) if self.rx.is_tls13() && messages.is_empty() => {
+                    self.renew()?;
                     if *asks == 1 {
-                        opened = Opened::KeyUpdateRequested { record };
+                        self.request_update();
                     }
                 }
-                (NEW_SESSION_TICKET, _) if self.is_tls13() => {}
-                (HELLO_REQUEST, []) if !self.is_tls13() => {}
+                (NEW_SESSION_TICKET, _) if self.rx.is_tls13() => {}
+                (HELLO_REQUEST, []) if !self.rx.is_tls13() => {}
                 (other, _) => return Err(RecordError::UnexpectedHandshake(other)),
             }
         }
         if messages.is_empty() {
-            Ok(opened)
+            Ok(Opened::Nothing { record })
         } else {
             Err(RecordError::Malformed)
         }

@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::{Aad, Nonce};
 
 use super::{HEADER, MAX_PLAINTEXT, RECORDS_PER_KEY, TAG, content};
-use crate::tls::keys::{KeyError, Keys, NonceKind, Protection};
+use crate::tls::keys::{KeyError, NonceKind, Protection, Sealer};
 
 /// Room before the payload: the header and, in TLS 1.2, eight bytes of nonce.
 const EXPLICIT_NONCE: usize = 8;
@@ -25,7 +25,7 @@ pub enum SealError {
     Keys(#[from] KeyError),
 }
 
-impl Keys {
+impl Sealer<'_> {
     /// Where a record's payload starts in its slot.
     #[must_use]
     pub fn payload_offset(&self) -> usize {
@@ -60,32 +60,32 @@ impl Keys {
         Ok(written)
     }
 
-    /// Whether the key must be renewed before more is sealed.
-    #[must_use]
-    pub fn is_exhausted(&self) -> bool {
-        self.tx.sequence >= RECORDS_PER_KEY
-    }
-
-    /// A `KeyUpdate` (RFC 8446, section 4.6.3) that asks nothing back; what follows uses the next key.
+    /// A `KeyUpdate` (RFC 8446, section 4.6.3) if the peer has asked for one or the key's limit is near; what
+    /// is sealed afterwards uses the next key.
     ///
     /// # Errors
-    /// In TLS 1.2, which has none.
-    pub fn seal_key_update(&mut self) -> Result<Vec<u8>, SealError> {
-        if !self.is_tls13() {
+    /// When the limit is reached in TLS 1.2, which can't renew.
+    pub fn key_update_if_due(&mut self) -> Result<Option<Vec<u8>>, SealError> {
+        let exhausted = self.tx.sequence >= RECORDS_PER_KEY;
+        if !exhausted && !self.take_update_request() {
+            return Ok(None);
+        }
+        if !self.tx.is_tls13() {
             return Err(SealError::KeyExhausted);
         }
+        // It asks nothing back: both sides count for themselves.
         let record = self
             .tx
             .seal_message(content::HANDSHAKE, &[24, 0, 0, 1, 0])?;
-        self.renew_tx()?;
-        Ok(record)
+        self.renew()?;
+        Ok(Some(record))
     }
 
-    /// An alert (RFC 8446, section 6).
+    /// An alert (RFC 8446, section 6); description 0 is `close_notify`.
     ///
     /// # Errors
     /// When the cipher refuses.
-    pub fn seal_alert(&mut self, fatal: bool, description: u8) -> Result<Vec<u8>, SealError> {
+    pub fn alert(&mut self, fatal: bool, description: u8) -> Result<Vec<u8>, SealError> {
         let level = if fatal { 2 } else { 1 };
         self.tx.seal_message(content::ALERT, &[level, description])
     }
