@@ -1,6 +1,7 @@
 //! What happened, told to Prometheus and to the log. Does not decide and does not listen: `admin` serves it.
 
 mod access;
+mod families;
 mod labels;
 mod log;
 mod metrics;

@@ -34,7 +34,6 @@ pub struct AccessRecord<'a> {
 impl AccessRecord<'_> {
     /// Writes the line.
     pub fn log(&self) {
-        use tracing::field::display;
         tracing::info!(
             target: "sealane::access",
             direction = self.direction.as_str(),
