@@ -28,9 +28,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(args) => agent(&AgentConfig::try_from(args.as_ref())?),
-        Command::Status(args) => ask(commands::status(&args)),
-        Command::Connections(args) => ask(commands::connections(&args)),
-        Command::Certs(args) => ask(commands::certs(&args)),
+        Command::Status(args) => ask(commands::status(&args, &mut io::stdout())),
+        Command::Connections(args) => ask(commands::connections(&args, &mut io::stdout())),
+        Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
         // Command::Cleanup(args) => commands::cleanup(&args),
         Command::Cleanup(_) => anyhow::bail!("cleanup is not built yet"),
     }

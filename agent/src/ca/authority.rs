@@ -56,6 +56,7 @@ impl Authority {
         let key = AuthorityKey::new(key, issuer, paths)?;
         for (index, certificate) in parsed.iter().enumerate() {
             check_authority(certificate, &paths.certificate, index + 1)?;
+            check_path_length(certificate, &paths.certificate, index)?;
             check_validity(certificate, &paths.certificate, index + 1, now)?;
         }
         check_domain(issuer, domain, &paths.certificate)?;
@@ -141,6 +142,29 @@ fn check_authority(
             path: path.to_owned(),
             position,
         })
+    }
+}
+
+/// RFC 5280, section 4.2.1.9: how many CAs may follow. Not every verifier looks at a root's.
+fn check_path_length(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    below: usize,
+) -> Result<(), CaError> {
+    let allowed = certificate
+        .basic_constraints()
+        .ok()
+        .flatten()
+        .and_then(|constraints| constraints.value.path_len_constraint);
+    match allowed {
+        Some(allowed) if usize::try_from(allowed).is_ok_and(|allowed| allowed < below) => {
+            Err(CaError::PathLength {
+                path: path.to_owned(),
+                position: below + 1,
+                allowed,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
