@@ -19,10 +19,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Nothing is left to do when stderr is gone.
-            let _ = writeln!(io::stderr(), "sealane: {error:#}");
+            let _ = writeln!(io::stderr(), "sealane: {}", explain(&error));
             ExitCode::from(commands::FAILED)
         }
     }
+}
+
+/// The error and its causes, without those whose text the one above has already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
