@@ -21,4 +21,4 @@ pub trait Inspect: Send + Sync + 'static {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

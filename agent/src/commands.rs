@@ -27,9 +27,9 @@ pub const NOT_READY: u8 = 1;
 ///
 /// # Errors
 /// When the agent can't be asked, or its answer can't be written.
-pub async fn status(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+pub async fn status(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = ask(&args.socket, "/v1/status").await?;
-    print(&answer, args.output, status::table)?;
+    print(&answer, args.output, out, status::table)?;
     let Readiness { ready } = answer.parse()?;
     Ok(if ready {
         ExitCode::SUCCESS
@@ -48,9 +48,9 @@ struct Readiness {
 ///
 /// # Errors
 /// When the agent can't be asked, or its answer can't be written.
-pub async fn connections(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+pub async fn connections(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = ask(&args.socket, "/v1/connections").await?;
-    print(&answer, args.output, |list: &Vec<_>| {
+    print(&answer, args.output, out, |list: &Vec<_>| {
         connections::table(list)
     })?;
     Ok(ExitCode::SUCCESS)
@@ -60,15 +60,18 @@ pub async fn connections(args: &QueryArgs) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When the agent can't be asked, or its answer can't be written.
-pub async fn certs(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+pub async fn certs(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = ask(&args.socket, "/v1/certs").await?;
-    print(&answer, args.output, |list: &Vec<_>| certs::table(list))?;
+    print(&answer, args.output, out, |list: &Vec<_>| {
+        certs::table(list)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn print<T: DeserializeOwned>(
     answer: &Answer,
     format: OutputFormat,
+    out: &mut impl Write,
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
     let mut text = match format {
@@ -78,10 +81,10 @@ fn print<T: DeserializeOwned>(
     if text.last().is_some_and(|last| *last != b'\n') {
         text.push(b'\n');
     }
-    match io::stdout().lock().write_all(&text) {
+    match out.write_all(&text) {
         // A reader that has seen enough, such as `head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing to stdout"),
+        written => written.context("writing the answer"),
     }
 }
 

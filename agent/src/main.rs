@@ -20,19 +20,30 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Nothing is left to do when stderr is gone.
-            let _ = writeln!(io::stderr(), "sealane: {error:#}");
+            let _ = writeln!(io::stderr(), "sealane: {}", explain(&error));
             ExitCode::from(commands::FAILED)
         }
     }
 }
 
+/// The error and its causes, without those whose text the one above has already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(args) => agent(AgentConfig::try_from(args.as_ref())?),
-        Command::Status(args) => ask(commands::status(&args)),
-        Command::Connections(args) => ask(commands::connections(&args)),
-        Command::Certs(args) => ask(commands::certs(&args)),
-        Command::Cleanup(args) => commands::cleanup(&args),
+        Command::Status(args) => ask(commands::status(&args, &mut io::stdout())),
+        Command::Connections(args) => ask(commands::connections(&args, &mut io::stdout())),
+        Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
+        Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }
 }
 

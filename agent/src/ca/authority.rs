@@ -56,6 +56,7 @@ impl Authority {
         let key = AuthorityKey::new(key, issuer, paths)?;
         for (index, certificate) in parsed.iter().enumerate() {
             check_authority(certificate, &paths.certificate, index + 1)?;
+            check_path_length(certificate, &paths.certificate, index)?;
             check_validity(certificate, &paths.certificate, index + 1, now)?;
         }
         check_domain(issuer, domain, &paths.certificate)?;
@@ -64,21 +65,16 @@ impl Authority {
             .map(|c| time(c.validity().not_after))
             .min()
             .unwrap_or(now);
-        let is_root = |c: &X509Certificate<'_>| c.subject().as_raw() == c.issuer().as_raw();
-        let (roots, chain): (Vec<_>, Vec<_>) = certificates
-            .iter()
-            .zip(&parsed)
-            .map(|(der, parsed)| (der.clone(), is_root(parsed)))
-            .partition(|(_, root)| *root);
-        let der_only = |pairs: Vec<(CertificateDer<'static>, bool)>| {
-            pairs.into_iter().map(|(der, _)| der).collect::<Vec<_>>()
+        let self_issued = |wanted: bool| {
+            let is = move |c: &X509Certificate<'_>| c.subject().as_raw() == c.issuer().as_raw();
+            let pairs = certificates.iter().zip(&parsed);
+            let matching = pairs.filter(move |(_, parsed)| is(parsed) == wanted);
+            matching.map(|(der, _)| der.clone()).collect::<Vec<_>>()
         };
-        let roots = all_roots(der_only(roots), files, paths)?;
-        let issuer = rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?;
         Ok(Self {
-            issuer,
-            chain: der_only(chain),
-            roots,
+            issuer: rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?,
+            chain: self_issued(false),
+            roots: all_roots(self_issued(true), files, paths)?,
             not_after,
         })
     }
@@ -141,6 +137,29 @@ fn check_authority(
             path: path.to_owned(),
             position,
         })
+    }
+}
+
+/// RFC 5280, section 4.2.1.9: how many CAs may follow. Not every verifier looks at a root's.
+fn check_path_length(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    below: usize,
+) -> Result<(), CaError> {
+    let allowed = certificate
+        .basic_constraints()
+        .ok()
+        .flatten()
+        .and_then(|constraints| constraints.value.path_len_constraint);
+    match allowed {
+        Some(allowed) if usize::try_from(allowed).is_ok_and(|allowed| allowed < below) => {
+            Err(CaError::PathLength {
+                path: path.to_owned(),
+                position: below + 1,
+                allowed,
+            })
+        }
+        _ => Ok(()),
     }
 }
 

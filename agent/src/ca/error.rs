@@ -56,6 +56,16 @@ pub enum CaError {
         path.display()
     )]
     NotAuthority { path: PathBuf, position: usize },
+    #[error(
+        "certificate {position} of {} allows fewer CAs below itself (path length {allowed}) than stand before \
+         it: have the issuing CA signed by one that allows it",
+        path.display()
+    )]
+    PathLength {
+        path: PathBuf,
+        position: usize,
+        allowed: u32,
+    },
     #[error("certificate {position} of {} has expired at {not_after}: renew it", path.display())]
     Expired {
         path: PathBuf,

@@ -7,7 +7,9 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Request, StatusCode, Uri, body::Bytes, client::conn::http1, header, header::HeaderValue,
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time};
@@ -91,45 +93,42 @@ async fn exchange(socket: &Path, path: &'static str) -> Result<Answer, AskError>
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|e| unreachable(socket, e))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = hyper::Uri::from_static(path);
-    request
-        .headers_mut()
-        .insert(header::HOST, header::HeaderValue::from_static("sealane"));
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(AskError::Status {
-                socket: socket.to_owned(),
-                path,
-                status,
-            });
-        }
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(broken)?
-            .to_bytes();
-        Ok(Answer { path, body })
-    };
     let driven = async {
-        let ended = connection.await;
-        // An orderly end is the answer's to report.
-        match ended {
+        match connection.await {
+            // An orderly end is the answer's to report.
             Ok(()) => std::future::pending().await,
             Err(error) => error,
         }
     };
-    tokio::select! {
+    let (status, body) = tokio::select! {
         biased;
-        answer = answered => answer,
-        error = driven => Err(broken(error)),
+        answered = get(sender, path) => answered.map_err(broken)?,
+        error = driven => return Err(broken(error)),
+    };
+    if status != StatusCode::OK {
+        return Err(AskError::Status {
+            socket: socket.to_owned(),
+            path,
+            status,
+        });
     }
+    Ok(Answer { path, body })
+}
+
+async fn get(
+    mut sender: http1::SendRequest<Empty<Bytes>>,
+    path: &'static str,
+) -> hyper::Result<(StatusCode, Bytes)> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = Uri::from_static(path);
+    let host = HeaderValue::from_static("sealane");
+    request.headers_mut().insert(header::HOST, host);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
 fn unreachable(socket: &Path, error: io::Error) -> AskError {

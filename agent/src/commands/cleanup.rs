@@ -1,9 +1,6 @@
 //! `sealane cleanup`: removes what an agent left pinned.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use anyhow::Context as _;
 
@@ -13,10 +10,10 @@ use crate::{capture, cli::CleanupArgs};
 ///
 /// # Errors
 /// When the directory can't be removed.
-pub fn cleanup(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
+pub fn cleanup(args: &CleanupArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let removed = capture::cleanup(&args.bpffs)
         .with_context(|| format!("removing {}", args.bpffs.display()))?;
     let text = if removed { "removed" } else { "nothing there" };
-    writeln!(io::stdout(), "{}: {text}", args.bpffs.display()).context("writing to stdout")?;
+    writeln!(out, "{}: {text}", args.bpffs.display()).context("writing to stdout")?;
     Ok(ExitCode::SUCCESS)
 }

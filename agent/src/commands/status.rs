@@ -34,32 +34,7 @@ pub(super) fn table(status: &api::Status) -> String {
 }
 
 fn summary(status: &api::Status) -> String {
-    let now = Timestamp::now();
     let uptime = i64::try_from(status.uptime_seconds).unwrap_or(i64::MAX);
-    let loaded = status.source.loaded_at.map_or_else(
-        || "never loaded".to_owned(),
-        |at| {
-            format!(
-                "generation {}, loaded {}",
-                status.generation,
-                relative(at, now)
-            )
-        },
-    );
-    let expiry = status
-        .ca
-        .root_not_after
-        .map_or_else(String::new, |at| format!(", expires {}", instant(at)));
-    let ca = match (&status.ca.error, status.ca.healthy) {
-        (_, true) => format!("healthy{expiry}"),
-        (Some(error), false) => format!("failing: {error}{expiry}"),
-        (None, false) => format!("failing{expiry}"),
-    };
-    let capture = match (status.capture.attached, status.capture.programs.as_slice()) {
-        (false, _) => "not attached".to_owned(),
-        (true, []) => "attached".to_owned(),
-        (true, programs) => format!("attached: {}", programs.join(", ")),
-    };
     [
         (
             "Agent",
@@ -68,13 +43,44 @@ fn summary(status: &api::Status) -> String {
         ("Ready", if status.ready { "yes" } else { "no" }.to_owned()),
         ("Up", duration(SignedDuration::from_secs(uptime))),
         ("Trust domain", status.trust_domain.clone()),
-        ("Source", format!("{} ({loaded})", status.source.dir)),
-        ("CA", ca),
-        ("Capture", capture),
+        ("Source", source(status)),
+        ("CA", authority(&status.ca)),
+        ("Capture", capture(&status.capture)),
     ]
     .into_iter()
     .map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")))
     .collect()
+}
+
+fn source(status: &api::Status) -> String {
+    let dir = &status.source.dir;
+    status.source.loaded_at.map_or_else(
+        || format!("{dir} (never loaded)"),
+        |at| {
+            let loaded = relative(at, Timestamp::now());
+            format!("{dir} (generation {}, loaded {loaded})", status.generation)
+        },
+    )
+}
+
+fn authority(ca: &api::Authority) -> String {
+    let health = match (ca.healthy, &ca.error) {
+        (true, _) => "healthy".to_owned(),
+        (false, Some(error)) => format!("failing: {error}"),
+        (false, None) => "failing".to_owned(),
+    };
+    match ca.root_not_after {
+        Some(end) => format!("{health}, expires {}", instant(end)),
+        None => health,
+    }
+}
+
+fn capture(capture: &api::Capture) -> String {
+    match (capture.attached, capture.programs.as_slice()) {
+        (false, _) => "not attached".to_owned(),
+        (true, []) => "attached".to_owned(),
+        (true, programs) => format!("attached: {}", programs.join(", ")),
+    }
 }
 
 fn list(text: &mut String, title: &str, lines: &[String]) {

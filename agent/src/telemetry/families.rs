@@ -193,48 +193,43 @@ impl Families {
 
     /// Series that exist from the start: a rate over the first failure is right, and alerts see a zero.
     fn start_at_zero(&self) {
-        for side in Side::ALL {
-            self.connections
-                .handshake_duration
-                .with_label_values(&[side.as_str()]);
-            self.connections
+        let Self {
+            connections,
+            certificates,
+            node,
+            ..
+        } = self;
+        for side in Side::ALL.iter().map(|s| s.as_str()) {
+            connections.handshake_duration.with_label_values(&[side]);
+            connections
                 .handshakes
-                .with_label_values(&[side.as_str(), "ok", NO_REASON]);
+                .with_label_values(&[side, "ok", NO_REASON]);
             for reason in HandshakeFailure::ALL {
-                self.connections.handshakes.with_label_values(&[
-                    side.as_str(),
-                    "error",
-                    reason.as_str(),
-                ]);
+                connections
+                    .handshakes
+                    .with_label_values(&[side, "error", reason.as_str()]);
             }
         }
-        for direction in Direction::ALL {
-            self.connections
-                .active
-                .with_label_values(&[direction.as_str()]);
+        for direction in Direction::ALL.iter().map(|d| d.as_str()) {
+            connections.active.with_label_values(&[direction]);
             for reason in RefusalReason::ALL {
-                self.connections
+                connections
                     .refused
-                    .with_label_values(&[direction.as_str(), reason.as_str()]);
+                    .with_label_values(&[direction, reason.as_str()]);
             }
-        }
-        for result in ["ok", "error"] {
-            self.certificates.refresh.with_label_values(&[result]);
         }
         for state in ["enrolled", "failed"] {
-            self.node.workloads.with_label_values(&[state]);
+            node.workloads.with_label_values(&[state]);
         }
+        zero(&certificates.refresh, ["ok", "error"].into_iter());
+        zero(&connections.cuts, CutReason::ALL.iter().map(|r| r.as_str()));
         zero(
-            &self.node.enrolment_errors,
+            &node.enrolment_errors,
             EnrolmentFailure::ALL.iter().map(|r| r.as_str()),
         );
         zero(
-            &self.node.capture_events,
+            &node.capture_events,
             CaptureEvent::ALL.iter().map(|r| r.as_str()),
-        );
-        zero(
-            &self.connections.cuts,
-            CutReason::ALL.iter().map(|r| r.as_str()),
         );
     }
 }
