@@ -141,7 +141,7 @@ impl Composer {
         }
         let (cost, height) = match self.anchors.get(&anchor) {
             Some(node) => (node.cost, node.height),
-            None => return Err((line, YamlProblem::RecursiveAlias)),
+            None => return Err((line, YamlProblem::LostAlias)),
         };
         if self.stack.len() + height > MAX_DEPTH {
             return Err((line, YamlProblem::TooDeep));
@@ -149,7 +149,7 @@ impl Composer {
         self.spend(cost, line)?;
         match self.anchors.get(&anchor).cloned() {
             Some(node) => self.push(node, line, 0),
-            None => Err((line, YamlProblem::RecursiveAlias)),
+            None => Err((line, YamlProblem::LostAlias)),
         }
     }
 
