@@ -11,7 +11,7 @@ use super::*;
 use crate::store::{Reader, store};
 
 /// Well above the delay that the source promises, well below the poll that would hide a lost event.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(4);
 
 struct Running {
     status: watch::Receiver<SourceStatus>,
