@@ -1,1 +1,50 @@
-fn main() {}
+//! The project's automation: `cargo xtask COMMAND`.
+//!
+//! One file per command. Imports no crate of the product and few others: it is the first thing that
+//! is compiled on a bare machine.
+
+mod build;
+mod ebpf;
+mod lint;
+mod process;
+mod progress;
+mod setup;
+mod tally;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Sets up, builds, tests and checks Sealane"
+)]
+enum Command {
+    /// Installs what building and testing need; does nothing when all is there
+    Setup,
+    /// Builds the eBPF object, then the agent and the test suite (release)
+    Build,
+    /// Sets up, builds, then runs the unit tests and the suite (the suite as root)
+    Test(test::Args),
+    /// Checks formatting, clippy, dependencies and the layout of the sources
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Setup => setup::run(),
+        Command::Build => build::run(),
+        Command::Test(args) => return test::run(&args),
+        Command::Lint => lint::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

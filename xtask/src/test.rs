@@ -1,0 +1,98 @@
+//! `cargo xtask test`: everything that can be tested on one machine, and one line that sums it up.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    build, process,
+    progress::{note, step},
+    setup,
+    tally::Tally,
+    workspace,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only tests whose name contains this
+    filter: Option<String>,
+    /// Only the unit tests
+    #[arg(long, conflicts_with = "suite")]
+    unit: bool,
+    /// Only the suite: the scenarios, on real sockets in network namespaces
+    #[arg(long)]
+    suite: bool,
+}
+
+/// Runs the tests; the last line of stdout is `N passed, N failed, N skipped`.
+#[expect(clippy::print_stdout, reason = "the result")]
+pub fn run(args: &Args) -> ExitCode {
+    let mut tally = Tally::default();
+    if let Err(error) = prepare(args).and_then(|()| run_all(args, &mut tally)) {
+        eprintln!("error: {error:#}");
+        tally.failed = tally.failed.max(1);
+    }
+    println!("{tally}");
+    if tally.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn prepare(args: &Args) -> Result<()> {
+    ensure!(
+        args.unit || process::is_root(),
+        "the suite makes network namespaces and loads eBPF programs: run it as root, or only the unit tests with --unit"
+    );
+    setup::run()?;
+    build::run()
+}
+
+fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
+    if !args.suite {
+        *tally += step("test", "unit tests", || unit(args))?;
+    }
+    if !args.unit {
+        *tally += step("test", "suite", || suite(args))?;
+    }
+    Ok(())
+}
+
+fn unit(args: &Args) -> Result<Tally> {
+    let mut cargo = process::cargo();
+    cargo
+        .args(["test", "--release", "--no-fail-fast", "--workspace"])
+        .args(["--exclude", "sealane-suite"])
+        .args(&args.filter)
+        .current_dir(workspace::root());
+    counted(&mut cargo, Tally::from_libtest)
+}
+
+fn suite(args: &Args) -> Result<Tally> {
+    let mut suite = Command::new(workspace::program("sealane-suite")?);
+    suite.args(&args.filter).current_dir(workspace::root());
+    counted(&mut suite, Tally::from_suite)
+}
+
+/// Runs `command` and adds up what `read` finds. A program that ends badly without having counted a
+/// failure (it crashed, or was not even built) is one, and so is one that gave no counts.
+fn counted(command: &mut Command, read: fn(&str) -> Option<Tally>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut verdicts = 0_u32;
+    let status = process::watch(command, |line| {
+        if let Some(counts) = read(line) {
+            tally += counts;
+            verdicts += 1;
+        }
+    })?;
+    let is_trusted = status.success() && verdicts > 0;
+    if !is_trusted && tally.failed == 0 {
+        note(
+            "test",
+            format_args!("{}: {status}, {verdicts} results", process::shown(command)),
+        );
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
