@@ -17,7 +17,7 @@ use crate::{
     identity::{SpiffeId, TrustDomain},
     policy::{Policy, PolicyRef},
     store::Snapshot,
-    workload::{Service, Workload},
+    workload::{ObjectName, Service, Workload},
 };
 
 /// What the objects themselves don't say.
@@ -73,31 +73,22 @@ pub fn build(
     } = objects;
     let mut errors = Vec::new();
     let policy = compile(&peer_authentications, settings, &mut errors);
+    warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
-    pods.sort_by(|a, b| {
-        let age = |pod: &Located<PodFacts>| pod.facts.created.unwrap_or(i64::MAX);
-        age(a)
-            .cmp(&age(b))
-            .then_with(|| a.facts.name.cmp(&b.facts.name))
-    });
+    pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
     let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
     let mut workloads = Vec::with_capacity(pods.len());
-    for Located { place, path, facts } in pods {
-        let labels = namespaces.get(&*facts.name.namespace);
-        let enrolled = enrolment::is_enrolled(labels, &facts);
-        if !enrolled && facts.own_enrolment.is_none() && facts.sandbox.is_some() {
-            warnings.push(enrolment::missing_label(&facts));
+    for pod in pods {
+        let labels = namespaces.get(&*pod.facts.name.namespace);
+        let enrolled = enrolment::is_enrolled(labels, &pod.facts);
+        if enrolment::looks_forgotten(enrolled, &pod.facts) {
+            warnings.push(enrolment::missing_label(&pod.facts));
         }
-        match workload(facts, enrolled, settings) {
+        match workload(pod, enrolled, settings) {
             Ok(workload) => workloads.push(workload),
-            Err(problem) => errors.push(LoadError {
-                place,
-                field: path.then(&FieldPath::of("spec.serviceAccountName")),
-                problem,
-            }),
+            Err(error) => errors.push(error),
         }
     }
-    warnings.extend(policy.ignored().iter().map(ToString::to_string));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -106,6 +97,11 @@ pub fn build(
         services,
         policy,
     })
+}
+
+/// Age, then name.
+fn precedence(pod: &PodFacts) -> (i64, &ObjectName) {
+    (pod.created.unwrap_or(i64::MAX), &pod.name)
 }
 
 fn compile(
@@ -139,13 +135,20 @@ fn compile(
     Policy::default()
 }
 
-fn workload(facts: PodFacts, enrolled: bool, settings: &Settings) -> Result<Workload, Problem> {
+fn workload(
+    pod: Located<PodFacts>,
+    enrolled: bool,
+    settings: &Settings,
+) -> Result<Workload, LoadError> {
+    let Located { place, path, facts } = pod;
     let telemetry = telemetry::names(&facts);
-    let identity = SpiffeId::new(
-        settings.trust_domain.clone(),
-        &facts.name.namespace,
-        &facts.service_account,
-    )?;
+    let trust_domain = settings.trust_domain.clone();
+    let identity = SpiffeId::new(trust_domain, &facts.name.namespace, &facts.service_account);
+    let identity = identity.map_err(|error| LoadError {
+        place,
+        field: path.then(&FieldPath::of("spec.serviceAccountName")),
+        problem: Problem::Identity(error),
+    })?;
     Ok(Workload {
         name: facts.name,
         identity,

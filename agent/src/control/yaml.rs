@@ -61,8 +61,8 @@ pub enum YamlProblem {
     MergeKey,
     #[error("a key must be a single word or text")]
     KeyNotScalar,
-    #[error("an alias of the node that it is in")]
-    RecursiveAlias,
+    #[error("the alias leads nowhere: its anchor is around it, or in another document")]
+    LostAlias,
     #[error("aliases make this file too large: at most {ALIAS_BUDGET} nodes")]
     AliasBudget,
     #[error("nested deeper than {MAX_DEPTH} levels")]
@@ -75,6 +75,7 @@ pub enum YamlProblem {
 /// there is nothing more to come.
 pub fn documents(text: &str) -> Documents<'_> {
     Documents {
+        text,
         parser: Parser::new_from_str(text),
         composer: Composer::default(),
         finished: false,
@@ -83,6 +84,7 @@ pub fn documents(text: &str) -> Documents<'_> {
 
 /// See [`documents`].
 pub struct Documents<'a> {
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     composer: Composer,
     finished: bool,
@@ -107,7 +109,8 @@ impl Iterator for Documents<'_> {
                 Err((line, problem)) => {
                     self.finished = true;
                     return Some(Err(YamlError {
-                        line,
+                        // What is missing at the end is reported below the last line.
+                        line: line.min(self.text.lines().count()).max(1),
                         document: self.composer.document().max(1),
                         problem,
                     }));

@@ -27,30 +27,37 @@ pub fn resolve(
     let mut resolved: Vec<_> = services
         .into_iter()
         .map(|service| {
-            let slices = slices_of.get(&service.name);
-            let ports = service
-                .ports
-                .iter()
-                .map(|port| ServicePort {
-                    name: port.name.clone(),
-                    port: port.port,
-                    endpoints: in_order(match slices {
-                        Some(slices) => from_slices(slices, &service, port),
-                        None => from_selector(&index, &service, port),
-                    }),
-                })
-                .collect();
-            let ObjectName { namespace, name } = &service.name;
-            Service {
-                host: format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
-                virtual_addresses: service.virtual_addresses,
-                ports,
-                name: service.name,
-            }
+            let slices = slices_of.get(&service.name).map(Vec::as_slice);
+            with_endpoints(service, slices, &index, settings)
         })
         .collect();
     resolved.sort_by(|a, b| a.name.cmp(&b.name));
     resolved
+}
+
+fn with_endpoints(
+    service: ServiceFacts,
+    slices: Option<&[EndpointSliceFacts]>,
+    index: &PodIndex<'_>,
+    settings: &Settings,
+) -> Service {
+    let endpoints = |port| match slices {
+        Some(slices) => from_slices(slices, &service, port),
+        None => from_selector(index, &service, port),
+    };
+    let ports = service.ports.iter().map(|port| ServicePort {
+        name: port.name.clone(),
+        port: port.port,
+        endpoints: in_order(endpoints(port)),
+    });
+    let ports = ports.collect();
+    let ObjectName { namespace, name } = &service.name;
+    Service {
+        host: format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
+        virtual_addresses: service.virtual_addresses,
+        ports,
+        name: service.name,
+    }
 }
 
 fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {

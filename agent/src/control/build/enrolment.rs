@@ -21,6 +21,11 @@ fn namespace_is_enrolled(labels: &BTreeMap<String, String>) -> bool {
     }
 }
 
+/// Whether a pod is prepared for the mesh, and nobody said that it should stay out.
+pub fn looks_forgotten(enrolled: bool, pod: &PodFacts) -> bool {
+    !enrolled && pod.own_enrolment.is_none() && pod.sandbox.is_some()
+}
+
 /// The warning for a pod that is prepared for the mesh but isn't in it.
 pub fn missing_label(pod: &PodFacts) -> String {
     let name = &pod.name;

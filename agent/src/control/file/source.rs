@@ -11,7 +11,10 @@ use super::{
     watch::DirectoryWatch,
 };
 use crate::{
-    control::{build::Settings, error::LoadErrors},
+    control::{
+        build::{Mesh, Settings},
+        error::LoadErrors,
+    },
     store::Writer,
 };
 
@@ -91,6 +94,7 @@ impl FileSource {
     }
 
     fn accept(&mut self, loaded: Loaded) {
+        let before = self.status.borrow().clone();
         let Loaded {
             mesh,
             mut warnings,
@@ -98,26 +102,10 @@ impl FileSource {
             documents,
             skipped,
         } = loaded;
-        let before = self.status.borrow().clone();
-        let mut generation = before.generation;
         let (workloads, services) = (mesh.workloads.len(), mesh.services.len());
-        let fingerprint = mesh.fingerprint(&self.hasher);
-        let current = self.published.take();
-        let unchanged = current.filter(|published| published.fingerprint == fingerprint);
-        let changed = unchanged.is_none();
-        let published = unchanged.unwrap_or_else(|| {
-            let snapshot = mesh.into_snapshot();
-            let conflicts = snapshot.conflicts().iter().map(ToString::to_string);
-            let conflicts = conflicts.collect();
-            generation = self.writer.publish(snapshot);
-            Published {
-                fingerprint,
-                conflicts,
-            }
-        });
-        warnings.extend(published.conflicts.iter().cloned());
-        self.published = Some(published);
-        if changed || !before.errors.is_empty() {
+        let generation = self.publish(mesh, before.generation, &mut warnings);
+        if generation != before.generation || !before.errors.is_empty() {
+            let warnings = warnings.len();
             tracing::info!(
                 generation,
                 files,
@@ -125,7 +113,7 @@ impl FileSource {
                 skipped,
                 workloads,
                 services,
-                warnings = warnings.len(),
+                warnings,
                 "objects loaded"
             );
         }
@@ -140,6 +128,27 @@ impl FileSource {
             files,
             documents,
         });
+    }
+
+    /// Publishes a mesh unless it is in force already. Returns the generation that is in force now, and adds
+    /// its conflicts to the warnings.
+    fn publish(&mut self, mesh: Mesh, current: u64, warnings: &mut Vec<String>) -> u64 {
+        let fingerprint = mesh.fingerprint(&self.hasher);
+        if let Some(published) = &self.published
+            && published.fingerprint == fingerprint
+        {
+            warnings.extend_from_slice(&published.conflicts);
+            return current;
+        }
+        let snapshot = mesh.into_snapshot();
+        let conflicts = snapshot.conflicts().iter().map(ToString::to_string);
+        let conflicts: Vec<_> = conflicts.collect();
+        warnings.extend_from_slice(&conflicts);
+        self.published = Some(Published {
+            fingerprint,
+            conflicts,
+        });
+        self.writer.publish(snapshot)
     }
 
     fn refuse(&mut self, errors: Vec<String>) {

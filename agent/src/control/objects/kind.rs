@@ -9,7 +9,7 @@ pub enum Kind {
     ConfigMap,
     EndpointSlice,
     PeerAuthentication,
-    /// A list of objects; what its items are called when they don't say.
+    /// A list of objects some of which may have a bearing on the mesh.
     List,
     /// A Kubernetes object, or one of a third party, without bearing on the mesh.
     Skipped,
@@ -97,15 +97,17 @@ impl Kind {
         {
             return Self::Unknown;
         }
-        let of_item = kind.strip_suffix("List").filter(|item| {
-            !item.is_empty() && Self::of_object(group, version, item) != Self::Unknown
-        });
-        match Self::of_object(group, version, kind) {
-            // Also catches third-party kinds that end in `List` without being lists: harmless, they are
-            // skipped object by object.
-            Self::Skipped | Self::Unknown if of_item.is_some() => Self::List,
-            _ if (group, version, kind) == ("", "v1", "List") => Self::List,
-            verdict => verdict,
+        if (group, version, kind) == ("", "v1", "List") {
+            return Self::List;
+        }
+        let of_item = kind
+            .strip_suffix("List")
+            .filter(|item| !item.is_empty())
+            .map_or(Self::Unknown, |item| Self::of_object(group, version, item));
+        match (of_item, Self::of_object(group, version, kind)) {
+            (Self::Unknown | Self::Skipped, own) if own != Self::Unknown => own,
+            (Self::Unknown | Self::Skipped, _) => of_item,
+            _ => Self::List,
         }
     }
 
@@ -122,7 +124,11 @@ impl Kind {
             },
             _ if group == "istio.io" || group.ends_with(".istio.io") => Self::istio(group, kind),
             // No other project has a kind of this name: a misspelt group would drop security silently.
-            _ if kind == "PeerAuthentication" || kind == "RequestAuthentication" => Self::Unknown,
+            _ if kind.starts_with("PeerAuthentication")
+                || kind.starts_with("RequestAuthentication") =>
+            {
+                Self::Unknown
+            }
             _ if BUILT_IN.contains(&group) || group.contains('.') => Self::Skipped,
             _ => Self::Unknown,
         }
@@ -162,11 +168,16 @@ mod tests {
         }
     }
 
-    const VERDICTS: [(&str, &str, Kind); 30] = [
+    const VERDICTS: [(&str, &str, Kind); 33] = [
+        (
+            "security.istio.oi/v1",
+            "PeerAuthenticationList",
+            Kind::Unknown,
+        ),
         ("v1", "Pod", Kind::Pod),
         ("v1", "PodList", Kind::List),
         ("v1", "List", Kind::List),
-        ("v1", "SecretList", Kind::List),
+        ("v1", "SecretList", Kind::Skipped),
         ("v1", "Secret", Kind::Skipped),
         ("v1", "Pods", Kind::Unknown),
         ("v2", "Pod", Kind::Unknown),
@@ -179,6 +190,8 @@ mod tests {
         ("networking.k8s.io/v1", "Ingress", Kind::Skipped),
         ("gateway.networking.k8s.io/v1", "Gateway", Kind::Skipped),
         ("cert-manager.io/v1", "Certificate", Kind::Skipped),
+        ("example.org/v1", "AllowList", Kind::Skipped),
+        ("apps/v1", "DeploymentList", Kind::Skipped),
         (
             "policy.linkerd.io/v1alpha1",
             "AuthorizationPolicy",

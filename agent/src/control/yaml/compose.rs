@@ -69,9 +69,9 @@ impl Composer {
             Event::Scalar(text, style, anchor, tag) => {
                 if self.expects_key() {
                     let plain = style == saphyr_parser::ScalarStyle::Plain;
-                    return self.take_key(&text, plain, line).map(|()| None);
+                    return self.take_key(text.into_owned(), plain, line).map(|()| None);
                 }
-                let value = scalar::resolve(&text, style, tag.as_deref())
+                let value = scalar::resolve(text, style, tag.as_deref())
                     .ok_or_else(|| (line, foreign(tag.as_deref())))?;
                 self.push_scalar(value, line, anchor)?;
             }
@@ -111,7 +111,7 @@ impl Composer {
             .is_some_and(|frame| matches!(frame.content, Content::Mapping { key: None, .. }))
     }
 
-    fn take_key(&mut self, text: &str, plain: bool, line: usize) -> Result<(), Failure> {
+    fn take_key(&mut self, text: String, plain: bool, line: usize) -> Result<(), Failure> {
         if plain && text == "<<" {
             return Err((line, YamlProblem::MergeKey));
         }
@@ -119,7 +119,7 @@ impl Composer {
             && let Content::Mapping { key, .. } = &mut frame.content
         {
             frame.cost += text.len() / TEXT_PER_NODE;
-            *key = Some((text.to_owned(), line));
+            *key = Some((text, line));
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Composer {
         }
         let (cost, height) = match self.anchors.get(&anchor) {
             Some(node) => (node.cost, node.height),
-            None => return Err((line, YamlProblem::RecursiveAlias)),
+            None => return Err((line, YamlProblem::LostAlias)),
         };
         if self.stack.len() + height > MAX_DEPTH {
             return Err((line, YamlProblem::TooDeep));
@@ -149,7 +149,7 @@ impl Composer {
         self.spend(cost, line)?;
         match self.anchors.get(&anchor).cloned() {
             Some(node) => self.push(node, line, 0),
-            None => Err((line, YamlProblem::RecursiveAlias)),
+            None => Err((line, YamlProblem::LostAlias)),
         }
     }
 

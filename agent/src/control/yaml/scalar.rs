@@ -1,35 +1,39 @@
 //! Plain scalars and tags of the core schema
 //! (<https://yaml.org/spec/1.2.2/#1032-tag-resolution>).
 
+use std::borrow::Cow;
+
 use saphyr_parser::{ScalarStyle, Tag};
 use serde_json::{Number, Value};
 
 /// The value of a scalar; `None` if the tag is foreign, or isn't true of the text.
 ///
 /// Infinities, NaN and numbers beyond the range of a double stay text: JSON, and so Kubernetes, has none.
-pub fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Option<Value> {
-    let untagged = || match style {
-        ScalarStyle::Plain => plain(text),
-        _ => Value::String(text.to_owned()),
-    };
+pub fn resolve(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Option<Value> {
     let Some(tag) = tag else {
-        return Some(untagged());
+        return Some(match style {
+            ScalarStyle::Plain => plain(text),
+            _ => Value::String(text.into_owned()),
+        });
     };
     if tag.handle.is_empty() && tag.suffix == "!" {
-        return Some(Value::String(text.to_owned()));
+        return Some(Value::String(text.into_owned()));
     }
     if !tag.is_yaml_core_schema() {
         return None;
     }
-    let value = plain(text);
-    match tag.suffix.as_str() {
-        "str" => Some(Value::String(text.to_owned())),
-        "null" => value.is_null().then_some(value),
-        "bool" => value.is_boolean().then_some(value),
-        "int" => (value.is_i64() || value.is_u64()).then_some(value),
-        "float" => value.is_number().then_some(value),
-        _ => None,
+    if tag.suffix == "str" {
+        return Some(Value::String(text.into_owned()));
     }
+    let value = plain(text);
+    let holds = match tag.suffix.as_str() {
+        "null" => value.is_null(),
+        "bool" => value.is_boolean(),
+        "int" => value.is_i64() || value.is_u64(),
+        "float" => value.is_number(),
+        _ => false,
+    };
+    holds.then_some(value)
 }
 
 /// Whether a collection may carry the tag.
@@ -40,14 +44,17 @@ pub fn collection_tag(tag: Option<&Tag>, expected: &str) -> bool {
     })
 }
 
-fn plain(text: &str) -> Value {
-    match text {
+fn plain(text: Cow<'_, str>) -> Value {
+    match &*text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" => return Value::Bool(true),
         "false" | "False" | "FALSE" => return Value::Bool(false),
         _ => {}
     }
-    number(text).map_or_else(|| Value::String(text.to_owned()), Value::Number)
+    match number(&text) {
+        Some(number) => Value::Number(number),
+        None => Value::String(text.into_owned()),
+    }
 }
 
 fn number(text: &str) -> Option<Number> {
@@ -140,7 +147,7 @@ mod tests {
             ("1e999", json!("1e999")),
             ("2026-01-01T00:00:00Z", json!("2026-01-01T00:00:00Z")),
         ] {
-            assert_eq!(plain(text), value, "{text}");
+            assert_eq!(plain(text.into()), value, "{text}");
         }
     }
 }

@@ -1,1 +1,166 @@
-//! Tests.
+//! Directories, once.
+
+use std::{fs, time::Instant};
+
+use super::*;
+
+fn settings() -> Settings {
+    Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        cluster_domain: "cluster.local".to_owned(),
+        root_namespace: "istio-system".to_owned(),
+    }
+}
+
+fn errors(dir: &Path) -> Vec<String> {
+    let errors = load(dir, &settings()).unwrap_err();
+    errors.iter().map(ToString::to_string).collect()
+}
+
+fn pod(index: usize) -> String {
+    let (b, c) = (index / 250, index % 250 + 1);
+    format!(
+        "---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-{index}
+  namespace: shop
+  uid: 6a1f0ac5-0ed1-4b3a-9d0a-{index:012}
+  creationTimestamp: \"2024-01-01T00:00:00Z\"
+  labels:
+    app: web
+    pod-template-hash: 5d9c7b
+    version: v1
+  annotations:
+    sealane.dev/netns: /run/netns/web-{index}
+    sealane.dev/cgroup: /sys/fs/cgroup/web-{index}
+  ownerReferences:
+  - apiVersion: apps/v1
+    controller: true
+    kind: ReplicaSet
+    name: web-5d9c7b
+    uid: 6a1f0ac5-0ed1-4b3a-9d0a-000000000000
+spec:
+  nodeName: node-a
+  serviceAccountName: web
+  containers:
+  - name: web
+    image: registry.example.org/shop/web:1.2.3
+    ports:
+    - name: http
+      containerPort: 8080
+      protocol: TCP
+    resources:
+      requests:
+        cpu: 100m
+        memory: 128Mi
+status:
+  phase: Running
+  podIP: 10.1.{b}.{c}
+  podIPs:
+  - ip: 10.1.{b}.{c}
+  conditions:
+  - type: Ready
+    status: \"True\"
+"
+    )
+}
+
+#[test]
+fn reads_the_objects_of_a_directory_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    file("a.yaml", &pod(1));
+    file("b.yml", &pod(2));
+    file(
+        "c.json",
+        r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}"#,
+    );
+    for ignored in ["d.txt", ".e.yaml", "f.yaml~", "yaml", ".yaml"] {
+        file(ignored, "not: [yaml");
+    }
+    fs::create_dir(dir.path().join("g.yaml")).unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(dir.path().join("sub/h.yaml"), "not: [yaml").unwrap();
+    std::os::unix::fs::symlink(dir.path().join("a.yaml"), dir.path().join(".link.yaml")).unwrap();
+    let loaded = load(dir.path(), &settings()).unwrap();
+    assert_eq!((loaded.files, loaded.documents, loaded.skipped), (3, 3, 1));
+    assert_eq!(loaded.mesh.workloads.len(), 2);
+    assert_eq!(loaded.warnings.len(), 2);
+}
+
+#[test]
+fn an_empty_directory_is_an_empty_mesh_but_a_missing_one_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = load(dir.path(), &settings()).unwrap();
+    assert_eq!(loaded.mesh, Mesh::default());
+    let missing = dir.path().join("missing");
+    let expected = format!("{}: cannot be read: entity not found", missing.display());
+    assert_eq!(errors(&missing), [expected]);
+}
+
+#[test]
+fn errors_of_all_files_are_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
+    file("a.yaml", b"a: [\n");
+    file("b.yaml", b"good: x\n# \xff\n");
+    file("c.yaml", b"kind: Pod\n---\napiVersion: v1\n");
+    std::os::unix::fs::symlink("nowhere", dir.path().join("d.yaml")).unwrap();
+    let policy = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\n\
+                  spec: {portLevelMtls: {80: {}}}";
+    file("e.yaml", policy.as_bytes());
+    let found = errors(dir.path());
+    assert!(
+        found[0].starts_with("a.yaml:1: document 1: not YAML: "),
+        "{found:#?}"
+    );
+    assert_eq!(
+        found[1..5],
+        [
+            "b.yaml:2: not UTF-8",
+            "c.yaml:1: document 1: apiVersion: missing",
+            "c.yaml:3: document 2: kind: missing",
+            "d.yaml: cannot be read: entity not found",
+        ]
+    );
+    assert!(found[5].starts_with("e.yaml:4: document 1: spec.portLevelMtls: "));
+}
+
+#[test]
+fn a_hundred_errors_are_kept_and_all_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), "---\nkind: Pod\n".repeat(150)).unwrap();
+    let errors = load(dir.path(), &settings()).unwrap_err();
+    assert_eq!((errors.iter().count(), errors.total()), (100, 150));
+}
+
+#[test]
+fn files_that_are_too_large_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::File::create(dir.path().join("a.yaml")).unwrap();
+    file.set_len(MAX_FILE + 1).unwrap();
+    assert_eq!(errors(dir.path()), ["a.yaml: larger than 64 MiB"]);
+}
+
+/// Generous: builds with few optimisations take part, and other tests run beside it.
+#[test]
+fn ten_thousand_pods_load_quickly() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = (0..10_000).map(pod).collect();
+    fs::write(dir.path().join("pods.yaml"), &text).unwrap();
+    fs::write(
+        dir.path().join("service.yaml"),
+        "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: \
+         10.96.0.1, selector: {app: web}, ports: [{port: 80, targetPort: http}]}}",
+    )
+    .unwrap();
+    let start = Instant::now();
+    let loaded = load(dir.path(), &settings()).unwrap();
+    let elapsed = start.elapsed();
+    assert_eq!(loaded.mesh.workloads.len(), 10_000);
+    assert_eq!(loaded.mesh.services[0].ports[0].endpoints.len(), 10_000);
+    assert!(elapsed.as_secs() < 10, "{elapsed:?}");
+    eprintln!("{} bytes in {elapsed:?}", text.len());
+}
