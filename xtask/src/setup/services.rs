@@ -91,15 +91,23 @@ fn services() -> BTreeSet<String> {
 }
 
 fn disable(units: &[String]) -> Result<()> {
-    if units.is_empty() || process::find("systemctl").is_none() {
+    if units.is_empty() {
         return Ok(());
     }
-    let mut systemctl = Command::new("systemctl");
-    systemctl.args(["disable", "--quiet"]);
-    // Somebody's own policy may have let them start.
-    if Path::new("/run/systemd/system").is_dir() {
-        systemctl.arg("--now");
-    }
+    let mut disable = if process::find("systemctl").is_some() {
+        let mut systemctl = Command::new("systemctl");
+        systemctl.args(["disable", "--quiet"]);
+        // Somebody's own policy may have let them start.
+        if Path::new("/run/systemd/system").is_dir() {
+            systemctl.arg("--now");
+        }
+        systemctl
+    } else {
+        // What the packages' scripts enable them with; it works before there is a systemd.
+        let mut helper = Command::new("deb-systemd-helper");
+        helper.arg("disable");
+        helper
+    };
     note("setup", format_args!("disable {}", units.join(" ")));
-    process::run(systemctl.args(units))
+    process::run(disable.args(units))
 }
