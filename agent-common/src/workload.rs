@@ -52,8 +52,9 @@ pub struct Workload {
     pub mode: u8,
     pub pad: [u8; 3],
     /// Outbound connections after agent loss ([`OnLoss`]).
-    pub on_loss: u32,
-    pub pad2: u32,
+    pub outbound_on_loss: u32,
+    /// Inbound connections to PERMISSIVE ports after agent loss ([`OnLoss`]); STRICT ports refuse.
+    pub permissive_on_loss: u32,
     pub ports: [PortMode; MAX_PORT_MODES],
 }
 

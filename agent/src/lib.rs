@@ -5,7 +5,18 @@
 //! `identity`; `capture` brings the pods' connections here; `proxy` takes each through its phases with
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
+pub mod admin;
+pub mod ca;
+pub mod capture;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod control;
 pub mod identity;
+pub mod offload;
 pub mod policy;
+pub mod proxy;
 pub mod store;
+pub mod telemetry;
+pub mod tls;
 pub mod workload;

@@ -1,1 +1,55 @@
-fn main() {}
+//! The binary `sealane`: parses, starts logging and hands over. Where an error meets the user.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use sealane::{
+    cli::{Cli, Command},
+    commands,
+    config::AgentConfig,
+    telemetry,
+};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do when stderr is gone.
+            let _ = writeln!(io::stderr(), "sealane: {error:#}");
+            ExitCode::from(commands::FAILED)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Agent(args) => agent(&AgentConfig::try_from(args.as_ref())?),
+        Command::Status(args) => ask(commands::status(&args)),
+        Command::Connections(args) => ask(commands::connections(&args)),
+        Command::Certs(args) => ask(commands::certs(&args)),
+        // Command::Cleanup(args) => commands::cleanup(&args),
+        Command::Cleanup(_) => anyhow::bail!("cleanup is not built yet"),
+    }
+}
+
+fn agent(config: &AgentConfig) -> anyhow::Result<ExitCode> {
+    telemetry::init(&config.log).context("starting the log")?;
+    let _runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    // runtime.block_on(sealane::app::run(config))?;
+    anyhow::bail!("the agent is not built yet")
+}
+
+fn ask(question: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(question)
+}

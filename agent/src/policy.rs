@@ -7,6 +7,9 @@ mod compile;
 mod document;
 mod evaluate;
 
-pub use compile::{CompileError, Policy};
-pub use document::{Mode, PeerAuthentication, PolicyRef};
+pub use compile::{CompileError, Effective, Ignored, Policy};
+pub use document::{
+    Mode, MutualTls, PeerAuthentication, PeerAuthenticationSpec, PolicyRef, WorkloadSelector,
+    WrittenMode,
+};
 pub use evaluate::{Decision, Refusal, Transport, Verdict};

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     policy::Policy,
-    workload::{ObjectName, Service, Workload},
+    workload::{Endpoint, ObjectName, Service, Workload},
 };
 
 /// Everything that the control side knew at one moment.
@@ -23,6 +23,7 @@ pub struct Snapshot {
     workload_by_address: HashMap<IpAddr, Arc<Workload>>,
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_address: HashMap<IpAddr, Arc<Service>>,
+    service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
     conflicts: Vec<Conflict>,
 }
 
@@ -91,6 +92,11 @@ impl Snapshot {
             self.service_by_address
                 .insert(*address, Arc::clone(&service));
         }
+        for endpoint in service.ports.iter().flat_map(|p| &p.endpoints) {
+            self.service_by_endpoint
+                .entry(*endpoint)
+                .or_insert_with(|| Arc::clone(&service));
+        }
         self.services.insert(service.name.clone(), service);
     }
 
@@ -102,6 +108,12 @@ impl Snapshot {
     #[must_use]
     pub fn service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
         self.service_by_address.get(&address)
+    }
+
+    /// The service that sends connections to an endpoint; one of them when there are several.
+    #[must_use]
+    pub fn service_of(&self, endpoint: Endpoint) -> Option<&Arc<Service>> {
+        self.service_by_endpoint.get(&endpoint)
     }
 
     #[must_use]

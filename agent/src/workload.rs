@@ -32,7 +32,7 @@ impl fmt::Display for ObjectName {
 }
 
 /// Where a pod of this node lives: `sealane.dev/netns` and `sealane.dev/cgroup`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sandbox {
     /// A file that can be opened and handed to `setns(2)`.
     pub netns: PathBuf,
@@ -41,14 +41,14 @@ pub struct Sandbox {
 }
 
 /// A named TCP port of a container, which a service's `targetPort` may name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedPort {
     pub name: String,
     pub port: u16,
 }
 
 /// A running pod with addresses of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: ObjectName,
     pub identity: SpiffeId,
@@ -67,7 +67,7 @@ pub struct Workload {
 
 /// What Istio's standard metrics call a workload
 /// (<https://istio.io/latest/docs/reference/config/metrics/>).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TelemetryNames {
     /// Name of the owner: the deployment rather than the replica set or pod.
     pub workload: String,

@@ -1,7 +1,12 @@
 //! Documents -> the mode of every workload and port.
 //!
 //! Precedence as Istio documents it: port over workload over namespace over mesh; within one scope the
-//! oldest document wins, ties by name. PERMISSIVE where nothing is said.
+//! oldest document wins whole, ties by name; a mode that it leaves UNSET comes from the wider scope, never
+//! from a younger document. PERMISSIVE where nothing is said. A document with a selector in the root
+//! namespace selects nothing, not even there
+//! (<https://istio.io/latest/docs/reference/config/security/peer_authentication/>).
+//!
+//! Does not parse, and does not decide about connections.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +14,27 @@ use super::document::{Mode, PeerAuthentication, PolicyRef};
 use crate::workload::Workload;
 
 /// Compiled peer authentication of a whole mesh.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     mesh: Option<Scope>,
     namespaces: BTreeMap<String, Scope>,
     /// By namespace, oldest first.
     workloads: BTreeMap<String, Vec<Selected>>,
+    ignored: Vec<Ignored>,
+}
+
+/// A document that has no effect on any workload, as in Istio. Worth a warning: its author thinks otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Ignored {
+    #[error(
+        "{document} has no effect: documents with a selector are ignored in the root namespace"
+    )]
+    SelectorInRoot { document: PolicyRef },
+    #[error("{document} has no effect: {winner} is older and has the same scope")]
+    Shadowed {
+        document: PolicyRef,
+        winner: PolicyRef,
+    },
 }
 
 /// Why a set of documents has no meaning. Each names the document and the field.
@@ -22,6 +42,14 @@ pub struct Policy {
 pub enum CompileError {
     #[error("{document}: spec.portLevelMtls.{port}: not a port number from 1 to 65535")]
     Port { document: PolicyRef, port: String },
+    #[error(
+        "{document}: spec.selector.matchLabels: `{key}: {value}`: empty keys and `*` are not supported"
+    )]
+    Selector {
+        document: PolicyRef,
+        key: String,
+        value: String,
+    },
     #[error(
         "{document}: spec.portLevelMtls needs spec.selector.matchLabels: ports are of workloads, \
          not of a whole namespace"
@@ -41,35 +69,38 @@ impl CompileError {
     pub fn document(&self) -> &PolicyRef {
         match self {
             Self::Port { document, .. }
+            | Self::Selector { document, .. }
             | Self::PortsWithoutSelector { document }
             | Self::TooManyPorts { document, .. } => document,
         }
     }
 
-    /// Path of the field that is at fault.
+    /// Path of the field that is at fault, key by key.
     #[must_use]
-    pub fn field(&self) -> String {
+    pub fn field(&self) -> Vec<&str> {
         match self {
-            Self::Port { port, .. } => format!("spec.portLevelMtls.{port}"),
+            Self::Port { port, .. } => vec!["spec", "portLevelMtls", port],
+            Self::Selector { key, .. } => vec!["spec", "selector", "matchLabels", key],
             Self::PortsWithoutSelector { .. } | Self::TooManyPorts { .. } => {
-                "spec.portLevelMtls".to_owned()
+                vec!["spec", "portLevelMtls"]
             }
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Scope {
     document: PolicyRef,
     mode: Option<Mode>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Selected {
     document: PolicyRef,
     labels: BTreeMap<String, String>,
     mode: Option<Mode>,
-    ports: BTreeMap<u16, Option<Mode>>,
+    /// Without those that are UNSET: they are as the rest of the workload.
+    ports: BTreeMap<u16, Mode>,
 }
 
 /// A mode and the document that says so; `None` is the built-in default.
@@ -83,83 +114,84 @@ impl Policy {
     /// Compiles a set of documents as a whole.
     ///
     /// # Errors
-    /// The first document (in the order of precedence) that has no meaning.
+    /// Every document that has no meaning, with each reason, in the order of precedence.
     pub fn compile(
         root_namespace: &str,
         mut documents: Vec<PeerAuthentication>,
-    ) -> Result<Self, CompileError> {
+    ) -> Result<Self, Vec<CompileError>> {
         documents.sort_by(|a, b| {
             let age = |d: &PeerAuthentication| d.created.unwrap_or(i64::MAX);
             age(a)
                 .cmp(&age(b))
                 .then_with(|| a.reference.cmp(&b.reference))
         });
+        let errors: Vec<_> = documents.iter().flat_map(check).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let mut policy = Self::default();
         for document in documents {
-            policy.add(root_namespace, document)?;
+            policy.add(root_namespace, document);
         }
         Ok(policy)
     }
 
-    fn add(&mut self, root: &str, document: PeerAuthentication) -> Result<(), CompileError> {
+    fn add(&mut self, root: &str, document: PeerAuthentication) {
         let PeerAuthentication {
             reference, spec, ..
         } = document;
+        let namespace = reference.namespace.clone();
         let labels = spec.selector.map(|s| s.match_labels).unwrap_or_default();
         let mode = spec.mtls.and_then(|m| m.mode.explicit());
-        let namespace = reference.namespace.clone();
         if labels.is_empty() {
-            if !spec.port_level_mtls.is_empty() {
-                return Err(CompileError::PortsWithoutSelector {
-                    document: reference,
-                });
-            }
-            let scope = Scope {
+            self.add_scope(root, reference, mode);
+        } else if namespace == root {
+            self.ignored.push(Ignored::SelectorInRoot {
                 document: reference,
+            });
+        } else {
+            let ports = spec
+                .port_level_mtls
+                .iter()
+                .filter_map(|(port, mtls)| Some((port_number(port)?, mtls.mode.explicit()?)))
+                .collect();
+            self.workloads.entry(namespace).or_default().push(Selected {
+                document: reference,
+                labels,
                 mode,
-            };
-            if namespace == root {
-                self.mesh.get_or_insert(scope);
-            } else {
-                self.namespaces.entry(namespace).or_insert(scope);
-            }
-            return Ok(());
-        }
-        let limit = sealane_common::MAX_PORT_MODES;
-        if spec.port_level_mtls.len() > limit {
-            let count = spec.port_level_mtls.len();
-            return Err(CompileError::TooManyPorts {
-                document: reference,
-                count,
-                limit,
+                ports,
             });
         }
-        let mut ports = BTreeMap::new();
-        for (text, mtls) in spec.port_level_mtls {
-            match text.parse() {
-                Ok(port) if port > 0 => ports.insert(port, mtls.mode.explicit()),
-                _ => {
-                    return Err(CompileError::Port {
-                        document: reference,
-                        port: text,
-                    });
-                }
-            };
+    }
+
+    fn add_scope(&mut self, root: &str, document: PolicyRef, mode: Option<Mode>) {
+        let winner = if document.namespace == root {
+            self.mesh.as_ref()
+        } else {
+            self.namespaces.get(&document.namespace)
+        };
+        if let Some(winner) = winner {
+            let winner = winner.document.clone();
+            self.ignored.push(Ignored::Shadowed { document, winner });
+        } else if document.namespace == root {
+            self.mesh = Some(Scope { document, mode });
+        } else {
+            let namespace = document.namespace.clone();
+            self.namespaces.insert(namespace, Scope { document, mode });
         }
-        self.workloads.entry(namespace).or_default().push(Selected {
-            document: reference,
-            labels,
-            mode,
-            ports,
-        });
-        Ok(())
+    }
+
+    /// Documents that have no effect.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
     }
 
     /// The mode of one port of a workload.
     #[must_use]
     pub fn mode(&self, workload: &Workload, port: u16) -> Effective<'_> {
         if let Some(selected) = self.selected(workload)
-            && let Some(Some(mode)) = selected.ports.get(&port)
+            && let Some(mode) = selected.ports.get(&port)
         {
             return Effective {
                 mode: *mode,
@@ -200,7 +232,7 @@ impl Policy {
             selected
                 .ports
                 .iter()
-                .filter_map(|(port, mode)| mode.map(|mode| (*port, mode)))
+                .map(|(port, mode)| (*port, *mode))
                 .collect()
         })
     }
@@ -212,6 +244,51 @@ impl Policy {
                 .all(|(key, value)| workload.labels.get(key) == Some(value))
         })
     }
+}
+
+/// What Istio's validation refuses, and what the kernel has no room for.
+fn check(document: &PeerAuthentication) -> Vec<CompileError> {
+    let PeerAuthentication {
+        reference, spec, ..
+    } = document;
+    let labels = spec.selector.as_ref().map(|s| &s.match_labels);
+    let ports = &spec.port_level_mtls;
+    let mut errors = Vec::new();
+    for (key, value) in labels.into_iter().flatten() {
+        if key.is_empty() || key.contains('*') || value.contains('*') {
+            errors.push(CompileError::Selector {
+                document: reference.clone(),
+                key: key.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    if !ports.is_empty() && labels.is_none_or(BTreeMap::is_empty) {
+        errors.push(CompileError::PortsWithoutSelector {
+            document: reference.clone(),
+        });
+    }
+    for port in ports.keys().filter(|port| port_number(port).is_none()) {
+        errors.push(CompileError::Port {
+            document: reference.clone(),
+            port: port.clone(),
+        });
+    }
+    let limit = sealane_common::MAX_PORT_MODES;
+    if ports.len() > limit {
+        errors.push(CompileError::TooManyPorts {
+            document: reference.clone(),
+            count: ports.len(),
+            limit,
+        });
+    }
+    errors
+}
+
+/// Only the usual spelling: with `080` or `+80` accepted, one port could have two modes.
+fn port_number(text: &str) -> Option<u16> {
+    let port: u16 = text.parse().ok()?;
+    (port > 0 && port.to_string() == text).then_some(port)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Peer authentication mode of a port. `UNSET` is not here: it means what the wider scope says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -55,7 +55,7 @@ pub struct PeerAuthentication {
 pub struct PeerAuthenticationSpec {
     pub selector: Option<WorkloadSelector>,
     pub mtls: Option<MutualTls>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub port_level_mtls: BTreeMap<String, MutualTls>,
 }
 
@@ -63,7 +63,7 @@ pub struct PeerAuthenticationSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSelector {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -97,4 +97,13 @@ impl WrittenMode {
             Self::Strict => Some(Mode::Strict),
         }
     }
+}
+
+/// `field: null` is the same as no field, as for the Kubernetes API.
+fn null_as_empty<'de, D, V>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

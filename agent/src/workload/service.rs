@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::ObjectName;
 
 /// A service with its virtual addresses and ready endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub name: ObjectName,
     /// `NAME.NAMESPACE.svc.CLUSTER-DOMAIN`
@@ -17,7 +17,7 @@ pub struct Service {
 }
 
 /// A TCP port of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     pub name: String,
     pub port: u16,

@@ -1,1 +1,33 @@
+//! A private cluster for a test: two nodes, pods, agents, real programs, certificates and captures.
+//!
+//! # Layout
+//! `isolation` gives a run its own mounts and processes; `world` builds nodes and pods out of `netns` and
+//! `cgroup` and tells the agents of them through `objects`; `process` and `sockets` act inside a pod; `agent`
+//! drives the product; `apps` are real programs; `pki` makes certificates, `tls` speaks TLS as a foreigner,
+//! `pcap` reads what was on the wire.
+//!
+//! Knows the product only by its command line, its files and its wire: imports none of its crates.
 
+pub mod agent;
+pub mod apps;
+pub mod cgroup;
+pub mod enter;
+pub mod isolation;
+pub mod metrics;
+pub mod netns;
+pub mod objects;
+pub mod pcap;
+pub mod pki;
+pub mod pod;
+pub mod process;
+pub mod sockets;
+pub mod tls;
+pub mod wait;
+pub mod world;
+
+pub use agent::Agent;
+pub use isolation::Run;
+pub use pod::{Family, NodeName, Pod, PodSpec};
+pub use process::{Output, Process};
+pub use wait::until;
+pub use world::World;

@@ -1,0 +1,231 @@
+//! What goes over the agent's Unix socket, for both ends. Fields are added, never renamed.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub node: String,
+    pub ready: bool,
+    /// What is missing before the agent is ready.
+    #[serde(default)]
+    pub unready: Vec<String>,
+    pub started_at: Timestamp,
+    pub uptime_seconds: u64,
+    pub trust_domain: String,
+    /// Of the objects and policy in force; 0 before the first.
+    pub generation: u64,
+    pub source: Source,
+    pub ca: Authority,
+    pub capture: Capture,
+    pub workloads: Vec<Workload>,
+    /// Objects left out because another one has their address.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub dir: String,
+    /// When the generation in force was loaded.
+    pub loaded_at: Option<Timestamp>,
+    /// Why the latest state of the directory is not in force: with file, line and field.
+    #[serde(default)]
+    pub errors: Vec<String>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Whether the last attempt to issue succeeded.
+    pub healthy: bool,
+    /// When the first certificate on the way to the root expires.
+    pub root_not_after: Option<Timestamp>,
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// The programs in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    pub attached: bool,
+    #[serde(default)]
+    pub programs: Vec<String>,
+}
+
+/// A pod of this node that belongs to the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// `NAMESPACE/NAME`.
+    pub name: String,
+    pub identity: String,
+    pub addresses: Vec<IpAddr>,
+    pub netns: Option<String>,
+    pub state: WorkloadState,
+    /// Why it isn't enrolled.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Peer authentication of ports without one of their own: STRICT, PERMISSIVE or DISABLE.
+    pub mode: String,
+    /// The document that says so; `None` for the built-in default.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Peer authentication of single ports.
+    #[serde(default)]
+    pub ports: BTreeMap<u16, String>,
+    /// Open at this moment.
+    pub connections: u64,
+}
+
+/// How far a pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadState {
+    Pending,
+    Enrolled,
+    Failed,
+}
+
+/// Something of which there is only so much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    pub name: String,
+    pub used: u64,
+    pub limit: u64,
+}
+
+/// `GET /v1/connections`: one that goes through the agent now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    pub id: u64,
+    pub direction: Direction,
+    pub state: ConnectionState,
+    pub source: SocketAddr,
+    /// SPIFFE ID, where it was proven.
+    pub source_principal: Option<String>,
+    /// As the client asked for it.
+    pub destination: SocketAddr,
+    pub destination_service: Option<String>,
+    /// `NAMESPACE/NAME`.
+    pub destination_workload: Option<String>,
+    pub destination_principal: Option<String>,
+    pub security: Security,
+    /// How the bytes move: userspace_tls, ktls, splice, …
+    pub transport: String,
+    pub tls_version: Option<String>,
+    pub cipher: Option<String>,
+    /// Peer authentication of the port.
+    pub mode: String,
+    pub opened_at: Timestamp,
+    /// From the server to the client.
+    pub sent_bytes: u64,
+    /// From the client to the server.
+    pub received_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+/// The phase of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Waiting for the client's first bytes.
+    Detecting,
+    Handshaking,
+    /// Dialling the application or the peer.
+    Connecting,
+    Open,
+    /// One direction has ended.
+    HalfClosed,
+    Draining,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    MutualTls,
+    Plaintext,
+}
+
+/// `GET /v1/certs`: the SVID of one identity. Never holds a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub identity: String,
+    pub state: CertificateState,
+    /// Of the leaf, in lower-case hexadecimal.
+    pub serial: Option<String>,
+    pub not_before: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    /// When the next attempt to renew it comes.
+    pub refresh_at: Timestamp,
+    /// Why the last attempt failed.
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateState {
+    Valid,
+    Expired,
+    Missing,
+}
+
+impl WorkloadState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Enrolled => "enrolled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Direction {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+impl Security {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MutualTls => "mutual_tls",
+            Self::Plaintext => "plaintext",
+        }
+    }
+}
+
+impl CertificateState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Expired => "expired",
+            Self::Missing => "missing",
+        }
+    }
+}

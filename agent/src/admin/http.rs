@@ -1,0 +1,43 @@
+//! `/metrics`, `/healthz` and `/readyz` over TCP, for Prometheus and the kubelet. Tells nothing else.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inspect, serve::serve};
+
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Serves until told to stop.
+pub async fn serve_http(listener: TcpListener, inspect: Arc<dyn Inspect>, stop: CancellationToken) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(inspect);
+    serve(listener, router, stop).await;
+}
+
+async fn metrics(State(inspect): State<Arc<dyn Inspect>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], inspect.metrics())
+}
+
+async fn ready(State(inspect): State<Arc<dyn Inspect>>) -> (StatusCode, String) {
+    let missing = inspect.unready();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready:\n- {}\n", missing.join("\n- ")),
+    )
+}

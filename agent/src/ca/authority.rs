@@ -1,0 +1,293 @@
+//! A CA's key and certificates, parsed and found to fit together.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{PublicKeyData, SignatureAlgorithm};
+use rustls::{SignatureScheme, crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, time::ASN1Time,
+};
+use zeroize::Zeroize;
+
+use super::{
+    CaError,
+    directory::{Files, Paths},
+};
+use crate::identity::TrustDomain;
+
+/// Who signs, and what peers need to check the signature.
+pub(super) struct Authority {
+    pub(super) issuer: rcgen::Issuer<'static, AuthorityKey>,
+    /// From the issuer upwards, without the root: peers have that.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// At least one.
+    pub(super) roots: Vec<CertificateDer<'static>>,
+    /// When the first certificate on the way to the root expires.
+    pub(super) not_after: SystemTime,
+}
+
+/// Signs with a key that rustls holds, so that nothing else keeps a copy.
+pub(super) struct AuthorityKey {
+    key: Arc<dyn SigningKey>,
+    scheme: SignatureScheme,
+    algorithm: &'static SignatureAlgorithm,
+    public: Vec<u8>,
+}
+
+impl Authority {
+    /// Checks everything that can be checked without issuing.
+    pub(super) fn new(
+        files: &Files,
+        paths: &Paths,
+        domain: &TrustDomain,
+        now: SystemTime,
+    ) -> Result<Self, CaError> {
+        let key = signing_key(files, paths)?;
+        let certificates = certificates(&files.certificate, &paths.certificate)?;
+        let parsed = parse(&certificates, &paths.certificate)?;
+        let issuer = parsed.first().ok_or_else(|| CaError::NoCertificate {
+            path: paths.certificate.clone(),
+        })?;
+        let key = AuthorityKey::new(key, issuer, paths)?;
+        for (index, certificate) in parsed.iter().enumerate() {
+            check_authority(certificate, &paths.certificate, index + 1)?;
+            check_validity(certificate, &paths.certificate, index + 1, now)?;
+        }
+        check_domain(issuer, domain, &paths.certificate)?;
+        let not_after = parsed
+            .iter()
+            .map(|c| time(c.validity().not_after))
+            .min()
+            .unwrap_or(now);
+        let is_root = |c: &X509Certificate<'_>| c.subject().as_raw() == c.issuer().as_raw();
+        let (roots, chain): (Vec<_>, Vec<_>) = certificates
+            .iter()
+            .zip(&parsed)
+            .map(|(der, parsed)| (der.clone(), is_root(parsed)))
+            .partition(|(_, root)| *root);
+        let der_only = |pairs: Vec<(CertificateDer<'static>, bool)>| {
+            pairs.into_iter().map(|(der, _)| der).collect::<Vec<_>>()
+        };
+        let roots = all_roots(der_only(roots), files, paths)?;
+        let issuer = rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?;
+        Ok(Self {
+            issuer,
+            chain: der_only(chain),
+            roots,
+            not_after,
+        })
+    }
+}
+
+fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaError> {
+    let mut der = PrivateKeyDer::from_pem_slice(&files.key).map_err(|source| CaError::KeyPem {
+        path: paths.key.clone(),
+        source,
+    })?;
+    let key = any_supported_type(&der);
+    der.zeroize();
+    key.map_err(|_| CaError::KeyKind {
+        path: paths.key.clone(),
+    })
+}
+
+fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| CaError::CertificatePem {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn parse<'a>(
+    certificates: &'a [CertificateDer<'static>],
+    path: &Path,
+) -> Result<Vec<X509Certificate<'a>>, CaError> {
+    let parsed =
+        certificates
+            .iter()
+            .enumerate()
+            .map(|(index, der)| match X509Certificate::from_der(der) {
+                Ok(([], certificate)) => Ok(certificate),
+                Ok(_) | Err(_) => Err(CaError::Certificate {
+                    path: path.to_owned(),
+                    position: index + 1,
+                }),
+            });
+    parsed.collect()
+}
+
+/// RFC 5280, sections 4.2.1.3 and 4.2.1.9.
+fn check_authority(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    position: usize,
+) -> Result<(), CaError> {
+    let may_sign = match certificate.key_usage() {
+        Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    if certificate.is_ca() && may_sign {
+        Ok(())
+    } else {
+        Err(CaError::NotAuthority {
+            path: path.to_owned(),
+            position,
+        })
+    }
+}
+
+fn check_validity(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    position: usize,
+    now: SystemTime,
+) -> Result<(), CaError> {
+    let validity = certificate.validity();
+    let path = path.to_owned();
+    if time(validity.not_after) <= now {
+        let not_after = timestamp(time(validity.not_after));
+        return Err(CaError::Expired {
+            path,
+            position,
+            not_after,
+        });
+    }
+    if time(validity.not_before) > now {
+        let not_before = timestamp(time(validity.not_before));
+        return Err(CaError::NotYetValid {
+            path,
+            position,
+            not_before,
+        });
+    }
+    Ok(())
+}
+
+/// A CA that says whose it is (X509-SVID, section 3.2: a signing certificate's SPIFFE ID has no path).
+fn check_domain(
+    issuer: &X509Certificate<'_>,
+    domain: &TrustDomain,
+    path: &Path,
+) -> Result<(), CaError> {
+    let Ok(Some(names)) = issuer.subject_alternative_name() else {
+        return Ok(());
+    };
+    let expected = format!("spiffe://{domain}");
+    let other = names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) if uri.starts_with("spiffe://") && *uri != expected => Some(*uri),
+            _ => None,
+        });
+    other.map_or(Ok(()), |found| {
+        Err(CaError::TrustDomain {
+            path: path.to_owned(),
+            found: found.to_owned(),
+            expected: domain.as_str().to_owned(),
+        })
+    })
+}
+
+fn all_roots(
+    mut roots: Vec<CertificateDer<'static>>,
+    files: &Files,
+    paths: &Paths,
+) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let extra = certificates(&files.roots, &paths.roots)?;
+    for (index, root) in extra.iter().enumerate() {
+        webpki::anchor_from_trusted_cert(root).map_err(|source| CaError::Root {
+            path: paths.roots.clone(),
+            position: index + 1,
+            source,
+        })?;
+    }
+    roots.extend(extra);
+    if roots.is_empty() {
+        return Err(CaError::NoRoot {
+            path: paths.certificate.clone(),
+        });
+    }
+    Ok(roots)
+}
+
+impl AuthorityKey {
+    fn new(
+        key: Arc<dyn SigningKey>,
+        issuer: &X509Certificate<'_>,
+        paths: &Paths,
+    ) -> Result<Self, CaError> {
+        let of_key = key.public_key().ok_or_else(|| CaError::KeyKind {
+            path: paths.key.clone(),
+        })?;
+        if of_key.as_ref() != issuer.public_key().raw {
+            return Err(CaError::KeyMismatch {
+                key: paths.key.clone(),
+                certificate: paths.certificate.clone(),
+            });
+        }
+        let kinds = [
+            (
+                SignatureScheme::ECDSA_NISTP256_SHA256,
+                &rcgen::PKCS_ECDSA_P256_SHA256,
+            ),
+            (
+                SignatureScheme::ECDSA_NISTP384_SHA384,
+                &rcgen::PKCS_ECDSA_P384_SHA384,
+            ),
+            (SignatureScheme::RSA_PKCS1_SHA256, &rcgen::PKCS_RSA_SHA256),
+            (SignatureScheme::ED25519, &rcgen::PKCS_ED25519),
+        ];
+        let (scheme, algorithm) = kinds
+            .into_iter()
+            .find(|(scheme, _)| key.choose_scheme(&[*scheme]).is_some())
+            .ok_or_else(|| CaError::KeyKind {
+                path: paths.key.clone(),
+            })?;
+        let public = issuer.public_key().subject_public_key.data.to_vec();
+        Ok(Self {
+            key,
+            scheme,
+            algorithm,
+            public,
+        })
+    }
+}
+
+impl PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+impl rcgen::SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.key
+            .choose_scheme(&[self.scheme])
+            .and_then(|signer| signer.sign(message).ok())
+            .ok_or(rcgen::Error::RemoteKeyError)
+    }
+}
+
+/// Times before 1970 count as 1970.
+fn time(time: ASN1Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+/// Times that jiff can't hold count as the latest it can.
+pub(super) fn timestamp(time: SystemTime) -> jiff::Timestamp {
+    jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX)
+}

@@ -1,0 +1,103 @@
+//! Why the CA can't be used, with the remedy.
+
+use std::{io, path::PathBuf};
+
+use rustls_pki_types::pem;
+
+/// Why the embedded CA can't be opened, or an SVID can't be issued.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    #[error("the CA's directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(
+        "the CA's directory {} may be written by others (mode {mode:04o}): run `chmod 0700 {}`",
+        path.display(), path.display()
+    )]
+    DirectoryMode { path: PathBuf, mode: u32 },
+    #[error("{} can't be read: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} can't be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "{} may be read by others (mode {mode:04o}): run `chmod 0600 {}`, and take the key for known if it \
+         has been so for long",
+        path.display(), path.display()
+    )]
+    KeyMode { path: PathBuf, mode: u32 },
+    #[error(
+        "{} is there but {} is not: put the certificate beside the key, or remove the key to have a new CA made",
+        key.display(), certificate.display()
+    )]
+    CertificateMissing { key: PathBuf, certificate: PathBuf },
+    #[error(
+        "{} is there but {} is not: put the key beside the certificate, or remove the certificate to have a \
+         new CA made",
+        certificate.display(), key.display()
+    )]
+    KeyMissing { key: PathBuf, certificate: PathBuf },
+    #[error("{} is not a private key in PEM form: {source}", path.display())]
+    KeyPem { path: PathBuf, source: pem::Error },
+    #[error("{} holds a key of an unsupported kind: use ECDSA P-256 or P-384, RSA or Ed25519", path.display())]
+    KeyKind { path: PathBuf },
+    #[error("{} is not made of certificates in PEM form: {source}", path.display())]
+    CertificatePem { path: PathBuf, source: pem::Error },
+    #[error("{} holds no certificate", path.display())]
+    NoCertificate { path: PathBuf },
+    #[error("certificate {position} of {} is not valid X.509", path.display())]
+    Certificate { path: PathBuf, position: usize },
+    #[error(
+        "{} does not hold the key of the first certificate of {}: the issuing certificate comes first, the \
+         rest up to the root follow",
+        key.display(), certificate.display()
+    )]
+    KeyMismatch { key: PathBuf, certificate: PathBuf },
+    #[error(
+        "certificate {position} of {} is not a CA's: it needs CA:TRUE and the key usage keyCertSign",
+        path.display()
+    )]
+    NotAuthority { path: PathBuf, position: usize },
+    #[error("certificate {position} of {} has expired at {not_after}: renew it", path.display())]
+    Expired {
+        path: PathBuf,
+        position: usize,
+        not_after: jiff::Timestamp,
+    },
+    #[error(
+        "certificate {position} of {} is valid only from {not_before}: check the clock of this machine",
+        path.display()
+    )]
+    NotYetValid {
+        path: PathBuf,
+        position: usize,
+        not_before: jiff::Timestamp,
+    },
+    #[error(
+        "{} is the CA of {found}, not of spiffe://{expected}: give --trust-domain the CA's, or another --ca-dir",
+        path.display()
+    )]
+    TrustDomain {
+        path: PathBuf,
+        found: String,
+        expected: String,
+    },
+    #[error("{} does not end with a self-signed root and root.crt holds none: add it to either", path.display())]
+    NoRoot { path: PathBuf },
+    #[error("certificate {position} of {} can't serve as a root: {source}", path.display())]
+    Root {
+        path: PathBuf,
+        position: usize,
+        source: webpki::Error,
+    },
+    #[error("what the CA issues would not be accepted by its own roots: {source}")]
+    SelfTest { source: webpki::Error },
+    #[error("the CA itself has expired at {not_after}")]
+    AuthorityExpired { not_after: jiff::Timestamp },
+    #[error("a private key can't be made")]
+    KeyGeneration,
+    #[error("no randomness for a serial number")]
+    Serial,
+    #[error("the private key can't be used: {0}")]
+    Key(#[from] rustls::Error),
+    #[error("the certificate can't be signed: {0}")]
+    Sign(#[from] rcgen::Error),
+}

@@ -1,0 +1,124 @@
+//! What is written into certificates: the pods' and the embedded CA's own.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::{
+    rand,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, string::Ia5String,
+};
+use zeroize::Zeroizing;
+
+use super::{CaError, directory::NewAuthority};
+use crate::identity::{SpiffeId, TrustDomain};
+
+/// Longest life of an SVID.
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How far the clocks of two nodes may differ.
+const SKEW: Duration = Duration::from_secs(60);
+const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const AUTHORITY_SKEW: Duration = Duration::from_secs(60 * 60);
+
+/// From when until when an SVID is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) not_before: SystemTime,
+    pub(super) not_after: SystemTime,
+}
+
+/// The public half of a key made for one certificate.
+pub(super) struct LeafKey<'a>(pub(super) &'a EcdsaKeyPair);
+
+impl Validity {
+    /// `ttl` from `now`, begun a little earlier for peers whose clock is behind: at most a minute, and at
+    /// most a tenth of a short life. Whole seconds, as X.509 has it. `None` when `latest` has passed.
+    pub(super) fn new(now: SystemTime, ttl: Duration, latest: SystemTime) -> Option<Self> {
+        let now = whole_seconds(now);
+        let skew = Duration::from_secs(SKEW.min(ttl / 10).as_secs());
+        let not_before = now.checked_sub(skew)?;
+        let not_after = (now + ttl).min(not_before + LONGEST_LIFE).min(latest);
+        (not_after > now).then_some(Self {
+            not_before,
+            not_after,
+        })
+    }
+}
+
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+/// An X.509-SVID (SPIFFE X509-SVID, sections 2 to 4): no subject, one URI, fit for both ends of a connection.
+pub(super) fn leaf(
+    id: &SpiffeId,
+    validity: Validity,
+    serial: [u8; 16],
+) -> Result<CertificateParams, CaError> {
+    let mut params = CertificateParams::default();
+    params.not_before = validity.not_before.into();
+    params.not_after = validity.not_after.into();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(id.to_string())?)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// A fresh self-signed CA that may issue leaves only.
+pub(super) fn authority(domain: &TrustDomain, now: SystemTime) -> Result<NewAuthority, CaError> {
+    let now = whole_seconds(now);
+    let mut params = CertificateParams::default();
+    params.not_before = now.checked_sub(AUTHORITY_SKEW).unwrap_or(now).into();
+    params.not_after = (now + AUTHORITY_LIFE).into();
+    params.serial_number = Some(SerialNumber::from_slice(&serial()?));
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, domain.as_str());
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Sealane CA");
+    params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(format!(
+        "spiffe://{domain}"
+    ))?)];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    Ok(NewAuthority {
+        certificate_pem: params.self_signed(&key)?.pem(),
+        key_pem: Zeroizing::new(key.serialize_pem()),
+    })
+}
+
+/// 126 random bits in 16 bytes: positive, and always 32 hexadecimal digits.
+pub(super) fn serial() -> Result<[u8; 16], CaError> {
+    let mut serial = [0; 16];
+    rand::fill(&mut serial).map_err(|_| CaError::Serial)?;
+    serial[0] = serial[0] & 0x3f | 0x40;
+    Ok(serial)
+}
+
+pub(super) fn generate_key() -> Result<EcdsaKeyPair, CaError> {
+    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| CaError::KeyGeneration)
+}
+
+impl PublicKeyData for LeafKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}

@@ -1,0 +1,23 @@
+//! Brings the pods' connections to the agent: the only user of aya.
+//!
+//! [`Capture`] loads, attaches and pins the programs, enrols pods and lets them go, renews the lease and
+//! keeps the shared maps as [`Desired`] says. [`Flows`] answers for one connection where it wanted to go and
+//! tells the kernel whose it is. Does not know policy: `app` computes [`Desired`].
+
+mod desired;
+mod enrol;
+mod error;
+mod flows;
+mod listening;
+mod maps;
+mod netns;
+mod programs;
+mod run;
+
+pub use desired::{Desired, DesiredPod};
+pub use enrol::{Listeners, Pod};
+pub use error::{CaptureError, EnrolError};
+pub use flows::{ClientEntry, Flows, OriginalDst};
+pub use netns::{Netns, NetnsCookie, NetnsError};
+pub use programs::{CaptureConfig, PROGRAMS, cleanup};
+pub use run::{Capture, CaptureStatus, Notice, PodState};

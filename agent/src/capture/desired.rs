@@ -1,0 +1,28 @@
+//! What capture should be doing: computed elsewhere, applied here.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use sealane_common::{Destination, PortMode};
+
+use crate::workload::{ObjectName, Sandbox};
+
+/// Pods to enrol and destinations to capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub pods: HashMap<ObjectName, DesiredPod>,
+    pub destinations: HashMap<IpAddr, Destination>,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredPod {
+    pub sandbox: Sandbox,
+    pub addresses: Vec<IpAddr>,
+    /// One of `sealane_common::PortModes`.
+    pub mode: u8,
+    /// At most `sealane_common::MAX_PORT_MODES`.
+    pub ports: Vec<PortMode>,
+    /// One of `sealane_common::OnLoss`.
+    pub outbound_on_loss: u32,
+    pub permissive_on_loss: u32,
+}

@@ -1,0 +1,165 @@
+//! One pod comes under capture, or leaves it without a trace.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use sealane_common::{Address, MAX_PORT_MODES, PortMode, Workload};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    desired::DesiredPod,
+    error::EnrolError,
+    listening::ListeningPorts,
+    netns::{Home, Netns},
+};
+use crate::workload::ObjectName;
+
+/// The kernel caps it at `net.core.somaxconn` of the pod.
+const BACKLOG: i32 = 4096;
+
+/// An enrolled pod, as the proxy knows it.
+#[derive(Debug)]
+pub struct Pod {
+    pub name: ObjectName,
+    pub netns: Netns,
+    /// Cancelled when the pod leaves: accept no more.
+    pub stop: CancellationToken,
+}
+
+/// The agent's sockets in a pod.
+#[derive(Debug)]
+pub struct Listeners {
+    /// On `127.0.0.1` and, where the pod has it, on `::1`: redirected clients arrive here.
+    pub outbound: Vec<TcpListener>,
+    /// Bound to loopback, so that nothing reaches it but what `sk_lookup` steers.
+    pub inbound: TcpListener,
+}
+
+/// What the capture task keeps of an enrolled pod.
+pub(super) struct Enrolled {
+    pub(super) pod: Arc<Pod>,
+    pub(super) desired: DesiredPod,
+    pub(super) outbound_ports: (u16, u16),
+    pub(super) listening: ListeningPorts,
+}
+
+/// Checks the sandbox and makes the listeners; nothing is captured yet.
+pub(super) fn prepare(
+    home: &Home,
+    cgroup_root: &Path,
+    name: &ObjectName,
+    desired: &DesiredPod,
+) -> Result<(Enrolled, Listeners), EnrolError> {
+    check_cgroup(cgroup_root, &desired.sandbox.cgroup)?;
+    let netns = home.netns(&desired.sandbox.netns)?;
+    if netns.is_home() {
+        return Err(EnrolError::NodeNamespace(desired.sandbox.netns.clone()));
+    }
+    let listening = ListeningPorts::open(&netns).map_err(EnrolError::Listening)?;
+    let listeners = netns.enter(listen)??;
+    let port_of = |v6: bool| {
+        let addresses = listeners
+            .outbound
+            .iter()
+            .filter_map(|l| l.local_addr().ok());
+        addresses
+            .filter(|a| a.is_ipv6() == v6)
+            .map(|a| a.port())
+            .next()
+            .unwrap_or(0)
+    };
+    let outbound_ports = (port_of(false), port_of(true));
+    let pod = Arc::new(Pod {
+        name: name.clone(),
+        netns,
+        stop: CancellationToken::new(),
+    });
+    let enrolled = Enrolled {
+        pod,
+        desired: desired.clone(),
+        outbound_ports,
+        listening,
+    };
+    Ok((enrolled, listeners))
+}
+
+fn check_cgroup(root: &Path, cgroup: &Path) -> Result<(), EnrolError> {
+    let resolve = |path: &Path| {
+        path.canonicalize().map_err(|source| EnrolError::Cgroup {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let (resolved_root, resolved) = (resolve(root)?, resolve(cgroup)?);
+    if resolved.starts_with(&resolved_root) {
+        Ok(())
+    } else {
+        Err(EnrolError::CgroupOutside {
+            path: cgroup.to_owned(),
+            root: root.to_owned(),
+        })
+    }
+}
+
+fn listen() -> Result<Listeners, EnrolError> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let at = |address: &'static str| move |source| EnrolError::Listen { address, source };
+    let mut outbound = vec![listener(v4).map_err(at("127.0.0.1"))?];
+    // A pod without IPv6 has no IPv6 connections to redirect. A v6 socket takes IPv4 arrivals too
+    // (net/core/filter.c, bpf_sk_lookup_assign).
+    let inbound = match listener(v6) {
+        Ok(listener_v6) => {
+            outbound.push(listener_v6);
+            listener(v6).map_err(at("::1"))?
+        }
+        Err(_) => listener(v4).map_err(at("127.0.0.1"))?,
+    };
+    Ok(Listeners { outbound, inbound })
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Enrolled {
+    /// The kernel's view of the pod.
+    pub(super) fn workload(&self) -> Workload {
+        let of_family = |v4: bool| {
+            self.desired
+                .addresses
+                .iter()
+                .find(|a| a.is_ipv4() == v4)
+                .map_or(Address::UNSPECIFIED, |a| Address::from(*a))
+        };
+        let mut ports = [PortMode::default(); MAX_PORT_MODES];
+        for (slot, port) in ports.iter_mut().zip(&self.desired.ports) {
+            *slot = *port;
+        }
+        Workload {
+            address_v4: of_family(true),
+            address_v6: of_family(false),
+            outbound_v4: self.outbound_ports.0,
+            outbound_v6: self.outbound_ports.1,
+            mode: self.desired.mode,
+            pad: [0; 3],
+            outbound_on_loss: self.desired.outbound_on_loss,
+            permissive_on_loss: self.desired.permissive_on_loss,
+            ports,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What the kernel and the agent tell each other about single connections.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::maps::{HashMap, MapData, MapError};
+use sealane_common::{Address, OriginalDestination, PeerKey, SourceKey};
+
+use super::netns::NetnsCookie;
+
+/// Where a client wanted to go before its connect was redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalDst(pub SocketAddr);
+
+/// Shared handle on the per-connection maps. One system call per use, under a lock of that length.
+#[derive(Clone, Debug)]
+pub struct Flows(Arc<Mutex<Tables>>);
+
+#[derive(Debug)]
+struct Tables {
+    originals: HashMap<MapData, SourceKey, OriginalDestination>,
+    clients: HashMap<MapData, PeerKey, OriginalDestination>,
+}
+
+impl Flows {
+    pub(super) fn new(
+        originals: HashMap<MapData, SourceKey, OriginalDestination>,
+        clients: HashMap<MapData, PeerKey, OriginalDestination>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(Tables { originals, clients })))
+    }
+
+    /// Takes the original destination of a connection that a pod's outbound listener accepted from `client`.
+    /// `None`: nobody redirected it, so it was meant for the listener itself and must be refused.
+    #[must_use]
+    pub fn take_original(&self, netns: NetnsCookie, client: SocketAddr) -> Option<OriginalDst> {
+        let key = SourceKey::new(netns.0, Address::from(client.ip()), client.port());
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let original = tables.originals.get(&key, 0).ok()?;
+        let _ = tables.originals.remove(&key);
+        let address = IpAddr::from(original.address);
+        Some(OriginalDst(SocketAddr::new(address, original.port)))
+    }
+
+    /// Shows `client` as the peer of the application's socket for a connection that the agent is about to
+    /// dial from `local` to `application`, both in the pod. Ends when the entry is dropped.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn publish_client(
+        &self,
+        netns: NetnsCookie,
+        local: SocketAddr,
+        application: SocketAddr,
+        client: SocketAddr,
+    ) -> Result<ClientEntry, MapError> {
+        let key = PeerKey::new(
+            netns.0,
+            Address::from(local.ip()),
+            local.port(),
+            application.port(),
+        );
+        let value = OriginalDestination::new(Address::from(client.ip()), client.port());
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.clients.insert(key, value, 0)?;
+        Ok(ClientEntry {
+            flows: self.clone(),
+            key,
+        })
+    }
+}
+
+/// Keeps a published client in the map.
+#[derive(Debug)]
+pub struct ClientEntry {
+    flows: Flows,
+    key: PeerKey,
+}
+
+impl Drop for ClientEntry {
+    fn drop(&mut self) {
+        let mut tables = self.flows.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = tables.clients.remove(&self.key);
+    }
+}

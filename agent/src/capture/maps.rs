@@ -1,0 +1,64 @@
+//! Typed handles on the shared maps.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, RingBuf, SockHash},
+};
+use sealane_common::{
+    Address, AgentState, Destination, ListenKey, Workload,
+    map::{
+        AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, SOCKETS, WORKLOADS,
+    },
+};
+
+use super::{error::CaptureError, flows::Flows};
+
+/// Every map that is pinned and shared, with those of aya-log.
+pub(super) const NAMES: [&str; 10] = [
+    AGENT,
+    WORKLOADS,
+    DESTINATIONS,
+    SOCKETS,
+    ORIGINALS,
+    CLIENTS,
+    LISTENING,
+    LISTENERS,
+    EVENTS,
+    "AYA_LOGS",
+];
+
+/// The maps that only the capture task touches; [`Flows`] has the others.
+pub(super) struct Maps {
+    pub(super) agent: Array<MapData, AgentState>,
+    pub(super) workloads: HashMap<MapData, u64, Workload>,
+    pub(super) destinations: LpmTrie<MapData, Address, Destination>,
+    pub(super) listening: HashMap<MapData, ListenKey, u32>,
+    pub(super) listeners: SockHash<MapData, u64>,
+}
+
+pub(super) fn take(ebpf: &mut Ebpf) -> Result<(Maps, Flows, RingBuf<MapData>), CaptureError> {
+    let maps = Maps {
+        agent: typed(ebpf, AGENT)?,
+        workloads: typed(ebpf, WORKLOADS)?,
+        destinations: typed(ebpf, DESTINATIONS)?,
+        listening: typed(ebpf, LISTENING)?,
+        listeners: typed(ebpf, LISTENERS)?,
+    };
+    let flows = Flows::new(typed(ebpf, ORIGINALS)?, typed(ebpf, CLIENTS)?);
+    Ok((maps, flows, typed(ebpf, EVENTS)?))
+}
+
+fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(CaptureError::MissingMap(name))?;
+    T::try_from(map).map_err(|source| map_error(name, source))
+}
+
+pub(super) fn map_error(name: &'static str, source: aya::maps::MapError) -> CaptureError {
+    CaptureError::Map {
+        name,
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,290 @@
+//! Load, attach and pin; take over from an earlier agent without a gap.
+//!
+//! Pins lie in `BPFFS/vN` (N: layout version): maps by name, links in `links/`. A restart attaches its own
+//! programs beside those of its predecessor and only then lets the old links go: redirecting twice is
+//! harmless (the second program sees a loopback destination), a gap would not be.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, RingBuf},
+    programs::{
+        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
+        links::{FdLink, LinkError, PinnedLink},
+    },
+};
+use sealane_common::{LAYOUT_VERSION, global};
+
+use super::{
+    error::CaptureError,
+    flows::Flows,
+    maps::{self, Maps},
+    netns::{Netns, NetnsCookie},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sealane-ebpf.o"));
+
+/// Programs that are attached once, at the pods' cgroup root.
+pub const PROGRAMS: [&str; 8] = [
+    "connect4",
+    "connect6",
+    "getpeername4",
+    "getpeername6",
+    "getsockname4",
+    "getsockname6",
+    "sock_release",
+    "tcp_states",
+];
+/// The program of which every pod has an instance.
+const INBOUND: &str = "inbound";
+
+/// Where capture attaches and pins.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// Directory of the pods' cgroup v2 hierarchy.
+    pub cgroup_root: PathBuf,
+    /// Directory on a bpf file system that is ours.
+    pub bpffs: PathBuf,
+    /// Whether the programs trace what they do (log level debug).
+    pub trace: bool,
+}
+
+/// The place of this layout's pins.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    maps: PathBuf,
+    links: PathBuf,
+    trace: bool,
+}
+
+impl Pins {
+    fn create(config: &CaptureConfig) -> Result<Self, CaptureError> {
+        let maps = config.bpffs.join(format!("v{LAYOUT_VERSION}"));
+        let links = maps.join("links");
+        fs::create_dir_all(&links).map_err(|source| CaptureError::Directory {
+            path: links.clone(),
+            source,
+        })?;
+        /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h
+        const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+        match rustix::fs::statfs(&maps) {
+            Ok(stat) if stat.f_type as u64 == BPF_FS_MAGIC => Ok(Self {
+                maps,
+                links,
+                trace: config.trace,
+            }),
+            _ => {
+                let _ = fs::remove_dir_all(&maps);
+                Err(CaptureError::NotBpffs {
+                    path: config.bpffs.clone(),
+                })
+            }
+        }
+    }
+
+    fn load(&self, cookie: NetnsCookie) -> Result<Ebpf, CaptureError> {
+        let mut loader = EbpfLoader::new();
+        // No CO-RE: parsing the kernel's BTF would only cost memory.
+        loader
+            .btf(None)
+            .override_global(global::NETNS_COOKIE, &cookie.0, true)
+            .override_global(
+                aya_log::LEVEL,
+                if self.trace { &4_u8 } else { &0_u8 },
+                false,
+            );
+        for name in maps::NAMES {
+            loader.map_pin_path(name, self.maps.join(name));
+        }
+        Ok(loader.load(OBJECT).map_err(Box::new)?)
+    }
+
+    /// Pins a fresh link under `name`, then lets go of the one that was there.
+    fn replace_link(&self, name: &str, link: FdLink) -> Result<(), CaptureError> {
+        let path = self.links.join(name);
+        let previous = if path.exists() {
+            let pinned = PinnedLink::from_pin(&path).map_err(|source| CaptureError::Link {
+                path: path.clone(),
+                source: Box::new(source),
+            })?;
+            let unpinned = pinned.unpin().map_err(|source| CaptureError::Directory {
+                path: path.clone(),
+                source,
+            })?;
+            Some(unpinned)
+        } else {
+            None
+        };
+        link.pin(&path).map_err(|source| CaptureError::Pin {
+            path,
+            source: Box::new(source),
+        })?;
+        drop(previous);
+        Ok(())
+    }
+
+    /// Attaches an inbound instance to a pod's network namespace.
+    pub(super) fn attach_inbound(&self, netns: &Netns) -> Result<(), CaptureError> {
+        let mut ebpf = self.load(netns.cookie())?;
+        let link = attach::<SkLookup, _>(&mut ebpf, INBOUND, |program| {
+            program.load()?;
+            let id = program.attach(netns)?;
+            program.take_link(id)
+        })?;
+        self.replace_link(&inbound_link(netns.cookie()), link.into())
+    }
+
+    pub(super) fn detach_inbound(&self, cookie: NetnsCookie) {
+        let _ = fs::remove_file(self.links.join(inbound_link(cookie)));
+    }
+
+    /// Network namespaces that an earlier agent left an inbound instance in.
+    pub(super) fn inbound_cookies(&self) -> Vec<NetnsCookie> {
+        let entries = fs::read_dir(&self.links).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let hex = name.to_str()?.strip_prefix("inbound-")?;
+                u64::from_str_radix(hex, 16).ok().map(NetnsCookie)
+            })
+            .collect()
+    }
+}
+
+fn inbound_link(cookie: NetnsCookie) -> String {
+    format!("inbound-{:x}", cookie.0)
+}
+
+/// Loads the object, adopting pinned maps, and attaches the cgroup programs.
+pub(super) fn attach_all(
+    config: &CaptureConfig,
+) -> Result<(Pins, Maps, Flows, RingBuf<MapData>, Ebpf), CaptureError> {
+    let root = fs::File::open(&config.cgroup_root).map_err(|source| CaptureError::CgroupRoot {
+        path: config.cgroup_root.clone(),
+        source,
+    })?;
+    let pins = Pins::create(config)?;
+    let mut ebpf = pins.load(NetnsCookie(0))?;
+    for name in PROGRAMS {
+        let link = attach_cgroup(&mut ebpf, name, &root)?;
+        pins.replace_link(name, link)?;
+    }
+    remove_other_layouts(&config.bpffs);
+    let (maps, flows, events) = maps::take(&mut ebpf)?;
+    Ok((pins, maps, flows, events, ebpf))
+}
+
+fn attach_cgroup(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    root: &fs::File,
+) -> Result<FdLink, CaptureError> {
+    let mode = CgroupAttachMode::AllowMultiple;
+    let link: Result<FdLink, LinkError> = match name {
+        "tcp_states" => attach::<SockOps, _>(ebpf, name, |program| {
+            program.load()?;
+            let id = program.attach(root, mode)?;
+            program.take_link(id)
+        })?
+        .try_into(),
+        "sock_release" => attach::<CgroupSock, _>(ebpf, name, |program| {
+            program.load()?;
+            let id = program.attach(root, mode)?;
+            program.take_link(id)
+        })?
+        .try_into(),
+        _ => attach::<CgroupSockAddr, _>(ebpf, name, |program| {
+            program.load()?;
+            let id = program.attach(root, mode)?;
+            program.take_link(id)
+        })?
+        .try_into(),
+    };
+    link.map_err(|source| CaptureError::Link {
+        path: name.into(),
+        source: Box::new(source),
+    })
+}
+
+fn attach<'e, P, L>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+    attach: impl FnOnce(&'e mut P) -> Result<L, ProgramError>,
+) -> Result<L, CaptureError>
+where
+    P: 'e,
+    &'e mut P: TryFrom<&'e mut Program, Error = ProgramError>,
+{
+    let program_error = |source| CaptureError::Program {
+        name,
+        source: Box::new(source),
+    };
+    let program = ebpf
+        .program_mut(name)
+        .ok_or(CaptureError::MissingProgram(name))?;
+    let program: &mut P = program.try_into().map_err(program_error)?;
+    attach(program).map_err(program_error)
+}
+
+/// Pins of other layouts belong to agents that this one replaces.
+fn remove_other_layouts(bpffs: &Path) {
+    let own = format!("v{LAYOUT_VERSION}");
+    for entry in fs::read_dir(bpffs).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_layout = name.to_str().is_some_and(|n| {
+            n != own
+                && n.strip_prefix('v')
+                    .is_some_and(|v| v.parse::<u32>().is_ok())
+        });
+        if is_layout {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Removes every pin below `bpffs`: programs are detached, maps freed. Returns whether there were any.
+///
+/// # Errors
+/// When the directory can't be removed.
+pub fn cleanup(bpffs: &Path) -> io::Result<bool> {
+    // Links first: programs must not run on maps that are half gone.
+    for entry in fs::read_dir(bpffs).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir_all(entry.path().join("links"));
+    }
+    match fs::remove_dir_all(bpffs) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `bpf_get_current_cgroup_id` of this process: the inode of its cgroup v2 directory.
+pub(super) fn own_cgroup(cgroup_root: &Path) -> Result<u64, CaptureError> {
+    let text = fs::read_to_string("/proc/self/cgroup").map_err(CaptureError::OwnCgroup)?;
+    let own = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/")
+        .trim_start_matches('/');
+    let mount = cgroup_mount(cgroup_root).map_err(CaptureError::OwnCgroup)?;
+    let metadata = fs::metadata(mount.join(own)).map_err(CaptureError::OwnCgroup)?;
+    Ok(metadata.ino())
+}
+
+/// The topmost directory of the file system that holds `path`.
+fn cgroup_mount(path: &Path) -> io::Result<PathBuf> {
+    let mut top = path.canonicalize()?;
+    let device = fs::metadata(&top)?.dev();
+    while let Some(parent) = top.parent() {
+        if fs::metadata(parent)?.dev() != device {
+            break;
+        }
+        top = parent.to_owned();
+    }
+    Ok(top)
+}

@@ -1,0 +1,241 @@
+//! The capture task: one owner of all state, woken by changes, time and the kernel.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use sealane_common::{AgentState, Event};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    desired::Desired,
+    enrol::{Enrolled, Listeners, Pod},
+    error::{CaptureError, EnrolError},
+    flows::Flows,
+    maps::{Maps, map_error},
+    netns::{Home, NetnsCookie},
+    programs::{self, CaptureConfig, Pins},
+};
+use crate::workload::ObjectName;
+
+mod apply;
+mod events;
+mod listening;
+
+/// How often failed enrolments are tried again and listening sockets are looked up.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The capture of this node's pods.
+pub struct Capture {
+    config: CaptureConfig,
+    home: Home,
+    pins: Pins,
+    maps: Maps,
+    events: events::Ring,
+    own_cgroup: u64,
+    lease: Duration,
+    desired: Desired,
+    enrolled: HashMap<ObjectName, Enrolled>,
+    failed: HashMap<ObjectName, EnrolError>,
+    /// What stands in the destinations map.
+    destinations: HashMap<sealane_common::Address, sealane_common::Destination>,
+    notices: mpsc::UnboundedSender<Notice>,
+    status: watch::Sender<CaptureStatus>,
+}
+
+/// What capture tells the rest of the agent.
+#[derive(Debug)]
+pub enum Notice {
+    /// A pod is captured: serve these listeners until `pod.stop`.
+    Enrolled { pod: Arc<Pod>, listeners: Listeners },
+    /// A pod left.
+    Left { name: ObjectName },
+    /// A pod can't be enrolled; it is tried again every second, told once per error.
+    Failed {
+        name: ObjectName,
+        reason: &'static str,
+        error: String,
+    },
+    /// The kernel refused or let pass something.
+    Event(Event),
+    /// The shared maps could not be written.
+    MapError { error: String },
+}
+
+/// For readiness and `sealane status`.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureStatus {
+    /// Whether the first desired state has been applied and the lease runs.
+    pub active: bool,
+    pub pods: HashMap<ObjectName, PodState>,
+}
+
+/// How far a pod of this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodState {
+    Enrolled { netns: u64 },
+    Failed { error: String },
+}
+
+impl Capture {
+    /// Attaches the programs. Nothing is captured before [`run`](Self::run) applies the first desired state;
+    /// what an earlier agent left stays in force until then.
+    ///
+    /// # Errors
+    /// When the kernel, the cgroup root or the bpf file system doesn't allow it.
+    pub fn attach(
+        config: CaptureConfig,
+        lease: Duration,
+    ) -> Result<
+        (
+            Self,
+            Flows,
+            mpsc::UnboundedReceiver<Notice>,
+            watch::Receiver<CaptureStatus>,
+        ),
+        CaptureError,
+    > {
+        let home = Home::open()?;
+        let own_cgroup = programs::own_cgroup(&config.cgroup_root)?;
+        let (pins, maps, flows, events, mut ebpf) = programs::attach_all(&config)?;
+        if config.trace {
+            events::start_trace(&mut ebpf);
+        }
+        let events = events::Ring::new(events).map_err(CaptureError::Events)?;
+        let (notices, notice_receiver) = mpsc::unbounded_channel();
+        let (status, status_receiver) = watch::channel(CaptureStatus::default());
+        let capture = Self {
+            config,
+            home,
+            pins,
+            maps,
+            events,
+            own_cgroup,
+            lease,
+            desired: Desired::default(),
+            enrolled: HashMap::new(),
+            failed: HashMap::new(),
+            destinations: HashMap::new(),
+            notices,
+            status,
+        };
+        Ok((capture, flows, notice_receiver, status_receiver))
+    }
+
+    /// Applies every desired state that arrives until `stop`, then stops capturing: the lease ends, so that
+    /// the kernel does with new connections what policy says of agent loss.
+    pub async fn run(
+        mut self,
+        mut desired: watch::Receiver<Option<Desired>>,
+        stop: CancellationToken,
+    ) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            first = desired.wait_for(Option::is_some) => {
+                let Ok(first) = first.map(|d| d.clone().unwrap_or_default()) else { return };
+                self.adopt();
+                self.apply(first);
+            }
+        }
+        self.renew_lease();
+        self.status.send_modify(|status| status.active = true);
+        let mut lease = ticker(self.lease / 4);
+        let mut retry = ticker(RETRY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = lease.tick() => self.renew_lease(),
+                _ = retry.tick() => self.look_again(),
+                changed = desired.changed() => {
+                    if changed.is_err() { break }
+                    let next = desired.borrow_and_update().clone();
+                    self.apply(next.unwrap_or_default());
+                }
+                events = self.events.next() => match events {
+                    Ok(events) => self.handle_events(events),
+                    Err(error) => {
+                        tracing::error!(%error, "event ring");
+                        break;
+                    }
+                },
+            }
+        }
+        self.end_lease();
+    }
+
+    fn renew_lease(&mut self) {
+        let lease = u64::try_from(self.lease.as_nanos()).unwrap_or(u64::MAX);
+        self.write_lease(boottime().saturating_add(lease));
+    }
+
+    fn end_lease(&mut self) {
+        self.write_lease(0);
+        for enrolled in self.enrolled.values() {
+            let _ = self.maps.listeners.remove(&enrolled.pod.netns.cookie().0);
+            enrolled.pod.stop.cancel();
+        }
+        self.status.send_modify(|status| status.active = false);
+    }
+
+    fn write_lease(&mut self, lease_expires: u64) {
+        let state = AgentState {
+            lease_expires,
+            cgroup: self.own_cgroup,
+        };
+        if let Err(error) = self.maps.agent.set(0, state, 0) {
+            self.map_failed(map_error(sealane_common::map::AGENT, error));
+        }
+    }
+
+    fn map_failed(&self, error: CaptureError) {
+        tracing::error!(%error, "shared map");
+        self.notify(Notice::MapError {
+            error: error.to_string(),
+        });
+    }
+
+    fn notify(&self, notice: Notice) {
+        // The receiver only goes away when the agent ends.
+        let _ = self.notices.send(notice);
+    }
+
+    fn publish_status(&self) {
+        let enrolled = self.enrolled.iter().map(|(name, enrolled)| {
+            let netns = enrolled.pod.netns.cookie().0;
+            (name.clone(), PodState::Enrolled { netns })
+        });
+        let failed = self.failed.iter().map(|(name, error)| {
+            (
+                name.clone(),
+                PodState::Failed {
+                    error: error.to_string(),
+                },
+            )
+        });
+        let pods = enrolled.chain(failed).collect();
+        self.status.send_modify(|status| status.pods = pods);
+    }
+
+    fn by_cookie(&self, cookie: NetnsCookie) -> Option<&Enrolled> {
+        self.enrolled
+            .values()
+            .find(|e| e.pod.netns.cookie() == cookie)
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker.reset_at(Instant::now() + period);
+    ticker
+}
+
+/// `CLOCK_BOOTTIME` in nanoseconds, as `bpf_ktime_get_boot_ns` reads it.
+fn boottime() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds * 1_000_000_000 + nanoseconds
+}

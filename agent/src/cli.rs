@@ -1,0 +1,272 @@
+//! The command line as typed. Does not judge it: `config` does, and says what to do about it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the agent listens for the operator's commands unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
+/// Where programs and maps are pinned unless told otherwise.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/sealane";
+
+/// Mutual TLS between pods: one agent per node, no sidecar, no change to the pods.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealane",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent of this node.
+    ///
+    /// Takes over the TCP connections of the node's enrolled pods and gives them mutual TLS. Needs root and
+    /// a kernel with BTF. Is ready when /readyz of --admin answers 200 and the log says `ready`; SIGTERM or
+    /// SIGINT drains and stops it.
+    Agent(Box<AgentArgs>),
+    /// Tell how the agent is: source, CA, capture and workloads.
+    ///
+    /// Exits with 0 when the agent is ready, 1 when it is not, 2 when it can't be asked.
+    Status(QueryArgs),
+    /// List the connections that go through the agent at this moment.
+    Connections(QueryArgs),
+    /// List the certificates that the agent holds for the pods of its node.
+    Certs(QueryArgs),
+    /// Remove what a stopped agent left pinned, so that the kernel no longer enforces anything.
+    ///
+    /// Connections that policy wants encrypted are direct and in clear afterwards.
+    Cleanup(CleanupArgs),
+}
+
+/// What `sealane agent` was given. Durations are a number with a unit: 100ms, 5s, 1m30s, 24h.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct AgentArgs {
+    /// Name of this node, as in the pods' spec.nodeName
+    #[arg(long, value_name = "NAME", env = "SEALANE_NODE")]
+    pub node: String,
+
+    /// Directory with the Kubernetes and Istio objects (*.yaml, *.yml, *.json), watched for changes
+    #[arg(long, value_name = "DIR", env = "SEALANE_SOURCE")]
+    pub source: PathBuf,
+
+    /// Directory of the cgroup v2 hierarchy that holds all pods of this node
+    /// [default: where cgroup2 is mounted]
+    #[arg(long, value_name = "DIR", env = "SEALANE_CGROUP_ROOT")]
+    pub cgroup_root: Option<PathBuf>,
+
+    /// Directory in a BPF file system where programs and maps are pinned, one per agent
+    #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
+    pub bpffs: PathBuf,
+
+    /// Directory of the embedded CA: ca.key and ca.crt, made when absent; root.crt holds further roots to
+    /// trust
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SEALANE_CA_DIR",
+        default_value = "/var/lib/sealane/ca"
+    )]
+    pub ca_dir: PathBuf,
+
+    /// Trust domain of the identities: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_TRUST_DOMAIN",
+        default_value = "cluster.local"
+    )]
+    pub trust_domain: String,
+
+    /// Domain of the cluster's services: NAME.NAMESPACE.svc.CLUSTER-DOMAIN
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_CLUSTER_DOMAIN",
+        default_value = "cluster.local"
+    )]
+    pub cluster_domain: String,
+
+    /// Namespace whose policy documents hold for the whole mesh
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_ROOT_NAMESPACE",
+        default_value = "istio-system"
+    )]
+    pub root_namespace: String,
+
+    /// Address and port of /metrics, /healthz and /readyz
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "SEALANE_ADMIN",
+        default_value = "127.0.0.1:15020"
+    )]
+    pub admin: String,
+
+    /// Unix socket on which the agent answers status, connections and certs
+    #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+
+    /// How log lines are written to stderr
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SEALANE_LOG_FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+
+    /// error, warn, info, debug, trace or off; per module as in info,sealane::capture=debug. One line per
+    /// connection comes from sealane::access=info
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "SEALANE_LOG_LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: String,
+
+    /// How long after the agent's last sign of life the kernel takes it for lost: STRICT then refuses new
+    /// connections, PERMISSIVE lets them pass directly (1s to 1h)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_LEASE",
+        default_value = "5s"
+    )]
+    pub lease: String,
+
+    /// How long open connections may go on after SIGTERM (0s to 1h)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_DRAIN",
+        default_value = "30s"
+    )]
+    pub drain: String,
+
+    /// How long a TLS handshake may take (100ms to 5m)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_HANDSHAKE_TIMEOUT",
+        default_value = "10s"
+    )]
+    pub handshake_timeout: String,
+
+    /// How long a client that the mesh doesn't know may stay silent before it counts as plaintext, for
+    /// protocols in which the server speaks first (1ms to 30s)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_DETECT_TIMEOUT",
+        default_value = "100ms"
+    )]
+    pub detect_timeout: String,
+
+    /// Life of the pods' certificates, renewed after half of it (10s to 24h)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_SVID_TTL",
+        default_value = "24h"
+    )]
+    pub svid_ttl: String,
+}
+
+/// What the commands that ask a running agent were given.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// Unix socket of the agent
+    #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// What `sealane cleanup` was given.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Directory in a BPF file system where the agent pinned its programs and maps
+    #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
+    pub bpffs: PathBuf,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people; without lines and colours when not written to a terminal
+    Table,
+    /// The agent's answer as it came, for scripts
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let cli = Cli::parse_from(["sealane", "agent", "--node", "a", "--source", "/objects"]);
+        let Command::Agent(args) = cli.command else {
+            panic!("agent expected");
+        };
+        assert_eq!(args.bpffs, PathBuf::from("/sys/fs/bpf/sealane"));
+        assert_eq!(args.ca_dir, PathBuf::from("/var/lib/sealane/ca"));
+        assert_eq!(args.admin, "127.0.0.1:15020");
+        assert_eq!(args.socket, PathBuf::from("/run/sealane/agent.sock"));
+        assert_eq!(args.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn node_and_source_are_required() {
+        assert!(Cli::try_parse_from(["sealane", "agent", "--source", "/objects"]).is_err());
+        assert!(Cli::try_parse_from(["sealane", "agent", "--node", "a"]).is_err());
+    }
+
+    #[test]
+    fn queries_print_tables_unless_told() {
+        let cli = Cli::parse_from(["sealane", "status", "-o", "json"]);
+        assert!(matches!(
+            cli.command,
+            Command::Status(QueryArgs {
+                output: OutputFormat::Json,
+                ..
+            })
+        ));
+        let cli = Cli::parse_from(["sealane", "certs"]);
+        assert!(matches!(
+            cli.command,
+            Command::Certs(QueryArgs {
+                output: OutputFormat::Table,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,88 @@
+//! The operator's commands that ask a running agent. They print what it says and change nothing.
+
+mod ask;
+mod certs;
+mod connections;
+mod status;
+mod table;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use self::ask::{Answer, ask};
+use crate::cli::{OutputFormat, QueryArgs};
+
+/// Exit code of a command that couldn't do what it was asked to.
+pub const FAILED: u8 = 2;
+/// Exit code of `sealane status` when the agent isn't ready.
+pub const NOT_READY: u8 = 1;
+
+/// `sealane status`: [`NOT_READY`] unless the agent is ready.
+///
+/// # Errors
+/// When the agent can't be asked, or its answer can't be written.
+pub async fn status(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+    let answer = ask(&args.socket, "/v1/status").await?;
+    print(&answer, args.output, status::table)?;
+    let Readiness { ready } = answer.parse()?;
+    Ok(if ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_READY)
+    })
+}
+
+/// The part of a status that the exit code follows from.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+}
+
+/// `sealane connections`.
+///
+/// # Errors
+/// When the agent can't be asked, or its answer can't be written.
+pub async fn connections(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+    let answer = ask(&args.socket, "/v1/connections").await?;
+    print(&answer, args.output, |list: &Vec<_>| {
+        connections::table(list)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sealane certs`.
+///
+/// # Errors
+/// When the agent can't be asked, or its answer can't be written.
+pub async fn certs(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+    let answer = ask(&args.socket, "/v1/certs").await?;
+    print(&answer, args.output, |list: &Vec<_>| certs::table(list))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print<T: DeserializeOwned>(
+    answer: &Answer,
+    format: OutputFormat,
+    table: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    let mut text = match format {
+        OutputFormat::Table => table(&answer.parse()?).into_bytes(),
+        OutputFormat::Json => answer.raw().to_vec(),
+    };
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    match io::stdout().lock().write_all(&text) {
+        // A reader that has seen enough, such as `head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! What the command line means, checked as a whole before anything starts. Opens and creates nothing.
+
+mod cgroup;
+mod duration;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+pub use crate::cli::LogFormat;
+use crate::{
+    cli::AgentArgs,
+    identity::{ParseSpiffeIdError, TrustDomain},
+};
+
+/// Longest path of a Unix socket: `sun_path` of unix(7) less its terminating zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Everything that `sealane agent` can be told.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    pub node: String,
+    /// An existing directory.
+    pub source: PathBuf,
+    /// A directory of the cgroup v2 hierarchy.
+    pub cgroup_root: PathBuf,
+    pub bpffs: PathBuf,
+    pub ca_dir: PathBuf,
+    pub trust_domain: TrustDomain,
+    pub cluster_domain: String,
+    pub root_namespace: String,
+    pub admin: SocketAddr,
+    pub socket: PathBuf,
+    pub log: LogConfig,
+    pub lease: Duration,
+    pub drain: Duration,
+    pub handshake_timeout: Duration,
+    pub detect_timeout: Duration,
+    pub svid_ttl: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub filter: Targets,
+}
+
+/// Why a command line can't be used. Every message names the flag and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "{flag} `{value}` is not a DNS name (RFC 1123): write lower-case letters, digits, `-` and `.`, at \
+         most 253"
+    )]
+    DnsName { flag: &'static str, value: String },
+    #[error("--trust-domain: {source}")]
+    TrustDomain { source: ParseSpiffeIdError },
+    #[error(
+        "--source {}: {source}; create the directory or name the one that holds the objects",
+        path.display()
+    )]
+    Source { path: PathBuf, source: io::Error },
+    #[error("--source {} is not a directory: name the directory that holds the files", path.display())]
+    SourceNotDirectory { path: PathBuf },
+    #[error("{flag} `{}` is relative: write it from the root, with a leading `/`", path.display())]
+    RelativePath { flag: &'static str, path: PathBuf },
+    #[error(
+        "--socket {} has {length} bytes, a socket's path at most {SOCKET_PATH_MAX}: choose a shorter one",
+        path.display()
+    )]
+    SocketPath { path: PathBuf, length: usize },
+    #[error("--admin `{value}` is not ADDR:PORT: write 127.0.0.1:15020 or [::1]:15020")]
+    Admin { value: String },
+    #[error(
+        "--log-level `{value}`: {source}; write a level such as info, or info,sealane::capture=debug"
+    )]
+    LogLevel {
+        value: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error(
+        "--log-level: `{word}` is not a level: write error, warn, info, debug, trace or off, or TARGET=LEVEL"
+    )]
+    LogLevelWord { word: String },
+    #[error(
+        "{flag} `{value}` is not a duration ({source}): write a number with a unit, such as 100ms, 5s or 24h"
+    )]
+    Duration {
+        flag: &'static str,
+        value: String,
+        source: jiff::Error,
+    },
+    #[error("{flag} `{value}` is out of range: from {min:?} to {max:?}")]
+    DurationRange {
+        flag: &'static str,
+        value: String,
+        min: Duration,
+        max: Duration,
+    },
+    #[error(
+        "--cgroup-root: /proc/self/mountinfo can't be read: {source}; name the cgroup v2 directory"
+    )]
+    Mounts { source: io::Error },
+    #[error(
+        "--cgroup-root: no cgroup v2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or \
+         name the directory where it is"
+    )]
+    NoCgroup2,
+    #[error("--cgroup-root {}: {source}; name a directory of the cgroup v2 hierarchy", path.display())]
+    CgroupRoot { path: PathBuf, source: io::Error },
+    #[error(
+        "--cgroup-root {} is not in a cgroup v2 hierarchy (`findmnt -t cgroup2` tells where it is mounted)",
+        path.display()
+    )]
+    NotCgroup2 { path: PathBuf },
+}
+
+impl TryFrom<&AgentArgs> for AgentConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: &AgentArgs) -> Result<Self, ConfigError> {
+        use duration::parse;
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        Ok(Self {
+            node: dns_name("--node", &args.node)?,
+            source: directory(&args.source)?,
+            cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
+            bpffs: absolute("--bpffs", &args.bpffs)?,
+            ca_dir: absolute("--ca-dir", &args.ca_dir)?,
+            trust_domain: args
+                .trust_domain
+                .parse()
+                .map_err(|source| ConfigError::TrustDomain { source })?,
+            cluster_domain: dns_name("--cluster-domain", &args.cluster_domain)?,
+            root_namespace: dns_name("--root-namespace", &args.root_namespace)?,
+            admin: admin(&args.admin)?,
+            socket: socket(&args.socket)?,
+            log: LogConfig::new(args.log_format, &args.log_level)?,
+            lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
+            drain: parse("--drain", &args.drain, Duration::ZERO, minutes(60))?,
+            handshake_timeout: parse(
+                "--handshake-timeout",
+                &args.handshake_timeout,
+                Duration::from_millis(100),
+                minutes(5),
+            )?,
+            detect_timeout: parse(
+                "--detect-timeout",
+                &args.detect_timeout,
+                Duration::from_millis(1),
+                Duration::from_secs(30),
+            )?,
+            svid_ttl: parse(
+                "--svid-ttl",
+                &args.svid_ttl,
+                Duration::from_secs(10),
+                minutes(24 * 60),
+            )?,
+        })
+    }
+}
+
+impl LogConfig {
+    /// # Errors
+    /// When `level` is neither a level nor a list of `target=level`.
+    pub fn new(format: LogFormat, level: &str) -> Result<Self, ConfigError> {
+        // A bare word would be taken for a target, and everything else would be silent.
+        let is_level = |word: &&str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+        if let Some(word) = level.split(',').find(|word| !is_level(word)) {
+            return Err(ConfigError::LogLevelWord {
+                word: word.to_owned(),
+            });
+        }
+        let filter = level.parse().map_err(|source| ConfigError::LogLevel {
+            value: level.to_owned(),
+            source,
+        })?;
+        Ok(Self { format, filter })
+    }
+}
+
+fn dns_name(flag: &'static str, value: &str) -> Result<String, ConfigError> {
+    let is_label = |label: &str| {
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let mut bytes = label.bytes();
+        label.len() <= 63
+            && edge(label.bytes().next())
+            && edge(label.bytes().next_back())
+            && bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    };
+    if value.len() <= 253 && value.split('.').all(is_label) {
+        Ok(value.to_owned())
+    } else {
+        Err(ConfigError::DnsName {
+            flag,
+            value: value.to_owned(),
+        })
+    }
+}
+
+fn directory(path: &Path) -> Result<PathBuf, ConfigError> {
+    let kind = path.metadata().map_err(|source| ConfigError::Source {
+        path: path.to_owned(),
+        source,
+    })?;
+    if kind.is_dir() {
+        Ok(path.to_owned())
+    } else {
+        Err(ConfigError::SourceNotDirectory {
+            path: path.to_owned(),
+        })
+    }
+}
+
+fn absolute(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() {
+        Ok(path.to_owned())
+    } else {
+        Err(ConfigError::RelativePath {
+            flag,
+            path: path.to_owned(),
+        })
+    }
+}
+
+fn socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    let path = absolute("--socket", path)?;
+    match path.as_os_str().len() {
+        length if length > SOCKET_PATH_MAX => Err(ConfigError::SocketPath { path, length }),
+        _ => Ok(path),
+    }
+}
+
+fn admin(value: &str) -> Result<SocketAddr, ConfigError> {
+    value.parse().map_err(|_| ConfigError::Admin {
+        value: value.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

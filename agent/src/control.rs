@@ -1,0 +1,13 @@
+//! Sources that feed the store: they read Kubernetes and Istio objects, say what is wrong with them, and
+//! publish snapshots. What a policy means is decided in `policy`.
+
+mod build;
+mod error;
+mod file;
+mod objects;
+mod yaml;
+
+pub use build::{Mesh, Settings};
+pub use error::{LoadError, LoadErrors, Place, Problem};
+pub use file::{FileSource, Loaded, SourceStatus, load};
+pub use yaml::{FieldPath, YamlProblem};

@@ -1,0 +1,145 @@
+//! A directory -> a mesh, once.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use super::listing::{Entry, Listing};
+use crate::control::{
+    build::{Mesh, Settings, build},
+    error::{LoadError, LoadErrors, Place, Problem},
+    objects::{Collector, Objects},
+    yaml::FieldPath,
+};
+
+/// Size of one file.
+const MAX_FILE: u64 = 64 << 20;
+
+/// How often a directory that changes while it is read is read again. After that the next change will tell.
+const ATTEMPTS: usize = 3;
+
+/// What a directory says.
+#[derive(Debug)]
+pub struct Loaded {
+    pub mesh: Mesh,
+    /// For the user: nothing that keeps the objects from taking effect.
+    pub warnings: Vec<String>,
+    pub files: usize,
+    pub documents: usize,
+    /// Objects without bearing on the mesh.
+    pub skipped: usize,
+}
+
+/// Reads a directory: all `*.yaml`, `*.yml` and `*.json` in it, as one set of objects.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(dir: &Path, settings: &Settings) -> Result<Loaded, LoadErrors> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let before = Listing::of(dir);
+        let result = load_listed(dir, &before, settings);
+        // A reader between two files of an update would see a mixture of old and new.
+        if attempt == ATTEMPTS || same(&before, &Listing::of(dir)) {
+            return result;
+        }
+    }
+}
+
+fn same(a: &io::Result<Listing>, b: &io::Result<Listing>) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(a), Err(b)) => a.kind() == b.kind(),
+        _ => false,
+    }
+}
+
+fn load_listed(
+    dir: &Path,
+    listing: &io::Result<Listing>,
+    settings: &Settings,
+) -> Result<Loaded, LoadErrors> {
+    let mut collector = Collector::default();
+    match listing {
+        Ok(listing) => {
+            for entry in &listing.entries {
+                match read(entry) {
+                    Ok(text) => collector.file(&entry.name, &text),
+                    Err(error) => collector.errors.push(error),
+                }
+            }
+        }
+        Err(error) => {
+            let dir = dir.display().to_string();
+            let problem = Problem::Read(error.kind());
+            collector.errors.push(of_file(&dir, 0, problem));
+        }
+    }
+    relate(collector, settings)
+}
+
+fn relate(collector: Collector, settings: &Settings) -> Result<Loaded, LoadErrors> {
+    let Collector {
+        objects,
+        mut errors,
+        ..
+    } = collector;
+    let Objects {
+        files,
+        documents,
+        skipped,
+        ..
+    } = objects;
+    let mut warnings = Vec::new();
+    let mesh = build(objects, settings, &mut warnings).unwrap_or_else(|more| {
+        errors.extend(more);
+        Mesh::default()
+    });
+    match LoadErrors::new(errors) {
+        Some(errors) => Err(errors),
+        None => Ok(Loaded {
+            mesh,
+            warnings,
+            files,
+            documents,
+            skipped,
+        }),
+    }
+}
+
+fn read(entry: &Entry) -> Result<String, LoadError> {
+    let failed = |error: io::Error| of_file(&entry.name, 0, Problem::Read(error.kind()));
+    let file = File::open(&entry.path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let limit = MAX_FILE;
+        return Err(of_file(&entry.name, 0, Problem::TooLarge { limit }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        of_file(&entry.name, line, Problem::NotUtf8)
+    })
+}
+
+fn of_file(name: &str, line: usize, problem: Problem) -> LoadError {
+    LoadError {
+        place: Place {
+            file: name.into(),
+            line,
+            document: 0,
+            value: None,
+        },
+        field: FieldPath::default(),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests;

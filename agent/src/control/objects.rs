@@ -1,0 +1,77 @@
+//! Documents -> the facts that the mesh needs, each with the place where it stands.
+//!
+//! Kubernetes kinds that have no bearing on the mesh are skipped; Istio kinds that aren't enforced yet are
+//! refused, never ignored. Does not relate objects to each other: see `build`.
+
+mod collect;
+mod config_map;
+mod endpoint_slice;
+mod kind;
+mod metadata;
+mod peer_authentication;
+mod pod;
+mod service;
+
+use std::collections::BTreeMap;
+
+pub use collect::Collector;
+pub use endpoint_slice::EndpointSliceFacts;
+pub use peer_authentication::PeerAuthenticationFacts;
+pub use pod::{Owner, PodFacts};
+pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
+
+use super::{
+    error::{Place, Problem},
+    yaml::FieldPath,
+};
+use crate::workload::ObjectName;
+
+/// Everything that a directory says.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// Labels by name.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub pods: Vec<Located<PodFacts>>,
+    pub services: Vec<ServiceFacts>,
+    pub endpoint_slices: Vec<EndpointSliceFacts>,
+    pub peer_authentications: Vec<Located<PeerAuthenticationFacts>>,
+    /// Files and documents that were read, and objects that have no bearing on the mesh.
+    pub files: usize,
+    pub documents: usize,
+    pub skipped: usize,
+}
+
+/// Facts, and where they come from.
+#[derive(Debug)]
+pub struct Located<T> {
+    pub place: Place,
+    /// Path of the object in its document: empty, or the item of a list.
+    pub path: FieldPath,
+    pub facts: T,
+}
+
+/// A field of an object that makes no sense.
+#[derive(Debug)]
+pub struct BadField {
+    pub field: FieldPath,
+    pub problem: Problem,
+}
+
+impl BadField {
+    #[must_use]
+    pub fn new(field: FieldPath, problem: Problem) -> Self {
+        Self { field, problem }
+    }
+}
+
+/// Facts from an object as the Kubernetes API knows it. `Ok(None)`: it has no bearing on the mesh.
+pub trait FromObject: Sized {
+    type Object: serde::de::DeserializeOwned;
+
+    /// # Errors
+    /// All fields that make no sense.
+    fn from_object(name: &ObjectName, object: Self::Object) -> Result<Self, Vec<BadField>>;
+}
+
+#[cfg(test)]
+mod tests;

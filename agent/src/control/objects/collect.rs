@@ -1,0 +1,326 @@
+//! Takes documents, one after the other, and sorts facts from errors.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    BadField, FromObject, Located, Objects, PeerAuthenticationFacts, config_map, kind::Kind,
+};
+use crate::{
+    control::{
+        error::{LoadError, Place, Problem, ValuePlace},
+        yaml::{self, Document, FieldPath, Node},
+    },
+    workload::ObjectName,
+};
+
+/// Where the documents of a stream come from.
+#[derive(Clone, Debug)]
+pub enum Stream {
+    File(Arc<str>),
+    /// A value of a `ConfigMap`: place of the value, name of the object, key.
+    Value(Place, ObjectName, String),
+}
+
+impl Stream {
+    fn place(&self, document: usize, line: usize) -> Place {
+        match self {
+            Self::File(file) => Place {
+                file: Arc::clone(file),
+                line,
+                document,
+                value: None,
+            },
+            Self::Value(place, config_map, key) => Place {
+                value: Some(Arc::new(ValuePlace {
+                    config_map: config_map.clone(),
+                    key: key.clone(),
+                    line,
+                    document,
+                })),
+                ..place.clone()
+            },
+        }
+    }
+}
+
+/// An object in its document.
+#[derive(Clone)]
+pub struct Site<'a> {
+    stream: &'a Stream,
+    document: usize,
+    /// From the document to the object.
+    path: FieldPath,
+    pub node: Node<'a>,
+}
+
+impl Site<'_> {
+    pub fn place(&self, field: &FieldPath) -> Place {
+        self.stream.place(self.document, self.node.line_of(field))
+    }
+
+    pub fn error(&self, field: &FieldPath, problem: Problem) -> LoadError {
+        LoadError {
+            place: self.place(field),
+            field: self.path.clone().then(field),
+            problem,
+        }
+    }
+}
+
+/// What an object is part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Around<'a> {
+    Nothing,
+    /// Whose items say what they are.
+    List,
+    /// Such as a `PodList`: `apiVersion` and `kind` of items that don't say.
+    ListOf(&'a str, &'a str),
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+pub struct Collector {
+    pub objects: Objects,
+    pub errors: Vec<LoadError>,
+    seen: HashMap<(&'static str, ObjectName), Place>,
+}
+
+impl Collector {
+    /// Reads all documents of a file.
+    pub fn file(&mut self, name: &str, text: &str) {
+        self.objects.files += 1;
+        self.stream(&Stream::File(name.into()), text);
+    }
+
+    /// Reads all documents of a stream.
+    pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
+        for document in yaml::documents(text) {
+            match document {
+                Ok(document) => self.document(stream, &document),
+                Err(error) => self.errors.push(LoadError {
+                    place: stream.place(error.document, error.line),
+                    field: FieldPath::default(),
+                    problem: error.problem.into(),
+                }),
+            }
+        }
+    }
+
+    fn document(&mut self, stream: &Stream, document: &Document) {
+        self.objects.documents += 1;
+        let site = Site {
+            stream,
+            document: document.index,
+            path: FieldPath::default(),
+            node: document.root(),
+        };
+        if let Err(error) = self.object(&site, Around::Nothing) {
+            self.errors.push(error);
+        }
+    }
+
+    fn object(&mut self, site: &Site<'_>, around: Around<'_>) -> Result<(), LoadError> {
+        if !site.node.value.is_object() {
+            return Err(site.error(&FieldPath::default(), Problem::NotAnObject));
+        }
+        let own = (type_field(site, "apiVersion"), type_field(site, "kind"));
+        let (api_version, kind) = match (own, around) {
+            ((Err(_), Err(_)), Around::ListOf(api_version, kind)) => (api_version, kind),
+            ((api_version, kind), _) => (api_version?, kind?),
+        };
+        let verdict = Kind::of(api_version, kind);
+        if matches!(site.stream, Stream::Value(..)) && is_kubernetes(verdict) {
+            let problem = Problem::NotPolicy {
+                kind: kind.to_owned(),
+            };
+            return Err(site.error(&FieldPath::of("kind"), problem));
+        }
+        match verdict {
+            Kind::List if around == Around::Nothing => self.list(site, api_version, kind),
+            Kind::List => return Err(site.error(&FieldPath::of("kind"), Problem::NestedList)),
+            Kind::Unknown | Kind::NotEnforced => {
+                let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+                let problem = match verdict {
+                    Kind::NotEnforced => Problem::NotEnforced { api_version, kind },
+                    _ => Problem::UnknownKind { api_version, kind },
+                };
+                return Err(site.error(&FieldPath::of("kind"), problem));
+            }
+            Kind::Skipped => {
+                tracing::debug!(place = %site.place(&FieldPath::default()), api_version, kind, "skipped");
+                self.objects.skipped += 1;
+            }
+            kept => self.keep(site, kept)?,
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, site: &Site<'_>, api_version: &str, kind: &str) {
+        let Some(items) = site.node.get("items") else {
+            let field = FieldPath::of("items");
+            self.errors.push(site.error(&field, Problem::Missing));
+            return;
+        };
+        if !(items.value.is_array() || items.value.is_null()) {
+            let problem = Problem::Schema("expected a list".to_owned());
+            self.errors
+                .push(site.error(&FieldPath::of("items"), problem));
+            return;
+        }
+        let around = match kind.strip_suffix("List") {
+            None | Some("") => Around::List,
+            Some(of_item) => Around::ListOf(api_version, of_item),
+        };
+        for (index, node) in items.items().enumerate() {
+            let item = Site {
+                path: FieldPath::of("items").index(index),
+                node,
+                ..site.clone()
+            };
+            if let Err(error) = self.object(&item, around) {
+                self.errors.push(error);
+            }
+        }
+    }
+
+    fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
+        let name = self.claim_name(site, kind)?;
+        match kind {
+            Kind::Namespace => {
+                let object: k8s_openapi::api::core::v1::Namespace = typed(site)?;
+                let labels = object.metadata.labels.unwrap_or_default();
+                let namespaces = &mut self.objects.namespaces;
+                namespaces.insert(name.name.to_string(), labels);
+            }
+            Kind::ConfigMap => config_map::read(self, site, &name)?,
+            Kind::Pod => {
+                let pod = self.facts(site, &name)?;
+                self.objects.pods.extend(pod);
+            }
+            Kind::Service => {
+                let service = self.facts(site, &name)?;
+                self.objects.services.extend(service.map(|s| s.facts));
+            }
+            Kind::EndpointSlice => {
+                let slice = self.facts(site, &name)?;
+                self.objects.endpoint_slices.extend(slice.map(|s| s.facts));
+            }
+            Kind::PeerAuthentication => {
+                let policy = self.facts(site, &name)?;
+                let policy = policy.map(|policy| with_lines(policy, site));
+                self.objects.peer_authentications.extend(policy);
+            }
+            Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn claim_name(&mut self, site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
+        let name = object_name(site, kind)?;
+        let key = (kind.name(), name.clone());
+        let Some(first) = self.seen.get(&key) else {
+            self.seen.insert(key, site.place(&FieldPath::default()));
+            return Ok(name);
+        };
+        let problem = Problem::Duplicate {
+            kind: kind.name(),
+            name: match kind {
+                Kind::Namespace => name.name.to_string(),
+                _ => name.to_string(),
+            },
+            first: Box::new(first.clone()),
+        };
+        Err(site.error(&FieldPath::default(), problem))
+    }
+
+    /// `None`: there were errors, which are kept.
+    fn facts<T: FromObject>(
+        &mut self,
+        site: &Site<'_>,
+        name: &ObjectName,
+    ) -> Result<Option<Located<T>>, LoadError> {
+        match T::from_object(name, typed(site)?) {
+            Ok(facts) => Ok(Some(Located {
+                place: site.place(&FieldPath::default()),
+                path: site.path.clone(),
+                facts,
+            })),
+            Err(bad) => {
+                let error = |BadField { field, problem }| site.error(&field, problem);
+                self.errors.extend(bad.into_iter().map(error));
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn with_lines(
+    mut policy: Located<PeerAuthenticationFacts>,
+    site: &Site<'_>,
+) -> Located<PeerAuthenticationFacts> {
+    let fields = policy.facts.fields().into_iter();
+    policy.facts.lines = fields
+        .map(|field| (field.clone(), site.node.line_of(&field)))
+        .collect();
+    policy
+}
+
+/// Whether a kind has no place among policy documents.
+fn is_kubernetes(kind: Kind) -> bool {
+    match kind {
+        Kind::Namespace
+        | Kind::Pod
+        | Kind::Service
+        | Kind::ConfigMap
+        | Kind::EndpointSlice
+        | Kind::Skipped => true,
+        Kind::PeerAuthentication | Kind::List | Kind::NotEnforced | Kind::Unknown => false,
+    }
+}
+
+fn type_field<'a>(site: &Site<'a>, key: &str) -> Result<&'a str, LoadError> {
+    let field = FieldPath::of(key);
+    match site.node.value.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        None | Some(Value::Null) => Err(site.error(&field, Problem::Missing)),
+        Some(_) => {
+            let problem = Problem::Schema("expected a name".to_owned());
+            Err(site.error(&field, problem))
+        }
+    }
+}
+
+/// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
+fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
+    let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
+        return Err(site.error(&FieldPath::of("metadata"), Problem::Missing));
+    };
+    let field = |key| FieldPath::of("metadata").key(key);
+    let name = metadata
+        .text("name")
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| {
+            let problem = match metadata.get("name") {
+                Some(node) if !node.value.is_null() => {
+                    Problem::Schema("expected a name".to_owned())
+                }
+                _ => Problem::Missing,
+            };
+            site.error(&field("name"), problem)
+        })?;
+    if kind == Kind::Namespace {
+        return Ok(ObjectName::new("", name));
+    }
+    let namespace = metadata.text("namespace").filter(|n| !n.is_empty());
+    Ok(ObjectName::new(namespace.unwrap_or("default"), name))
+}
+
+/// The object as its Kubernetes type.
+pub fn typed<T: serde::de::DeserializeOwned>(site: &Site<'_>) -> Result<T, LoadError> {
+    serde_path_to_error::deserialize(site.node.value).map_err(|error| {
+        let field = FieldPath::from(error.path());
+        site.error(&field, Problem::Schema(error.inner().to_string()))
+    })
+}

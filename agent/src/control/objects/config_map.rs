@@ -1,0 +1,43 @@
+//! `v1/ConfigMap` with policy documents as its values. All other ConfigMaps are nobody's business.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::collect::{Collector, Site, Stream, typed};
+use crate::{
+    control::{
+        error::{LoadError, Problem},
+        yaml::FieldPath,
+    },
+    workload::ObjectName,
+};
+
+const POLICY: &str = "sealane.dev/policy";
+
+/// Reads the values of a ConfigMap that carries the label `sealane.dev/policy: "true"`.
+pub fn read(
+    collector: &mut Collector,
+    site: &Site<'_>,
+    name: &ObjectName,
+) -> Result<(), LoadError> {
+    let object: ConfigMap = typed(site)?;
+    let labels = object.metadata.labels.unwrap_or_default();
+    match labels.get(POLICY).map(String::as_str) {
+        None | Some("false") => {
+            collector.objects.skipped += 1;
+            return Ok(());
+        }
+        Some("true") => {}
+        Some(other) => {
+            let field = FieldPath::of("metadata.labels").key(POLICY);
+            return Err(site.error(&field, Problem::Inject(other.to_owned())));
+        }
+    }
+    if object.binary_data.is_some_and(|data| !data.is_empty()) {
+        return Err(site.error(&FieldPath::of("binaryData"), Problem::BinaryPolicy));
+    }
+    for (key, text) in object.data.unwrap_or_default() {
+        let place = site.place(&FieldPath::of("data").key(&key));
+        collector.stream(&Stream::Value(place, name.clone(), key), &text);
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `discovery.k8s.io/v1/EndpointSlice`
+//! (<https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/>).
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+
+use super::{BadField, FromObject, metadata};
+use crate::{control::yaml::FieldPath, workload::ObjectName};
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Endpoints of one service, of one address family.
+#[derive(Debug)]
+pub struct EndpointSliceFacts {
+    /// `None` if it belongs to no service.
+    pub service: Option<ObjectName>,
+    /// TCP only.
+    pub ports: Vec<SlicePort>,
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// A port that all endpoints of a slice have.
+#[derive(Debug)]
+pub struct SlicePort {
+    /// Of the service's port; empty if that has none.
+    pub name: String,
+    pub port: u16,
+}
+
+/// One replica.
+#[derive(Debug)]
+pub struct SliceEndpoint {
+    pub address: IpAddr,
+    /// Unless the slice says that it isn't.
+    pub ready: bool,
+}
+
+impl FromObject for EndpointSliceFacts {
+    type Object = EndpointSlice;
+
+    fn from_object(name: &ObjectName, slice: EndpointSlice) -> Result<Self, Vec<BadField>> {
+        let mut bad = Vec::new();
+        let mut ports = Vec::new();
+        for (index, port) in slice.ports.iter().flatten().enumerate() {
+            let Some(number) = port.port else { continue };
+            if !metadata::is_tcp(port.protocol.as_deref()) {
+                continue;
+            }
+            let field = FieldPath::of("ports").index(index).key("port");
+            let port = metadata::port(number, &field).map(|number| SlicePort {
+                name: port.name.clone().unwrap_or_default(),
+                port: number,
+            });
+            metadata::sort_out(port, &mut ports, &mut bad);
+        }
+        let mut endpoints = Vec::new();
+        if slice.address_type != "FQDN" {
+            for (index, endpoint) in slice.endpoints.iter().flatten().enumerate() {
+                let path = FieldPath::of("endpoints").index(index);
+                if let Some(endpoint) = slice_endpoint(endpoint, &path) {
+                    metadata::sort_out(endpoint, &mut endpoints, &mut bad);
+                }
+            }
+        }
+        if !bad.is_empty() {
+            return Err(bad);
+        }
+        let labels = slice.metadata.labels.unwrap_or_default();
+        Ok(Self {
+            service: labels
+                .get(SERVICE_NAME)
+                .map(|service| ObjectName::new(&name.namespace, service)),
+            ports,
+            endpoints,
+        })
+    }
+}
+
+/// All addresses of an endpoint mean the same replica: the first will do, as the API's reference says.
+fn slice_endpoint(
+    endpoint: &Endpoint,
+    path: &FieldPath,
+) -> Option<Result<SliceEndpoint, BadField>> {
+    let field = path.clone().key("addresses").index(0);
+    let address = metadata::address(endpoint.addresses.first()?, &field);
+    let ready = endpoint.conditions.as_ref().and_then(|c| c.ready) != Some(false);
+    Some(address.map(|address| SliceEndpoint { address, ready }))
+}

@@ -1,0 +1,230 @@
+//! `v1/Pod`.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, PodSpec, PodStatus},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+
+use super::{BadField, FromObject, metadata};
+use crate::{
+    control::{error::Problem, yaml::FieldPath},
+    workload::{NamedPort, ObjectName, Sandbox},
+};
+
+const INJECT: &str = "sealane.dev/inject";
+const DATAPLANE: &str = "istio.io/dataplane-mode";
+const NETNS: &str = "sealane.dev/netns";
+const CGROUP: &str = "sealane.dev/cgroup";
+
+/// What the mesh needs to know of a pod.
+#[derive(Debug)]
+pub struct PodFacts {
+    pub name: ObjectName,
+    pub labels: BTreeMap<String, String>,
+    /// What the pod itself says about being in the mesh.
+    pub own_enrolment: Option<bool>,
+    pub service_account: String,
+    pub node: String,
+    pub addresses: Vec<IpAddr>,
+    pub named_ports: Vec<NamedPort>,
+    /// On the host's network, or finished: never a workload.
+    pub outside: bool,
+    /// Unless it says that it isn't, or is on its way out.
+    pub ready: bool,
+    /// Seconds of the Unix epoch.
+    pub created: Option<i64>,
+    pub owner: Option<Owner>,
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The controller of a pod.
+#[derive(Debug)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+}
+
+impl FromObject for PodFacts {
+    type Object = Pod;
+
+    fn from_object(name: &ObjectName, pod: Pod) -> Result<Self, Vec<BadField>> {
+        let Pod {
+            metadata,
+            spec,
+            status,
+        } = pod;
+        let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+        let mut bad = Vec::new();
+        let own_enrolment = own_enrolment(&metadata).unwrap_or_else(|error| {
+            bad.push(error);
+            None
+        });
+        let sandbox = sandbox(&metadata).unwrap_or_else(|error| {
+            bad.push(error);
+            None
+        });
+        let addresses = addresses(&status, &mut bad);
+        let named_ports = named_ports(&spec, &mut bad);
+        if !bad.is_empty() {
+            return Err(bad);
+        }
+        Ok(Self {
+            name: name.clone(),
+            own_enrolment,
+            sandbox,
+            addresses,
+            named_ports,
+            outside: spec.host_network == Some(true) || is_finished(&status),
+            ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
+            created: metadata::seconds(metadata.creation_timestamp.as_ref()),
+            owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),
+            labels: metadata.labels.unwrap_or_default(),
+            service_account: spec
+                .service_account_name
+                .filter(|account| !account.is_empty())
+                .unwrap_or_else(|| "default".to_owned()),
+            node: spec.node_name.unwrap_or_default(),
+        })
+    }
+}
+
+fn own_enrolment(metadata: &ObjectMeta) -> Result<Option<bool>, BadField> {
+    let labels = metadata.labels.as_ref();
+    let annotations = metadata.annotations.as_ref();
+    for (map, path) in [
+        (labels, "metadata.labels"),
+        (annotations, "metadata.annotations"),
+    ] {
+        match map.and_then(|map| map.get(INJECT)).map(String::as_str) {
+            None => {}
+            Some("true") => return Ok(Some(true)),
+            Some("false") => return Ok(Some(false)),
+            Some(other) => {
+                let field = FieldPath::of(path).key(INJECT);
+                return Err(BadField::new(field, Problem::Inject(other.to_owned())));
+            }
+        }
+    }
+    let mode = labels.and_then(|labels| labels.get(DATAPLANE));
+    Ok(match mode.map(String::as_str) {
+        Some("none") => Some(false),
+        Some("ambient") => Some(true),
+        _ => None,
+    })
+}
+
+fn sandbox(metadata: &ObjectMeta) -> Result<Option<Sandbox>, BadField> {
+    let field = |key: &str| FieldPath::of("metadata.annotations").key(key);
+    let annotation = |key: &str| {
+        let annotations = metadata.annotations.as_ref()?;
+        annotations.get(key).filter(|path| !path.is_empty())
+    };
+    let path = |text: &String, key: &str| {
+        if text.starts_with('/') {
+            Ok(PathBuf::from(text))
+        } else {
+            let problem = Problem::RelativePath(text.clone());
+            Err(BadField::new(field(key), problem))
+        }
+    };
+    let half = |present, missing| {
+        let problem = Problem::HalfSandbox { missing };
+        Err(BadField::new(field(present), problem))
+    };
+    match (annotation(NETNS), annotation(CGROUP)) {
+        (None, None) => Ok(None),
+        (Some(_), None) => half(NETNS, CGROUP),
+        (None, Some(_)) => half(CGROUP, NETNS),
+        (Some(netns), Some(cgroup)) => Ok(Some(Sandbox {
+            netns: path(netns, NETNS)?,
+            cgroup: path(cgroup, CGROUP)?,
+        })),
+    }
+}
+
+fn addresses(status: &PodStatus, bad: &mut Vec<BadField>) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let listed = status.pod_ips.as_deref().unwrap_or_default();
+    for (index, entry) in listed.iter().enumerate() {
+        let field = FieldPath::of("status.podIPs").index(index).key("ip");
+        metadata::sort_out(metadata::address(&entry.ip, &field), &mut found, bad);
+    }
+    if listed.is_empty()
+        && let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty())
+    {
+        let field = FieldPath::of("status.podIP");
+        metadata::sort_out(metadata::address(ip, &field), &mut found, bad);
+    }
+    let mut distinct = Vec::with_capacity(found.len());
+    for address in found {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    distinct
+}
+
+/// Of containers and of sidecars (init containers that go on), in which a service's `targetPort` is looked
+/// up.
+fn named_ports(spec: &PodSpec, bad: &mut Vec<BadField>) -> Vec<NamedPort> {
+    let containers = spec.containers.iter().enumerate();
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let sidecars = init
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"));
+    let mut found = Vec::new();
+    for (list, index, container) in containers
+        .map(|(index, c)| ("spec.containers", index, c))
+        .chain(sidecars.map(|(index, c)| ("spec.initContainers", index, c)))
+    {
+        let path = FieldPath::of(list).index(index).key("ports");
+        ports_of(container, &path, &mut found, bad);
+    }
+    found
+}
+
+fn ports_of(
+    container: &Container,
+    path: &FieldPath,
+    found: &mut Vec<NamedPort>,
+    bad: &mut Vec<BadField>,
+) {
+    let ports = container.ports.as_deref().unwrap_or_default();
+    for (index, entry) in ports.iter().enumerate() {
+        if !metadata::is_tcp(entry.protocol.as_deref()) {
+            continue;
+        }
+        let field = path.clone().index(index).key("containerPort");
+        let port = metadata::port(entry.container_port, &field);
+        if let Some(name) = entry.name.as_ref().filter(|name| !name.is_empty()) {
+            let named = port.map(|port| NamedPort {
+                name: name.clone(),
+                port,
+            });
+            metadata::sort_out(named, found, bad);
+        }
+    }
+}
+
+fn is_finished(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
+}
+
+fn is_ready(status: &PodStatus) -> bool {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    !conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "False")
+}
+
+/// A static pod is owned by its node, which is not what runs there.
+fn controller(owners: &[OwnerReference]) -> Option<Owner> {
+    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+    (owner.kind != "Node").then(|| Owner {
+        kind: owner.kind.clone(),
+        name: owner.name.clone(),
+    })
+}

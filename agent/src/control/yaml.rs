@@ -1,0 +1,123 @@
+//! YAML text -> JSON values, with the line of every node.
+//!
+//! YAML 1.2 with the core schema (<https://yaml.org/spec/1.2.2/#103-core-schema>). Keys are always text.
+//! Duplicate keys, merge keys (`<<`), foreign tags and recursive aliases are errors: other readers of the
+//! same file may understand them differently. Does not know what the values mean.
+
+mod compose;
+mod lines;
+mod path;
+mod scalar;
+
+use saphyr_parser::{Parser, StrInput};
+use serde_json::Value;
+
+use compose::Composer;
+use lines::Lines;
+pub use lines::Node;
+pub use path::FieldPath;
+
+/// Containers within containers. No Kubernetes object comes near.
+pub const MAX_DEPTH: usize = 128;
+
+/// Nodes that anchors and aliases of one file may add to those that are written out. Long texts count as
+/// several.
+pub const ALIAS_BUDGET: usize = 1_000_000;
+
+/// One document of a stream.
+#[derive(Debug)]
+pub struct Document {
+    /// Counts from 1, documents without content included.
+    pub index: usize,
+    value: Value,
+    lines: Lines,
+}
+
+impl Document {
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        Node::new(&self.value, &self.lines)
+    }
+}
+
+/// Where a stream stops being readable, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct YamlError {
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts from 1.
+    pub document: usize,
+    pub problem: YamlProblem,
+}
+
+/// Why a stream can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum YamlProblem {
+    #[error("not YAML: {0}")]
+    Syntax(String),
+    #[error("the key `{key}` is there already, on line {first}")]
+    DuplicateKey { key: String, first: usize },
+    #[error("merge keys (`<<`) are not supported: write the fields out")]
+    MergeKey,
+    #[error("a key must be a single word or text")]
+    KeyNotScalar,
+    #[error("an alias of the node that it is in")]
+    RecursiveAlias,
+    #[error("aliases make this file too large: at most {ALIAS_BUDGET} nodes")]
+    AliasBudget,
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    #[error("the tag `{0}` is not supported, or its value is not of this type")]
+    Tag(String),
+}
+
+/// Reads the documents of a stream one after the other, skipping those without content. After an error
+/// there is nothing more to come.
+pub fn documents(text: &str) -> Documents<'_> {
+    Documents {
+        parser: Parser::new_from_str(text),
+        composer: Composer::default(),
+        finished: false,
+    }
+}
+
+/// See [`documents`].
+pub struct Documents<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    composer: Composer,
+    finished: bool,
+}
+
+impl Iterator for Documents<'_> {
+    type Item = Result<Document, YamlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.finished {
+            let step = match self.parser.next_event() {
+                None => break,
+                Some(Err(error)) => Err((
+                    error.marker().line(),
+                    YamlProblem::Syntax(error.info().to_owned()),
+                )),
+                Some(Ok((event, span))) => self.composer.take(event, span.start.line()),
+            };
+            match step {
+                Ok(None) => {}
+                Ok(Some(document)) => return Some(Ok(document)),
+                Err((line, problem)) => {
+                    self.finished = true;
+                    return Some(Err(YamlError {
+                        line,
+                        document: self.composer.document().max(1),
+                        problem,
+                    }));
+                }
+            }
+        }
+        self.finished = true;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

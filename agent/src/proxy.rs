@@ -1,0 +1,72 @@
+//! Takes each captured connection through its phases: where to, who, may it, and then the bytes.
+//!
+//! [`outbound`] is for what the node's pods ask for, [`inbound`] for what arrives for them; [`relay`] moves
+//! the bytes of both. Does not know how connections got here (`capture`) or how TLS works (`tls`).
+
+mod accept;
+mod close;
+mod connections;
+mod dial;
+mod enforce;
+mod inbound;
+mod limits;
+mod outbound;
+mod outcome;
+mod relay;
+mod report;
+
+use std::{sync::Arc, time::Duration};
+
+pub use connections::{Connection, Connections, Phase, Route, Session};
+pub use enforce::enforce;
+pub use limits::Pending;
+pub use relay::RelayError;
+
+use crate::{
+    capture::{Flows, Listeners, Pod},
+    store::Reader,
+    telemetry::Metrics,
+    tls::TlsConfigs,
+};
+
+/// What every connection needs.
+pub struct Proxy {
+    pub store: Reader,
+    pub tls: TlsConfigs,
+    pub flows: Flows,
+    pub connections: Arc<Connections>,
+    pub pending: Arc<Pending>,
+    pub metrics: Metrics,
+    pub timeouts: Timeouts,
+}
+
+/// How long the phases of a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte expected to the last of the handshake.
+    pub handshake: Duration,
+    /// How long a stranger may be silent before a PERMISSIVE port takes it for plaintext.
+    pub detect: Duration,
+    /// For one endpoint to answer.
+    pub connect: Duration,
+}
+
+impl Proxy {
+    /// Serves a pod's listeners until the pod leaves.
+    pub fn serve(self: &Arc<Self>, pod: &Arc<Pod>, listeners: Listeners) {
+        for listener in listeners.outbound {
+            tokio::spawn(accept::accept(
+                Arc::clone(self),
+                Arc::clone(pod),
+                listener,
+                |proxy, pod, arrival| tokio::spawn(outbound::serve(proxy, pod, arrival)),
+            ));
+        }
+        tokio::spawn(accept::accept(
+            Arc::clone(self),
+            Arc::clone(pod),
+            listeners.inbound,
+            |proxy, pod, arrival| tokio::spawn(inbound::serve(proxy, pod, arrival)),
+        ));
+    }
+}

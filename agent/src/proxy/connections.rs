@@ -1,0 +1,246 @@
+//! The live table: every connection from the moment it is captured, so that a change of policy finds it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustls::ProtocolVersion;
+use tokio::sync::Notify;
+
+use crate::{
+    identity::SpiffeId,
+    policy::Mode,
+    telemetry::{CutReason, Direction},
+    tls::Established,
+    workload::{Service, Workload},
+};
+
+/// All live connections of this agent.
+#[derive(Debug, Default)]
+pub struct Connections {
+    live: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    ended: Notify,
+}
+
+/// One connection, from one side's point of view.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: u64,
+    pub direction: Direction,
+    pub opened_at: SystemTime,
+    opened: Instant,
+    pub client: SocketAddr,
+    /// As the client asked for it.
+    pub destination: SocketAddr,
+    route: OnceLock<Route>,
+    session: OnceLock<Session>,
+    phase: AtomicU8,
+    /// From the client to the server, in bytes.
+    pub received: AtomicU64,
+    /// From the server to the client.
+    pub sent: AtomicU64,
+    cut: OnceLock<CutReason>,
+    wake: Notify,
+}
+
+/// Where a connection leads; known once it is resolved.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub source: Option<Arc<Workload>>,
+    pub server: Option<Arc<Workload>>,
+    /// The endpoint's own port.
+    pub port: u16,
+    pub service: Option<Arc<Service>>,
+    pub mode: Mode,
+}
+
+/// How a connection is protected; known once both ends have been heard.
+#[derive(Clone, Debug)]
+pub enum Session {
+    MutualTls {
+        client: SpiffeId,
+        server: SpiffeId,
+        version: &'static str,
+        cipher: &'static str,
+    },
+    Plaintext,
+}
+
+impl Session {
+    pub(super) fn mutual_tls(
+        client: SpiffeId,
+        server: SpiffeId,
+        established: &Established,
+    ) -> Self {
+        Self::MutualTls {
+            client,
+            server,
+            version: match established.version {
+                ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: established.suite.suite().as_str().unwrap_or("unknown"),
+        }
+    }
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    Detecting = 0,
+    Handshaking = 1,
+    Connecting = 2,
+    Open = 3,
+}
+
+/// A connection in the table; it leaves when this is dropped.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) connection: Arc<Connection>,
+    table: Arc<Connections>,
+}
+
+impl Connections {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        direction: Direction,
+        client: SocketAddr,
+        destination: SocketAddr,
+    ) -> Registered {
+        let connection = Arc::new(Connection {
+            id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            direction,
+            opened_at: SystemTime::now(),
+            opened: Instant::now(),
+            client,
+            destination,
+            route: OnceLock::new(),
+            session: OnceLock::new(),
+            phase: AtomicU8::new(Phase::Detecting as u8),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            cut: OnceLock::new(),
+            wake: Notify::new(),
+        });
+        self.live().insert(connection.id, Arc::clone(&connection));
+        Registered {
+            connection,
+            table: Arc::clone(self),
+        }
+    }
+
+    /// A copy of the table, in the order of opening.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Connection>> {
+        let mut list: Vec<_> = self.live().values().cloned().collect();
+        list.sort_unstable_by_key(|c| c.id);
+        list
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until no connection is left, or `limit` has passed; then the rest is cut.
+    pub async fn drain(&self, limit: Duration) {
+        let empty = async {
+            loop {
+                let ended = self.ended.notified();
+                if self.is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(limit, empty).await.is_err() {
+            for connection in self.list() {
+                connection.cut(CutReason::DrainDeadline);
+            }
+        }
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut live = self.table.live();
+        live.remove(&self.connection.id);
+        if live.is_empty() {
+            live.shrink_to(64);
+            self.table.ended.notify_waiters();
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn set_route(&self, route: Route) {
+        let _ = self.route.set(route);
+    }
+
+    pub(super) fn set_session(&self, session: Session) {
+        let _ = self.session.set(session);
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        self.route.get()
+    }
+
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.get()
+    }
+
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Detecting,
+            1 => Phase::Handshaking,
+            2 => Phase::Connecting,
+            _ => Phase::Open,
+        }
+    }
+
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Ends the connection; the first reason counts.
+    pub(super) fn cut(&self, reason: CutReason) {
+        let _ = self.cut.set(reason);
+        // One waiter, woken even when it isn't waiting yet.
+        self.wake.notify_one();
+    }
+
+    /// Completes when the connection must end.
+    pub(super) async fn cut_off(&self) -> CutReason {
+        loop {
+            if let Some(reason) = self.cut.get() {
+                return *reason;
+            }
+            self.wake.notified().await;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Connections that the agent opens inside a pod's network namespace.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use aya::maps::MapError;
+use socket2::{Domain, Socket, TcpKeepalive, Type};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{error::Elapsed, timeout},
+};
+
+use crate::capture::{ClientEntry, Flows, Netns, NetnsError};
+
+/// Why nobody was reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("{0}")]
+    Connect(#[from] io::Error),
+    #[error("no answer in time")]
+    Timeout(#[from] Elapsed),
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    #[error("publish the client's address: {0}")]
+    Publish(#[from] MapError),
+}
+
+/// Dials a peer of the pod: the source address is the pod's own.
+pub(super) async fn peer(
+    netns: &Netns,
+    to: SocketAddr,
+    within: Duration,
+) -> Result<TcpStream, DialError> {
+    let socket = netns.enter(|| socket(to))??;
+    // A peer that vanished without a word is noticed even when both applications are silent.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(180))
+        .with_interval(Duration::from_secs(60));
+    socket.set_tcp_keepalive(&keepalive)?;
+    let socket = TcpSocket::from_std_stream(socket.into());
+    Ok(timeout(within, socket.connect(to)).await??)
+}
+
+/// Dials the pod's application, which will see `client` as its peer while the entry is kept.
+pub(super) async fn application(
+    netns: &Netns,
+    flows: &Flows,
+    to: SocketAddr,
+    client: SocketAddr,
+    within: Duration,
+) -> Result<(TcpStream, ClientEntry), DialError> {
+    let bound = netns.enter(|| {
+        let socket = socket(to)?;
+        // The port must be known before the application can ask for its peer.
+        socket.bind(&SocketAddr::new(to.ip(), 0).into())?;
+        io::Result::Ok(socket)
+    })??;
+    let socket = TcpSocket::from_std_stream(bound.into());
+    let local = canonical(socket.local_addr()?);
+    let entry = flows.publish_client(netns.cookie(), local, to, client)?;
+    let stream = timeout(within, socket.connect(to)).await??;
+    Ok((stream, entry))
+}
+
+fn socket(to: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The application's own segmentation has been decided on its side already.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+/// IPv4 as IPv4, however the socket holds it.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = address.ip().to_canonical();
+    SocketAddr::new(ip, address.port())
+}

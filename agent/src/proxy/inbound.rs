@@ -1,0 +1,212 @@
+//! What arrives for a pod of this node: detect, handshake, authorize, dial the application, relay.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Proxy,
+    accept::Arrival,
+    close::reset,
+    connections::{Connection, Phase, Route, Session},
+    dial,
+    enforce::evaluate,
+    outbound::wire_of,
+    outcome::{Failure, handshake_failure, handshake_timeout},
+    relay::{Relay, Wire},
+    report::Report,
+};
+use crate::{
+    capture::Pod,
+    policy::{Mode, Verdict},
+    store::Snapshot,
+    telemetry::{Direction, RefusalReason, Side},
+    tls::{self, FirstBytes, Greeting},
+    workload::{Endpoint, Workload},
+};
+
+/// One steered connection, to its end.
+pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
+    let Arrival {
+        stream,
+        peer,
+        local,
+    } = arrival;
+    let Some(turn) = proxy.pending.enter(peer.ip()) else {
+        proxy
+            .metrics
+            .connection_refused(Direction::Inbound, RefusalReason::Limit);
+        return reset(stream);
+    };
+    let registered = proxy.connections.open(Direction::Inbound, peer, local);
+    let connection = &registered.connection;
+    let report = Report::new(&proxy, connection);
+    let snapshot = proxy.store.current();
+    let result = match snapshot.workload(&pod.name) {
+        Some(server) => {
+            route(&snapshot, server, connection);
+            // Boxed, so that an established connection doesn't carry the room that a handshake needs.
+            Box::pin(secure(&proxy, server, connection, stream)).await
+        }
+        None => {
+            reset(stream);
+            Err(Failure::Refused(RefusalReason::NoPolicy))
+        }
+    };
+    drop(snapshot);
+    drop(turn);
+    let result = match result {
+        Ok(wire) => deliver(&proxy, &pod, &report, wire).await,
+        Err(failure) => Err(failure),
+    };
+    report.finish(result);
+}
+
+fn route(snapshot: &Snapshot, server: &Arc<Workload>, connection: &Connection) {
+    let port = connection.destination.port();
+    connection.set_route(Route {
+        source: snapshot.workload_at(connection.client.ip()).cloned(),
+        server: Some(Arc::clone(server)),
+        port,
+        service: snapshot
+            .service_of(Endpoint {
+                address: connection.destination.ip(),
+                port,
+            })
+            .cloned(),
+        mode: snapshot.policy.mode(server, port).mode,
+    });
+}
+
+/// Finds out how the client speaks, and who it is. Refused clients have been closed as they must be.
+async fn secure(
+    proxy: &Proxy,
+    server: &Arc<Workload>,
+    connection: &Connection,
+    mut stream: TcpStream,
+) -> Result<Wire, Failure> {
+    let strict = connection.route().is_none_or(|r| r.mode == Mode::Strict);
+    let from_mesh = connection
+        .route()
+        .and_then(|r| r.source.as_ref())
+        .is_some_and(|w| w.enrolled);
+    let patience = patience(proxy, strict, from_mesh);
+    let begun = Instant::now();
+    let first = match tls::first_bytes(&mut stream, !strict, patience).await {
+        Ok(first) => first,
+        Err(error) => {
+            reset(stream);
+            return Err(Failure::RefusedBecause(
+                RefusalReason::HandshakeFailed,
+                error.to_string(),
+            ));
+        }
+    };
+    let FirstBytes { greeting, bytes } = first;
+    match (greeting, strict) {
+        (Greeting::Closed, _) => Err(Failure::Abandoned),
+        (Greeting::MeshTls, _) | (Greeting::OtherTls, true) => {
+            let left = proxy.timeouts.handshake.saturating_sub(begun.elapsed());
+            handshake(proxy, server, connection, stream, bytes, left).await
+        }
+        (Greeting::Silent, true) => {
+            reset(stream);
+            Err(handshake_timeout(&proxy.metrics, Side::Server))
+        }
+        // Before a single byte of TLS: a plaintext client must see a reset, not garbage.
+        (Greeting::Plaintext, true) => {
+            reset(stream);
+            Err(Failure::Refused(RefusalReason::PlaintextInStrict))
+        }
+        (Greeting::Plaintext | Greeting::OtherTls | Greeting::Silent, false) => {
+            connection.set_session(Session::Plaintext);
+            Ok(Wire::Plain {
+                stream,
+                received: bytes,
+            })
+        }
+    }
+}
+
+/// A workload of the mesh speaks first, and TLS: there is no reason to take its silence for plaintext soon.
+fn patience(proxy: &Proxy, strict: bool, from_mesh: bool) -> Duration {
+    if strict || from_mesh {
+        proxy.timeouts.handshake
+    } else {
+        proxy.timeouts.detect
+    }
+}
+
+async fn handshake(
+    proxy: &Proxy,
+    server: &Arc<Workload>,
+    connection: &Connection,
+    stream: TcpStream,
+    received: Vec<u8>,
+    within: Duration,
+) -> Result<Wire, Failure> {
+    connection.enter(Phase::Handshaking);
+    let config = match proxy.tls.server(&server.identity) {
+        Ok(config) => config,
+        Err(error) => {
+            reset(stream);
+            return Err(Failure::RefusedBecause(
+                RefusalReason::NoSvid,
+                error.to_string(),
+            ));
+        }
+    };
+    let begun = Instant::now();
+    match timeout(within, tls::accept(stream, config, received)).await {
+        Ok(Ok(established)) => {
+            proxy
+                .metrics
+                .handshake_succeeded(Side::Server, begun.elapsed());
+            connection.set_session(Session::mutual_tls(
+                established.peer.clone(),
+                server.identity.clone(),
+                &established,
+            ));
+            Ok(wire_of(established))
+        }
+        Ok(Err(error)) => {
+            proxy
+                .metrics
+                .handshake_failed(Side::Server, handshake_failure(&error));
+            let reason = RefusalReason::HandshakeFailed;
+            Err(Failure::RefusedBecause(reason, error.to_string()))
+        }
+        Err(_elapsed) => Err(handshake_timeout(&proxy.metrics, Side::Server)),
+    }
+}
+
+/// Authorizes, then dials the application as the client.
+async fn deliver(proxy: &Proxy, pod: &Pod, report: &Report<'_>, wire: Wire) -> Result<(), Failure> {
+    let connection = report.connection;
+    connection.enter(Phase::Connecting);
+    let decision = evaluate(&proxy.store.current(), connection);
+    let verdict = decision.map_or(Verdict::Allow, |d| d.verdict);
+    if let Verdict::Refuse(refusal) = verdict {
+        reset(wire.into_stream());
+        return Err(Failure::Refused(refusal.into()));
+    }
+    let (to, client) = (connection.destination, connection.client);
+    let within = proxy.timeouts.connect;
+    match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
+        Ok((local, entry)) => {
+            let result = report.relay(Relay { local, wire }).await;
+            drop(entry);
+            result
+        }
+        Err(error) => {
+            reset(wire.into_stream());
+            Err(Failure::RefusedBecause(
+                RefusalReason::Unreachable,
+                error.to_string(),
+            ))
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What a pod of this node asks for: resolve, dial from inside the pod, handshake with exactly the peer that
+//! the store expects, relay.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{
+    Proxy,
+    accept::Arrival,
+    close::reset,
+    connections::{Phase, Registered, Route, Session},
+    dial,
+    enforce::evaluate,
+    outcome::{Failure, handshake_failure, handshake_timeout},
+    relay::{Relay, Wire},
+    report::Report,
+};
+use crate::{
+    capture::{OriginalDst, Pod},
+    policy::{Mode, Verdict},
+    store::Snapshot,
+    telemetry::{Direction, RefusalReason, Side},
+    tls::{self, Established},
+    workload::{Endpoint, Service, Workload},
+};
+
+/// One redirected connection, to its end.
+pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
+    let Arrival {
+        stream: client,
+        peer,
+        ..
+    } = arrival;
+    let Some(OriginalDst(destination)) = proxy.flows.take_original(pod.netns.cookie(), peer) else {
+        // Meant for the listener itself, or reset before it was accepted.
+        let reason = RefusalReason::NoOriginalDestination;
+        proxy
+            .metrics
+            .connection_refused(Direction::Outbound, reason);
+        return reset(client);
+    };
+    let snapshot = proxy.store.current();
+    let source = snapshot.workload(&pod.name).cloned();
+    // The pod's own address: the client's socket shows loopback, which says nothing.
+    let shown = source
+        .iter()
+        .flat_map(|w| &w.addresses)
+        .find(|a| a.is_ipv4() == destination.is_ipv4())
+        .map_or(peer, |a| SocketAddr::new(*a, peer.port()));
+    let registered = proxy
+        .connections
+        .open(Direction::Outbound, shown, destination);
+    let report = Report::new(&proxy, &registered.connection);
+    let result = match source {
+        Some(source) => connect(&proxy, &pod, &registered, &snapshot, source, destination).await,
+        None => Err(Failure::Refused(RefusalReason::NoPolicy)),
+    };
+    let result = match result {
+        Ok(wire) => {
+            report
+                .relay(Relay {
+                    local: client,
+                    wire,
+                })
+                .await
+        }
+        Err(failure) => {
+            reset(client);
+            Err(failure)
+        }
+    };
+    report.finish(result);
+}
+
+/// Where the connection leads, before one of the endpoints has answered.
+struct Target {
+    service: Option<Arc<Service>>,
+    candidates: Vec<Endpoint>,
+}
+
+async fn connect(
+    proxy: &Proxy,
+    pod: &Pod,
+    registered: &Registered,
+    snapshot: &Snapshot,
+    source: Arc<Workload>,
+    destination: SocketAddr,
+) -> Result<Wire, Failure> {
+    let connection = &registered.connection;
+    connection.enter(Phase::Connecting);
+    let target = resolve(snapshot, destination)?;
+    let (endpoint, stream) = dial_one(proxy, pod, &target.candidates).await?;
+    let server = snapshot.workload_at(endpoint.address).cloned();
+    let mode = server
+        .as_ref()
+        .filter(|w| w.enrolled)
+        .map_or(Mode::Disable, |w| {
+            snapshot.policy.mode(w, endpoint.port).mode
+        });
+    // What a pod sends to itself stays inside and is not steered at the other end.
+    let secured = server
+        .clone()
+        .filter(|w| w.enrolled && mode != Mode::Disable && w.name != source.name);
+    connection.set_route(Route {
+        source: Some(Arc::clone(&source)),
+        server,
+        port: endpoint.port,
+        service: target.service.clone(),
+        mode,
+    });
+    let wire = match secured {
+        Some(server) => {
+            connection.enter(Phase::Handshaking);
+            let name = server_name(target.service.as_deref(), destination);
+            let established = handshake(proxy, stream, &source, &server, name).await?;
+            connection.set_session(Session::mutual_tls(
+                source.identity.clone(),
+                server.identity.clone(),
+                &established,
+            ));
+            wire_of(established)
+        }
+        None => {
+            connection.set_session(Session::Plaintext);
+            Wire::Plain {
+                stream,
+                received: Vec::new(),
+            }
+        }
+    };
+    // Registered above, evaluated now: a change of policy either is seen here or finds the connection.
+    match evaluate(&proxy.store.current(), connection).map(|d| d.verdict) {
+        Some(Verdict::Refuse(refusal)) if mode != Mode::Disable => {
+            Err(Failure::Refused(refusal.into()))
+        }
+        _ => Ok(wire),
+    }
+}
+
+fn resolve(snapshot: &Snapshot, destination: SocketAddr) -> Result<Target, Failure> {
+    let Some(service) = snapshot.service_at(destination.ip()) else {
+        let (address, port) = (destination.ip(), destination.port());
+        return Ok(Target {
+            service: None,
+            candidates: vec![Endpoint { address, port }],
+        });
+    };
+    let port = service.port(destination.port());
+    let candidates: Vec<_> = port
+        .map(|p| {
+            p.candidates(destination.ip(), fastrand::usize(..))
+                .collect()
+        })
+        .unwrap_or_default();
+    if candidates.is_empty() {
+        let text = format!("{}:{}", service.host, destination.port());
+        return Err(Failure::RefusedBecause(RefusalReason::NoEndpoint, text));
+    }
+    Ok(Target {
+        service: Some(Arc::clone(service)),
+        candidates,
+    })
+}
+
+/// Endpoints are tried in turn; three that can't be reached are enough.
+async fn dial_one(
+    proxy: &Proxy,
+    pod: &Pod,
+    candidates: &[Endpoint],
+) -> Result<(Endpoint, TcpStream), Failure> {
+    let mut last = String::new();
+    for endpoint in candidates.iter().take(3) {
+        let address = SocketAddr::new(endpoint.address, endpoint.port);
+        match dial::peer(&pod.netns, address, proxy.timeouts.connect).await {
+            Ok(stream) => return Ok((*endpoint, stream)),
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(Failure::RefusedBecause(RefusalReason::Unreachable, last))
+}
+
+async fn handshake(
+    proxy: &Proxy,
+    stream: TcpStream,
+    source: &Workload,
+    server: &Workload,
+    name: ServerName<'static>,
+) -> Result<Established, Failure> {
+    let config = proxy
+        .tls
+        .client(&source.identity, &server.identity)
+        .map_err(|error| Failure::RefusedBecause(RefusalReason::NoSvid, error.to_string()))?;
+    let begun = tokio::time::Instant::now();
+    let shaken = Box::pin(tls::connect(stream, config, name));
+    match timeout(proxy.timeouts.handshake, shaken).await {
+        Ok(Ok(established)) => {
+            proxy
+                .metrics
+                .handshake_succeeded(Side::Client, begun.elapsed());
+            Ok(established)
+        }
+        Ok(Err(error)) => {
+            proxy
+                .metrics
+                .handshake_failed(Side::Client, handshake_failure(&error));
+            let reason = RefusalReason::HandshakeFailed;
+            Err(Failure::RefusedBecause(reason, error.to_string()))
+        }
+        Err(_elapsed) => Err(handshake_timeout(&proxy.metrics, Side::Client)),
+    }
+}
+
+/// Istio's SNI for services (`model.BuildSubsetKey`); connections to a pod's address carry none.
+fn server_name(service: Option<&Service>, destination: SocketAddr) -> ServerName<'static> {
+    service
+        .and_then(|s| {
+            let name = format!("outbound_.{}_._.{}", destination.port(), s.host);
+            ServerName::try_from(name).ok()
+        })
+        .unwrap_or_else(|| ServerName::from(destination.ip()))
+}
+
+pub(super) fn wire_of(established: Established) -> Wire {
+    let Established {
+        stream,
+        keys,
+        leftover,
+        ..
+    } = established;
+    Wire::Tls {
+        stream,
+        keys: Box::new(keys),
+        received: leftover,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::ObjectName;
+
+    #[test]
+    fn service_names_are_istios() {
+        let service = Service {
+            name: ObjectName::new("shop", "web"),
+            host: "web.shop.svc.cluster.local".into(),
+            virtual_addresses: Vec::new(),
+            ports: Vec::new(),
+        };
+        let name = server_name(Some(&service), "10.96.0.1:80".parse().unwrap());
+        assert_eq!(name.to_str(), "outbound_.80_._.web.shop.svc.cluster.local");
+        let name = server_name(None, "10.0.0.1:80".parse().unwrap());
+        assert!(matches!(name, ServerName::IpAddress(_)));
+    }
+}

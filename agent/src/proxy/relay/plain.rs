@@ -1,0 +1,74 @@
+//! One direction between two plain sockets.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::{RelayError, buffer::Buffer, half_close};
+
+/// Which end of a direction failed.
+pub(super) enum Side {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Side {
+    /// For the direction from the pod to the wire.
+    pub(super) fn up(self) -> RelayError {
+        match self {
+            Self::Reading(error) => RelayError::Local(error),
+            Self::Writing(error) => RelayError::Wire(error),
+        }
+    }
+
+    /// For the other one.
+    pub(super) fn down(self) -> RelayError {
+        match self {
+            Self::Reading(error) => RelayError::Wire(error),
+            Self::Writing(error) => RelayError::Local(error),
+        }
+    }
+}
+
+/// Copies until the end of `from`, which is passed on as a half-close. `first` goes ahead of everything.
+pub(super) async fn copy(
+    from: &TcpStream,
+    to: &TcpStream,
+    first: Vec<u8>,
+    count: impl Fn(u64),
+) -> Result<(), Side> {
+    if !first.is_empty() {
+        write_all(to, &first).await.map_err(Side::Writing)?;
+        count(first.len() as u64);
+        drop(first);
+    }
+    loop {
+        from.readable().await.map_err(Side::Reading)?;
+        let mut buffer = Buffer::take();
+        loop {
+            match from.try_read(&mut buffer) {
+                Ok(0) => return half_close(to).map_err(Side::Writing),
+                Ok(length) => {
+                    write_all(to, &buffer[..length])
+                        .await
+                        .map_err(Side::Writing)?;
+                    count(length as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(Side::Reading(error)),
+            }
+        }
+    }
+}
+
+/// Writes everything, waiting while the receiver's window is closed.
+pub(super) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! What the metrics and the access log tell of one connection.
+
+use std::sync::{OnceLock, atomic::Ordering::Relaxed};
+
+use super::{
+    Proxy,
+    connections::{Connection, Phase, Session},
+    outcome::Failure,
+    relay::{self, Meter, Relay, RelayError},
+};
+use crate::{
+    identity::SpiffeId,
+    policy::Mode,
+    telemetry::{
+        AccessRecord, ActiveConnection, Direction, PeerLabels, Reporter, ResponseFlags, Security,
+        ServiceLabels, TcpLabels, TcpSeries,
+    },
+    workload::Workload,
+};
+
+/// Accompanies a connection from its registration to its end.
+pub(super) struct Report<'c> {
+    proxy: &'c Proxy,
+    pub(super) connection: &'c Connection,
+    series: OnceLock<TcpSeries>,
+    _active: ActiveConnection,
+}
+
+impl<'c> Report<'c> {
+    pub(super) fn new(proxy: &'c Proxy, connection: &'c Connection) -> Self {
+        Self {
+            proxy,
+            connection,
+            series: OnceLock::new(),
+            _active: proxy.metrics.connection_active(connection.direction),
+        }
+    }
+
+    /// Relays to the end, or until the connection is cut.
+    pub(super) async fn relay(&self, relay: Relay) -> Result<(), Failure> {
+        self.connection.enter(Phase::Open);
+        let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
+        series.opened();
+        let _ = self.series.set(series);
+        match relay::run(relay, self, self.connection.cut_off()).await? {
+            None => Ok(()),
+            Some(reason) => Err(Failure::Cut(reason)),
+        }
+    }
+
+    /// Counts and logs the end.
+    pub(super) fn finish(self, result: Result<(), Failure>) {
+        let refused = result.as_ref().err().and_then(Failure::refusal);
+        if let Some(reason) = refused {
+            let direction = self.connection.direction;
+            self.proxy.metrics.connection_refused(direction, reason);
+        }
+        let flags = match &result {
+            Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
+            Err(failure) => response_flags(failure, self.connection.direction),
+        };
+        match self.series.get() {
+            Some(series) if flags == ResponseFlags::None => series.closed(),
+            Some(_) => self.proxy.metrics.tcp(&self.labels(flags)).closed(),
+            None => {}
+        }
+        self.log(&result);
+    }
+
+    fn log(&self, result: &Result<(), Failure>) {
+        let connection = self.connection;
+        let route = connection.route();
+        let (source_principal, destination_principal) = self.principals();
+        let error = result.as_ref().err().map(ToString::to_string);
+        AccessRecord {
+            direction: connection.direction,
+            source: connection.client,
+            source_workload: route.and_then(|r| r.source.as_ref()).map(|w| &w.name),
+            source_principal,
+            destination: connection.destination,
+            destination_service: route
+                .and_then(|r| r.service.as_ref())
+                .map(|s| s.host.as_str()),
+            destination_workload: route.and_then(|r| r.server.as_ref()).map(|w| &w.name),
+            destination_principal,
+            security: self.security(),
+            mode: route.map_or(Mode::Permissive, |r| r.mode),
+            sent_bytes: connection.sent.load(Relaxed),
+            received_bytes: connection.received.load(Relaxed),
+            duration: connection.age(),
+            refused: result.as_ref().err().and_then(Failure::refusal),
+            error: error.as_deref(),
+        }
+        .log();
+    }
+
+    fn labels(&self, response_flags: ResponseFlags) -> TcpLabels {
+        let route = self.connection.route();
+        let (source, destination) = self.principals();
+        let peer = |workload: Option<&Workload>, principal| {
+            workload.map_or_else(PeerLabels::unknown, |w| PeerLabels::of(w, principal))
+        };
+        let server = route.and_then(|r| r.server.as_deref());
+        let service = route.and_then(|r| r.service.as_deref());
+        TcpLabels {
+            reporter: match self.connection.direction {
+                Direction::Inbound => Reporter::Destination,
+                Direction::Outbound => Reporter::Source,
+            },
+            source: peer(route.and_then(|r| r.source.as_deref()), source),
+            destination: peer(server, destination),
+            service: match (service, server) {
+                (Some(service), _) => ServiceLabels::of(service),
+                (None, Some(server)) => ServiceLabels::of_workload(server),
+                (None, None) => ServiceLabels::unknown(),
+            },
+            response_flags,
+            security: self.security(),
+        }
+    }
+
+    fn principals(&self) -> (Option<&SpiffeId>, Option<&SpiffeId>) {
+        match self.connection.session() {
+            Some(Session::MutualTls { client, server, .. }) => (Some(client), Some(server)),
+            Some(Session::Plaintext) | None => (None, None),
+        }
+    }
+
+    fn security(&self) -> Security {
+        match self.connection.session() {
+            Some(Session::MutualTls { .. }) => Security::MutualTls,
+            Some(Session::Plaintext) | None => Security::Unknown,
+        }
+    }
+}
+
+fn response_flags(failure: &Failure, direction: Direction) -> ResponseFlags {
+    let Failure::Relay(error) = failure else {
+        return ResponseFlags::None;
+    };
+    let local = matches!(error, RelayError::Local(_));
+    match (direction, local) {
+        // The client's end failed, or the server's.
+        (Direction::Outbound, true) | (Direction::Inbound, false) => {
+            ResponseFlags::DownstreamConnectionTermination
+        }
+        (Direction::Outbound, false) | (Direction::Inbound, true) => {
+            ResponseFlags::UpstreamConnectionTermination
+        }
+    }
+}
+
+impl Meter for Report<'_> {
+    fn up(&self, bytes: u64) {
+        match self.connection.direction {
+            Direction::Outbound => self.from_client(bytes),
+            Direction::Inbound => self.from_server(bytes),
+        }
+    }
+
+    fn down(&self, bytes: u64) {
+        match self.connection.direction {
+            Direction::Outbound => self.from_server(bytes),
+            Direction::Inbound => self.from_client(bytes),
+        }
+    }
+}
+
+impl Report<'_> {
+    fn from_client(&self, bytes: u64) {
+        self.connection.received.fetch_add(bytes, Relaxed);
+        if let Some(series) = self.series.get() {
+            series.received(bytes);
+        }
+    }
+
+    fn from_server(&self, bytes: u64) {
+        self.connection.sent.fetch_add(bytes, Relaxed);
+        if let Some(series) = self.series.get() {
+            series.sent(bytes);
+        }
+    }
+}

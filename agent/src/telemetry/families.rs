@@ -1,0 +1,298 @@
+//! Every metric family: name, help, labels and the series that exist from the start.
+
+use prometheus::{
+    Error, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, core::Collector,
+};
+
+use super::{
+    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
+    tcp::TcpTable,
+};
+
+/// Series of Istio's TCP metrics: far more than one node's pods and their peers make.
+const TCP_SERIES: usize = 4096;
+/// Handshakes take half a millisecond on one node, and seconds with a peer that is overloaded or far away.
+const HANDSHAKE_SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
+];
+/// `reason` of a handshake that succeeded.
+pub(super) const NO_REASON: &str = "none";
+
+/// All of them, with the registry that writes them.
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    pub(super) tcp: TcpTable,
+    pub(super) tcp_overflow: IntCounter,
+    pub(super) connections: ConnectionFamilies,
+    pub(super) certificates: CertificateFamilies,
+    pub(super) node: NodeFamilies,
+    pub(super) policy: PolicyFamilies,
+}
+
+/// Handshakes and connections.
+pub(super) struct ConnectionFamilies {
+    pub(super) handshakes: IntCounterVec,
+    pub(super) handshake_duration: HistogramVec,
+    pub(super) active: IntGaugeVec,
+    pub(super) refused: IntCounterVec,
+    pub(super) cuts: IntCounterVec,
+}
+
+/// The CA and what it issues.
+pub(super) struct CertificateFamilies {
+    pub(super) expiry: GaugeVec,
+    pub(super) refresh: IntCounterVec,
+    pub(super) ca_healthy: IntGauge,
+}
+
+/// The pods of this node and the programs in the kernel.
+pub(super) struct NodeFamilies {
+    pub(super) workloads: IntGaugeVec,
+    pub(super) enrolment_errors: IntCounterVec,
+    pub(super) capture_events: IntCounterVec,
+}
+
+/// Objects and policy.
+pub(super) struct PolicyFamilies {
+    pub(super) generation: IntGauge,
+    pub(super) load_errors: IntGauge,
+    pub(super) last_load: Gauge,
+}
+
+impl ConnectionFamilies {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            handshakes: counters(
+                r,
+                "handshakes_total",
+                "Mutual TLS handshakes by role of this node's pod, result and reason of failure.",
+                &["side", "result", "reason"],
+            )?,
+            handshake_duration: seconds_histogram(
+                r,
+                "handshake_duration_seconds",
+                "Duration of successful mutual TLS handshakes.",
+                &["side"],
+            )?,
+            active: gauges(
+                r,
+                "connections_active",
+                "Connections that go through the agent now.",
+                &["direction"],
+            )?,
+            refused: counters(
+                r,
+                "connections_refused_total",
+                "Connections refused, by reason.",
+                &["direction", "reason"],
+            )?,
+            cuts: counters(
+                r,
+                "policy_cuts_total",
+                "Established connections cut, by reason.",
+                &["reason"],
+            )?,
+        })
+    }
+}
+
+impl CertificateFamilies {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            expiry: times(
+                r,
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate of an identity of this node expires.",
+                &["identity"],
+            )?,
+            refresh: counters(
+                r,
+                "certificate_refresh_total",
+                "Attempts to get a certificate, by result.",
+                &["result"],
+            )?,
+            ca_healthy: gauge(
+                r,
+                "ca_healthy",
+                "1 while the CA issues, 0 when the last attempt failed.",
+            )?,
+        })
+    }
+}
+
+impl NodeFamilies {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            workloads: gauges(
+                r,
+                "workloads",
+                "Pods of this node that belong to the mesh, by state.",
+                &["state"],
+            )?,
+            enrolment_errors: counters(
+                r,
+                "enrolment_errors_total",
+                "Failed attempts to enrol a pod, by reason.",
+                &["reason"],
+            )?,
+            capture_events: counters(
+                r,
+                "capture_events_total",
+                "Events from the programs in the kernel, by kind.",
+                &["kind"],
+            )?,
+        })
+    }
+}
+
+impl PolicyFamilies {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            generation: gauge(
+                r,
+                "policy_generation",
+                "Generation of the objects and policy in force; 0 before the first.",
+            )?,
+            load_errors: gauge(
+                r,
+                "policy_load_errors",
+                "1 while the last load failed and an earlier generation is in force.",
+            )?,
+            last_load: time(
+                r,
+                "policy_last_load_timestamp_seconds",
+                "When the generation in force was loaded; 0 before the first.",
+            )?,
+        })
+    }
+}
+
+impl Families {
+    /// # Errors
+    /// When two families have one name: a mistake in this file.
+    pub(super) fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        build_info(&registry)?;
+        let families = Self {
+            tcp: TcpTable::new(TCP_SERIES),
+            tcp_overflow: counter(
+                &registry,
+                "tcp_series_overflow_total",
+                "Connections counted under the name other, for want of room for more TCP series.",
+            )?,
+            connections: ConnectionFamilies::new(&registry)?,
+            certificates: CertificateFamilies::new(&registry)?,
+            node: NodeFamilies::new(&registry)?,
+            policy: PolicyFamilies::new(&registry)?,
+            registry,
+        };
+        families.start_at_zero();
+        Ok(families)
+    }
+
+    /// Series that exist from the start: a rate over the first failure is right, and alerts see a zero.
+    fn start_at_zero(&self) {
+        for side in Side::ALL {
+            self.connections
+                .handshake_duration
+                .with_label_values(&[side.as_str()]);
+            self.connections
+                .handshakes
+                .with_label_values(&[side.as_str(), "ok", NO_REASON]);
+            for reason in HandshakeFailure::ALL {
+                self.connections.handshakes.with_label_values(&[
+                    side.as_str(),
+                    "error",
+                    reason.as_str(),
+                ]);
+            }
+        }
+        for direction in Direction::ALL {
+            self.connections
+                .active
+                .with_label_values(&[direction.as_str()]);
+            for reason in RefusalReason::ALL {
+                self.connections
+                    .refused
+                    .with_label_values(&[direction.as_str(), reason.as_str()]);
+            }
+        }
+        for result in ["ok", "error"] {
+            self.certificates.refresh.with_label_values(&[result]);
+        }
+        for state in ["enrolled", "failed"] {
+            self.node.workloads.with_label_values(&[state]);
+        }
+        zero(
+            &self.node.enrolment_errors,
+            EnrolmentFailure::ALL.iter().map(|r| r.as_str()),
+        );
+        zero(
+            &self.node.capture_events,
+            CaptureEvent::ALL.iter().map(|r| r.as_str()),
+        );
+        zero(
+            &self.connections.cuts,
+            CutReason::ALL.iter().map(|r| r.as_str()),
+        );
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, Error> {
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("sealane")
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
+    add(registry, IntCounter::with_opts(opts(name, help))?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
+    add(registry, IntGauge::with_opts(opts(name, help))?)
+}
+
+fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+    add(r, IntCounterVec::new(opts(name, help), labels)?)
+}
+
+fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+    add(r, IntGaugeVec::new(opts(name, help), labels)?)
+}
+
+/// A gauge of a point in time.
+fn time(registry: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {
+    add(registry, Gauge::with_opts(opts(name, help))?)
+}
+
+/// Gauges of points in time.
+fn times(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
+    add(r, GaugeVec::new(opts(name, help), labels)?)
+}
+
+fn seconds_histogram(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, Error> {
+    let opts = HistogramOpts::from(opts(name, help)).buckets(HANDSHAKE_SECONDS.to_vec());
+    add(r, HistogramVec::new(opts, labels)?)
+}
+
+fn zero<'a>(family: &IntCounterVec, values: impl Iterator<Item = &'a str>) {
+    for value in values {
+        family.with_label_values(&[value]);
+    }
+}
+
+fn build_info(registry: &Registry) -> Result<(), Error> {
+    let opts = opts("build_info", "1, with the version of the agent.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    add(registry, IntGauge::with_opts(opts)?)?.set(1);
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Values of metric labels. Every set is closed: no peer, file or error can add a series.
+
+use std::fmt;
+
+/// An enum whose variants are label values.
+macro_rules! label_values {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// As the metric spells it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )+};
+}
+
+label_values! {
+    /// The role of this node's pod in a handshake.
+    Side {
+        Client = "client",
+        Server = "server",
+    }
+
+    /// Seen from this node's pod.
+    Direction {
+        Inbound = "inbound",
+        Outbound = "outbound",
+    }
+
+    /// Which end reports, in Istio's words.
+    Reporter {
+        Source = "source",
+        Destination = "destination",
+    }
+
+    /// `connection_security_policy`. Istio's sidecars say `unknown` at the source, where they can't know;
+    /// Sealane knows at both ends.
+    Security {
+        MutualTls = "mutual_tls",
+        None = "none",
+        /// What Istio's ambient mode and Kiali's graphs take plaintext for.
+        Unknown = "unknown",
+    }
+
+    /// `response_flags` (Envoy's access log documentation, `%RESPONSE_FLAGS%`).
+    ResponseFlags {
+        /// Nothing went wrong.
+        None = "-",
+        UpstreamConnectionFailure = "UF",
+        NoHealthyUpstream = "UH",
+        UpstreamConnectionTermination = "UC",
+        DownstreamConnectionTermination = "DC",
+        NoRouteFound = "NR",
+    }
+
+    /// Why a handshake failed.
+    HandshakeFailure {
+        /// Not done within `--handshake-timeout`.
+        Timeout = "timeout",
+        /// The peer closed or reset the connection.
+        PeerClosed = "peer_closed",
+        /// The peer sent an alert.
+        PeerAlert = "peer_alert",
+        /// No chain from the peer's certificate to a root of its trust domain.
+        Untrusted = "untrusted",
+        /// Expired, or not valid yet.
+        NotInValidity = "not_in_validity",
+        /// A trusted certificate, but of another identity than the one expected.
+        WrongIdentity = "wrong_identity",
+        /// The peer sent no certificate.
+        NoCertificate = "no_certificate",
+        /// No valid SVID for the pod of this node.
+        NoSvid = "no_svid",
+        /// The peer doesn't speak TLS as it should.
+        Protocol = "protocol",
+        /// No common version, cipher suite or group.
+        Incompatible = "incompatible",
+        Io = "io",
+    }
+
+    /// Why a connection was refused.
+    RefusalReason {
+        /// STRICT, and the client did not speak mutual TLS.
+        PlaintextInStrict = "plaintext_in_strict",
+        /// TLS of another kind than the mesh's at a STRICT port.
+        ForeignTls = "foreign_tls",
+        HandshakeFailed = "handshake_failed",
+        /// The pod has no valid SVID.
+        NoSvid = "no_svid",
+        /// Where the connection was meant to go isn't known.
+        NoOriginalDestination = "no_original_destination",
+        /// The service has no ready endpoint of the address family.
+        NoEndpoint = "no_endpoint",
+        /// The destination refused, or did not answer.
+        Unreachable = "unreachable",
+        /// No policy has been loaded so far.
+        NoPolicy = "no_policy",
+        /// Too many connections at once.
+        Limit = "limit",
+        Draining = "draining",
+    }
+
+    /// Why an established connection was cut.
+    CutReason {
+        /// Plaintext, and the port has become STRICT.
+        BecameStrict = "became_strict",
+        /// The pod left the mesh, or is gone.
+        WorkloadGone = "workload_gone",
+        /// Open beyond `--drain` while the agent stops.
+        DrainDeadline = "drain_deadline",
+    }
+
+    /// Why a pod couldn't be enrolled.
+    EnrolmentFailure {
+        /// `sealane.dev/netns` can't be opened, or isn't a network namespace.
+        Netns = "netns",
+        /// `sealane.dev/cgroup` can't be opened, or lies outside `--cgroup-root`.
+        Cgroup = "cgroup",
+        /// A listener in the pod's network namespace can't be opened.
+        Listen = "listen",
+        /// A program can't be attached.
+        Attach = "attach",
+        /// A map refused an entry.
+        Map = "map",
+    }
+
+    /// What the programs in the kernel tell.
+    CaptureEvent {
+        MapFull = "map_full",
+        LeaseLapsed = "lease_lapsed",
+        NoListener = "no_listener",
+        ListenChanged = "listen_changed",
+        WentDirect = "went_direct",
+        /// Written by newer programs than this agent knows.
+        Unknown = "unknown",
+        /// The ring buffer overflowed: events are missing.
+        Lost = "lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn values_are_distinct_and_fit_for_labels() {
+        let texts: Vec<_> = RefusalReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
+        let plain = |t: &str| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(texts.iter().all(|t| plain(t)));
+    }
+}

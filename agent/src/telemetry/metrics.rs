@@ -1,0 +1,185 @@
+//! How the rest of the agent counts. Which families there are, `families` tells.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::{Encoder, Error, IntGauge, TextEncoder};
+
+use super::{
+    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
+    TcpLabels, TcpSeries,
+    families::{Families, NO_REASON},
+};
+use crate::identity::SpiffeId;
+
+/// The process's metrics; clones count into the same.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+/// A connection that counts as active for as long as this is held.
+#[derive(Debug)]
+pub struct ActiveConnection(IntGauge);
+
+impl Drop for ActiveConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+impl Metrics {
+    /// # Errors
+    /// When two families have one name: a mistake in this file.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self(Arc::new(Families::new()?)))
+    }
+
+    /// The counters of a connection's labels, to be asked for once per connection.
+    #[must_use]
+    pub fn tcp(&self, labels: &TcpLabels) -> TcpSeries {
+        let (series, overflowed) = self.0.tcp.series(labels);
+        if overflowed {
+            self.0.tcp_overflow.inc();
+        }
+        series
+    }
+
+    /// Forgets TCP series, of workloads that are gone: those that `keep` refuses and no connection uses.
+    pub fn retain_tcp(&self, keep: impl Fn(&TcpLabels) -> bool) {
+        self.0.tcp.retain(keep);
+    }
+
+    pub fn handshake_succeeded(&self, side: Side, took: Duration) {
+        self.0
+            .connections
+            .handshakes
+            .with_label_values(&[side.as_str(), "ok", NO_REASON])
+            .inc();
+        self.0
+            .connections
+            .handshake_duration
+            .with_label_values(&[side.as_str()])
+            .observe(took.as_secs_f64());
+    }
+
+    pub fn handshake_failed(&self, side: Side, reason: HandshakeFailure) {
+        self.0
+            .connections
+            .handshakes
+            .with_label_values(&[side.as_str(), "error", reason.as_str()])
+            .inc();
+    }
+
+    /// Counts a connection as active until the guard is dropped.
+    #[must_use]
+    pub fn connection_active(&self, direction: Direction) -> ActiveConnection {
+        let active = self
+            .0
+            .connections_active
+            .with_label_values(&[direction.as_str()]);
+        active.inc();
+        ActiveConnection(active)
+    }
+
+    pub fn connection_refused(&self, direction: Direction, reason: RefusalReason) {
+        let labels = [direction.as_str(), reason.as_str()];
+        self.0.connections.refused.with_label_values(&labels).inc();
+    }
+
+    pub fn certificate_issued(&self, id: &SpiffeId, not_after: SystemTime) {
+        let expiry = self
+            .0
+            .certificate_expiry
+            .with_label_values(&[&id.to_string()]);
+        expiry.set(seconds(not_after));
+    }
+
+    pub fn certificate_dropped(&self, id: &SpiffeId) {
+        // An error says that there was none.
+        let _ = self
+            .0
+            .certificate_expiry
+            .remove_label_values(&[&id.to_string()]);
+    }
+
+    pub fn certificate_refresh(&self, ok: bool) {
+        let result = if ok { "ok" } else { "error" };
+        self.0
+            .certificates
+            .refresh
+            .with_label_values(&[result])
+            .inc();
+    }
+
+    pub fn set_ca_healthy(&self, healthy: bool) {
+        self.0.certificates.ca_healthy.set(i64::from(healthy));
+    }
+
+    pub fn set_workloads(&self, enrolled: usize, failed: usize) {
+        for (state, count) in [("enrolled", enrolled), ("failed", failed)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.0.node.workloads.with_label_values(&[state]).set(count);
+        }
+    }
+
+    pub fn enrolment_failed(&self, reason: EnrolmentFailure) {
+        self.0
+            .node
+            .enrolment_errors
+            .with_label_values(&[reason.as_str()])
+            .inc();
+    }
+
+    pub fn capture_event(&self, event: CaptureEvent, count: u64) {
+        self.0
+            .node
+            .capture_events
+            .with_label_values(&[event.as_str()])
+            .inc_by(count);
+    }
+
+    pub fn connection_cut(&self, reason: CutReason) {
+        self.0
+            .connections
+            .cuts
+            .with_label_values(&[reason.as_str()])
+            .inc();
+    }
+
+    /// A generation came into force.
+    pub fn policy_loaded(&self, generation: u64, at: SystemTime) {
+        self.0
+            .policy
+            .generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.0.policy.load_errors.set(0);
+        self.0.policy.last_load.set(seconds(at));
+    }
+
+    /// The last load failed; what was in force stays.
+    pub fn policy_load_failed(&self) {
+        self.0.policy.load_errors.set(1);
+    }
+
+    /// All families in Prometheus's text format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut bytes = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut bytes) {
+            tracing::warn!(%error, "metrics can't be written");
+        }
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        self.0.tcp.render(&mut text);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

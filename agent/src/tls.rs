@@ -1,0 +1,18 @@
+//! Mutual TLS with SPIFFE identities: configurations, verification, the handshake, the record layer.
+//!
+//! The handshake is rustls'. What follows it is ours: once keys are agreed, a connection is its two sockets
+//! and its record state ([`Keys`]), which userspace ([`record`]) or the kernel can carry on. Does not dial,
+//! accept, or know policy.
+
+mod config;
+mod handshake;
+mod hello;
+mod keys;
+pub mod record;
+mod verify;
+
+pub use config::{Credentials, TlsConfigError, TlsConfigs};
+pub use handshake::{Established, HandshakeError, accept, connect};
+pub use hello::{FirstBytes, Greeting, first_bytes};
+pub use keys::{KeyError, Keys, Opener, Protection, Sealer};
+pub use verify::{TrustAnchors, VerifyError};

@@ -1,0 +1,168 @@
+//! rustls configurations of every local identity, kept while they are valid.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::NoServerSessionStorage,
+    sign::SingleCertAndKey,
+    version::{TLS12, TLS13},
+};
+
+use super::verify::{PeerVerifier, TrustAnchors};
+use crate::identity::{SpiffeId, Svid};
+
+/// The ALPN offer of Istio's sidecars for mutual TLS (`util.ALPNInMesh`).
+pub(super) const MESH_ALPN: &[u8] = b"istio";
+
+/// More configurations than this are not kept; the next handshake makes them again.
+const CACHED: usize = 4096;
+
+/// Where the agent's certificates and roots come from.
+pub trait Credentials: Send + Sync {
+    /// The valid SVID of a local identity.
+    fn svid(&self, id: &SpiffeId) -> Option<Arc<Svid>>;
+    /// The roots that peers are checked against. The same `Arc` while nothing changes.
+    fn anchors(&self) -> Arc<TrustAnchors>;
+}
+
+/// Why there is no configuration for a handshake.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    #[error("no valid certificate for {0}")]
+    NoSvid(SpiffeId),
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Makes and keeps configurations.
+pub struct TlsConfigs {
+    provider: Arc<CryptoProvider>,
+    credentials: Arc<dyn Credentials>,
+    clients: Cache<(SpiffeId, SpiffeId), ClientConfig>,
+    servers: Cache<SpiffeId, ServerConfig>,
+}
+
+struct Cached<C> {
+    svid: Arc<Svid>,
+    anchors: Arc<TrustAnchors>,
+    config: Arc<C>,
+}
+
+struct Cache<K, C>(Mutex<HashMap<K, Cached<C>>>);
+
+impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
+    fn get_or_make(
+        &self,
+        key: K,
+        svid: Arc<Svid>,
+        anchors: Arc<TrustAnchors>,
+        make: impl FnOnce(&Arc<Svid>, &Arc<TrustAnchors>) -> Result<C, rustls::Error>,
+    ) -> Result<Arc<C>, rustls::Error> {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cache.get(&key)
+            && Arc::ptr_eq(&cached.svid, &svid)
+            && Arc::ptr_eq(&cached.anchors, &anchors)
+        {
+            return Ok(Arc::clone(&cached.config));
+        }
+        let config = Arc::new(make(&svid, &anchors)?);
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        let kept = Arc::clone(&config);
+        cache.insert(
+            key,
+            Cached {
+                svid,
+                anchors,
+                config: kept,
+            },
+        );
+        Ok(config)
+    }
+}
+
+impl TlsConfigs {
+    #[must_use]
+    pub fn new(credentials: Arc<dyn Credentials>) -> Self {
+        Self {
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            credentials,
+            clients: Cache(Mutex::new(HashMap::new())),
+            servers: Cache(Mutex::new(HashMap::new())),
+        }
+    }
+
+    /// For a handshake as `local` with exactly `peer`: TLS 1.3 only, no resumption.
+    ///
+    /// # Errors
+    /// When `local` has no valid certificate.
+    pub fn client(
+        &self,
+        local: &SpiffeId,
+        peer: &SpiffeId,
+    ) -> Result<Arc<ClientConfig>, TlsConfigError> {
+        let svid = self.svid(local)?;
+        let key = (local.clone(), peer.clone());
+        let anchors = self.credentials.anchors();
+        let config = self
+            .clients
+            .get_or_make(key, svid, anchors, |svid, anchors| {
+                let algorithms = self.provider.signature_verification_algorithms;
+                let verifier =
+                    PeerVerifier::new(Arc::clone(anchors), Some(peer.clone()), algorithms);
+                let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+                    .with_protocol_versions(&[&TLS13])?
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_client_cert_resolver(resolver(svid));
+                config.alpn_protocols = vec![MESH_ALPN.to_vec()];
+                config.resumption = Resumption::disabled();
+                config.enable_secret_extraction = true;
+                Ok(config)
+            })?;
+        Ok(config)
+    }
+
+    /// For handshakes that arrive for `local`: a client certificate of a trusted domain is required, no ALPN
+    /// is selected, no tickets are sent (resumption would outlive the policy that allowed it).
+    ///
+    /// # Errors
+    /// When `local` has no valid certificate.
+    pub fn server(&self, local: &SpiffeId) -> Result<Arc<ServerConfig>, TlsConfigError> {
+        let svid = self.svid(local)?;
+        let anchors = self.credentials.anchors();
+        let config = self
+            .servers
+            .get_or_make(local.clone(), svid, anchors, |svid, anchors| {
+                let algorithms = self.provider.signature_verification_algorithms;
+                let verifier = PeerVerifier::new(Arc::clone(anchors), None, algorithms);
+                let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+                    .with_protocol_versions(&[&TLS13, &TLS12])?
+                    .with_client_cert_verifier(Arc::new(verifier))
+                    .with_cert_resolver(resolver(svid));
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config.max_early_data_size = 0;
+                config.enable_secret_extraction = true;
+                Ok(config)
+            })?;
+        Ok(config)
+    }
+
+    fn svid(&self, local: &SpiffeId) -> Result<Arc<Svid>, TlsConfigError> {
+        self.credentials
+            .svid(local)
+            .ok_or_else(|| TlsConfigError::NoSvid(local.clone()))
+    }
+}
+
+fn resolver(svid: &Arc<Svid>) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(&svid.certified)))
+}

@@ -1,0 +1,48 @@
+//! Why handshakes fail, in words for people.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error};
+
+use crate::tls::keys::KeyError;
+
+/// What ended a handshake.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{}", describe(.0))]
+    Tls(#[from] Error),
+    #[error("the peer closed the connection during the handshake")]
+    Closed,
+    #[error("the peer sent application data before the handshake was done")]
+    EarlyData,
+    #[error("the handshake ended without a verified peer")]
+    NoPeer,
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl HandshakeError {
+    /// Whether the peer is owed an alert.
+    pub(super) fn is_protocol(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::EarlyData)
+    }
+}
+
+/// rustls' own words, but those of ours where they say more.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(other)) => {
+            format!("peer certificate refused: {}", other.0)
+        }
+        Error::InvalidCertificate(certificate) => {
+            format!("peer certificate refused: {certificate}")
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the peer requires a client certificate".to_owned()
+        }
+        Error::AlertReceived(alert) => format!("the peer refused: alert {alert:?}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a client's first bytes are: TLS or not, and whether the TLS is the mesh's.
+
+use std::{io, time::Duration};
+
+use rustls::server::Acceptor;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+
+use super::config::MESH_ALPN;
+
+/// A ClientHello is at most this long; with post-quantum key shares it has about 1,800 bytes.
+const MAX_HELLO: usize = 32 * 1024;
+
+/// The first bytes of a connection, and what they look like. The bytes have been read from the socket.
+#[derive(Debug)]
+pub struct FirstBytes {
+    pub greeting: Greeting,
+    pub bytes: Vec<u8>,
+}
+
+/// Kinds of openings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// A TLS ClientHello that offers the mesh's protocol (`istio`, `istio-…`).
+    MeshTls,
+    /// Another ClientHello, or the beginning of one when `whole` was not asked for.
+    OtherTls,
+    /// Something else.
+    Plaintext,
+    /// Nothing (or no more) within the time given.
+    Silent,
+    /// The client closed without a word.
+    Closed,
+}
+
+/// Reads until it is clear how the client opens. With `whole`, a ClientHello is read to its end, which is
+/// needed to tell the mesh's from others; without, its first bytes are enough. `patience` is for a client
+/// that is silent.
+///
+/// # Errors
+/// The socket's.
+pub async fn first_bytes(
+    stream: &mut TcpStream,
+    whole: bool,
+    patience: Duration,
+) -> io::Result<FirstBytes> {
+    let mut bytes = Vec::new();
+    let greeting = match timeout(patience, read_greeting(stream, whole, &mut bytes)).await {
+        Ok(greeting) => greeting?,
+        Err(_elapsed) => Greeting::Silent,
+    };
+    Ok(FirstBytes { greeting, bytes })
+}
+
+async fn read_greeting(
+    stream: &mut TcpStream,
+    whole: bool,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Greeting> {
+    loop {
+        if let Some(greeting) = classify(bytes, whole) {
+            return Ok(greeting);
+        }
+        bytes.reserve(2048);
+        if stream.read_buf(bytes).await? == 0 {
+            let nothing = bytes.is_empty();
+            return Ok(if nothing {
+                Greeting::Closed
+            } else {
+                Greeting::Plaintext
+            });
+        }
+    }
+}
+
+/// `None`: can't be told yet.
+fn classify(bytes: &[u8], whole: bool) -> Option<Greeting> {
+    // RFC 8446, sections 5.1 and 4: handshake record, legacy version 3.x, (length,) client_hello.
+    let opening: [fn(u8) -> bool; 6] = [
+        |b| b == 22,
+        |b| b == 3,
+        |b| b <= 4,
+        |_| true,
+        |_| true,
+        |b| b == 1,
+    ];
+    if bytes.iter().zip(opening).any(|(byte, fits)| !fits(*byte)) {
+        return Some(Greeting::Plaintext);
+    }
+    if bytes.len() < opening.len() {
+        return None;
+    }
+    if !whole {
+        return Some(Greeting::OtherTls);
+    }
+    parse(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Option<Greeting> {
+    let mut acceptor = Acceptor::default();
+    let mut unread = bytes;
+    while !unread.is_empty() {
+        if acceptor.read_tls(&mut unread).is_err() {
+            return Some(Greeting::Plaintext);
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let mesh = hello
+                    .alpn()
+                    .is_some_and(|mut offers| offers.any(|offer| offer.starts_with(MESH_ALPN)));
+                return Some(if mesh {
+                    Greeting::MeshTls
+                } else {
+                    Greeting::OtherTls
+                });
+            }
+            Ok(None) => {}
+            Err(_) => return Some(Greeting::Plaintext),
+        }
+    }
+    (bytes.len() > MAX_HELLO).then_some(Greeting::Plaintext)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_are_told_apart_as_soon_as_possible() {
+        assert_eq!(classify(b"", true), None);
+        assert_eq!(classify(b"G", true), Some(Greeting::Plaintext));
+        assert_eq!(classify(&[22], true), None);
+        assert_eq!(classify(&[22, 3, 1, 0, 200], true), None);
+        assert_eq!(
+            classify(&[22, 3, 1, 0, 200, 1], false),
+            Some(Greeting::OtherTls)
+        );
+        assert_eq!(
+            classify(&[22, 3, 1, 0, 200, 2], true),
+            Some(Greeting::Plaintext)
+        );
+        assert_eq!(classify(&[22, 2], true), Some(Greeting::Plaintext));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let mut bytes = vec![22, 3, 1, 0, random.u8(..), 1];
+            bytes.extend((0..random.usize(..300)).map(|_| random.u8(..)));
+            let _ = classify(&bytes, true);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The TLS record layer in userspace (RFC 8446, section 5; RFC 5246, section 6), for connections whose
+//! kernel can't do it.
+//!
+//! Works on the caller's buffers and keeps none of its own: an idle connection is its keys and two sequence
+//! numbers. Says what a record is; what to do about it is the relay's.
+
+mod open;
+mod seal;
+
+pub use open::{Alert, Opened, RecordError};
+pub use seal::{SLOT, SealError};
+
+/// Bytes of a record's header: type, version, length.
+pub const HEADER: usize = 5;
+/// Plaintext of one record at most.
+pub const MAX_PLAINTEXT: usize = 1 << 14;
+/// Ciphertext of one record at most (TLS 1.2; TLS 1.3 allows 256 bytes of expansion).
+pub const MAX_RECORD: usize = MAX_PLAINTEXT + 2048;
+/// Tag of every cipher here.
+pub(super) const TAG: usize = 16;
+/// Records under one AES-GCM key (RFC 8446, section 5.5: 2^24.5). The key is renewed, or in TLS 1.2 the
+/// connection closed, well before.
+pub const RECORDS_PER_KEY: u64 = 1 << 24;
+
+/// Record types (RFC 8446, section 5.1).
+pub(super) mod content {
+    pub(in super::super) const CHANGE_CIPHER_SPEC: u8 = 20;
+    pub(in super::super) const ALERT: u8 = 21;
+    pub(in super::super) const HANDSHAKE: u8 = 22;
+    pub(in super::super) const APPLICATION_DATA: u8 = 23;
+}
+
+#[cfg(test)]
+mod tests;

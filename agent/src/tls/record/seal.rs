@@ -1,0 +1,177 @@
+//! Plaintext -> records.
+
+use aws_lc_rs::aead::{Aad, Nonce};
+
+use super::{HEADER, MAX_PLAINTEXT, RECORDS_PER_KEY, TAG, content};
+use crate::tls::keys::{KeyError, NonceKind, Protection, Sealer};
+
+/// Room before the payload: the header and, in TLS 1.2, eight bytes of nonce.
+const EXPLICIT_NONCE: usize = 8;
+/// Room behind it: in TLS 1.3 a byte for the type, then the tag.
+const BEHIND: usize = 1 + TAG;
+/// Distance of one full record from the next in a buffer that is filled before it is sealed.
+pub const SLOT: usize = HEADER + MAX_PLAINTEXT + BEHIND;
+/// TLS 1.2 with AES-GCM needs a few bytes more in front and one less behind.
+const SLOT_TLS12: usize = HEADER + EXPLICIT_NONCE + MAX_PLAINTEXT + TAG;
+
+/// Why nothing can be sent any more.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("encryption failed")]
+    Cipher,
+    #[error("the record limit of the key is reached and TLS 1.2 can't renew it")]
+    KeyExhausted,
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl Sealer<'_> {
+    /// Where a record's payload starts in its slot.
+    #[must_use]
+    pub fn payload_offset(&self) -> usize {
+        HEADER + self.tx.explicit_nonce()
+    }
+
+    /// Distance of slots when the payload is [`MAX_PLAINTEXT`] long.
+    #[must_use]
+    pub fn slot(&self) -> usize {
+        if self.tx.nonce == NonceKind::Tls12Explicit {
+            SLOT_TLS12
+        } else {
+            SLOT
+        }
+    }
+
+    /// Seals application data in place: `buffer` holds slots, payloads of [`MAX_PLAINTEXT`] but for the last,
+    /// `plaintext` bytes in all. Returns the length of the records, which follow each other without a gap.
+    ///
+    /// # Errors
+    /// When the cipher refuses; nothing of `buffer` may then be sent.
+    pub fn seal_slots(&mut self, buffer: &mut [u8], plaintext: usize) -> Result<usize, SealError> {
+        let (slot, mut left, mut written) = (self.slot(), plaintext, 0);
+        for record in buffer.chunks_mut(slot) {
+            if left == 0 {
+                break;
+            }
+            let length = left.min(MAX_PLAINTEXT);
+            written += self.tx.seal(content::APPLICATION_DATA, record, length)?;
+            left -= length;
+        }
+        Ok(written)
+    }
+
+    /// A `KeyUpdate` (RFC 8446, section 4.6.3) if the peer has asked for one or the key's limit is near; what
+    /// is sealed afterwards uses the next key.
+    ///
+    /// # Errors
+    /// When the limit is reached in TLS 1.2, which can't renew.
+    pub fn key_update_if_due(&mut self) -> Result<Option<Vec<u8>>, SealError> {
+        let exhausted = self.tx.sequence >= RECORDS_PER_KEY;
+        if !exhausted && !self.take_update_request() {
+            return Ok(None);
+        }
+        if !self.tx.is_tls13() {
+            return Err(SealError::KeyExhausted);
+        }
+        // It asks nothing back: both sides count for themselves.
+        let record = self
+            .tx
+            .seal_message(content::HANDSHAKE, &[24, 0, 0, 1, 0])?;
+        self.renew()?;
+        Ok(Some(record))
+    }
+
+    /// An alert (RFC 8446, section 6); description 0 is `close_notify`.
+    ///
+    /// # Errors
+    /// When the cipher refuses.
+    pub fn alert(&mut self, fatal: bool, description: u8) -> Result<Vec<u8>, SealError> {
+        let level = if fatal { 2 } else { 1 };
+        self.tx.seal_message(content::ALERT, &[level, description])
+    }
+}
+
+impl Protection {
+    fn explicit_nonce(&self) -> usize {
+        if self.nonce == NonceKind::Tls12Explicit {
+            EXPLICIT_NONCE
+        } else {
+            0
+        }
+    }
+
+    fn seal_message(&mut self, kind: u8, message: &[u8]) -> Result<Vec<u8>, SealError> {
+        let start = HEADER + self.explicit_nonce();
+        let mut record = vec![0; start + message.len() + BEHIND];
+        record[start..start + message.len()].copy_from_slice(message);
+        let length = self.seal(kind, &mut record, message.len())?;
+        record.truncate(length);
+        Ok(record)
+    }
+
+    /// Seals `length` bytes of payload that stand in `record` behind the room for header and nonce.
+    fn seal(&mut self, kind: u8, record: &mut [u8], length: usize) -> Result<usize, SealError> {
+        let nonce = self.nonce_of(self.sequence);
+        let start = HEADER + self.explicit_nonce();
+        let tls13 = self.nonce == NonceKind::Tls13;
+        let inner = length + usize::from(tls13);
+        let total = start + inner + TAG;
+        let outer = if tls13 {
+            content::APPLICATION_DATA
+        } else {
+            kind
+        };
+        let body = u16::try_from(total - HEADER).map_err(|_| SealError::Cipher)?;
+        let record = record.get_mut(..total).ok_or(SealError::Cipher)?;
+        let (front, rest) = record.split_at_mut(start);
+        let (payload, tag_room) = rest.split_at_mut(inner);
+        let header = header(outer, body);
+        front[..HEADER].copy_from_slice(&header);
+        front[HEADER..].copy_from_slice(&nonce[12 - self.explicit_nonce()..]);
+        if tls13 {
+            payload[length] = kind;
+        }
+        let (aad, used) = self.additional_data(header, outer, length);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(&aad[..used]), payload)
+            .map_err(|_| SealError::Cipher)?;
+        tag_room.copy_from_slice(tag.as_ref());
+        self.sequence += 1;
+        Ok(total)
+    }
+
+    /// RFC 8446, section 5.3: the sequence number over the IV. Our TLS 1.2 nonces are made the same way.
+    pub(super) fn nonce_of(&self, sequence: u64) -> [u8; 12] {
+        let mut nonce = self.iv;
+        for (byte, bits) in nonce[4..].iter_mut().zip(sequence.to_be_bytes()) {
+            *byte ^= bits;
+        }
+        nonce
+    }
+
+    /// TLS 1.3: the header. TLS 1.2: sequence number, type, version, length of the plaintext.
+    pub(super) fn additional_data(
+        &self,
+        header: [u8; HEADER],
+        kind: u8,
+        length: usize,
+    ) -> ([u8; 13], usize) {
+        let mut data = [0; 13];
+        if self.nonce == NonceKind::Tls13 {
+            data[..HEADER].copy_from_slice(&header);
+            return (data, HEADER);
+        }
+        data[..8].copy_from_slice(&self.sequence.to_be_bytes());
+        data[8..11].copy_from_slice(&[kind, 3, 3]);
+        let length = u16::try_from(length).unwrap_or(u16::MAX);
+        data[11..].copy_from_slice(&length.to_be_bytes());
+        (data, 13)
+    }
+}
+
+fn header(kind: u8, length: u16) -> [u8; HEADER] {
+    let [high, low] = length.to_be_bytes();
+    [kind, 3, 3, high, low]
+}

@@ -1,0 +1,1 @@
+//! Round trips between the record layer and rustls.

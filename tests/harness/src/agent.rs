@@ -1,0 +1,302 @@
+//! The product: starts a node's agent, asks it, ends it.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    enter,
+    metrics::Metrics,
+    pod::{Family, NodeName},
+    process::{Output, Process},
+    sockets::PATIENCE,
+    wait::{until, until_true},
+    world::World,
+};
+
+/// The agent's admin port, in the node's own network namespace.
+const ADMIN_PORT: u16 = 15020;
+const START: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(40);
+
+/// A running agent. Dropping it kills it; what it pinned stays until its world goes.
+#[derive(Debug)]
+pub struct Agent {
+    pub node: NodeName,
+    process: Process,
+    binary: PathBuf,
+    netns: PathBuf,
+    socket: PathBuf,
+    logs: PathBuf,
+}
+
+impl Agent {
+    /// Starts the agent of a node and doesn't wait for it.
+    ///
+    /// # Errors
+    /// When the process can't be made.
+    pub fn start(world: &World, name: NodeName, flags: &[&str]) -> Result<Self> {
+        let node = world.node(name);
+        let binary = world.run.product("sealane")?;
+        let netns = node.netns.path();
+        let program = binary.to_string_lossy();
+        let mut command = enter::command(Some(&netns), Some(&node.agent_cgroup), &program)?;
+        command.arg("agent").args(["--node", name.name()]);
+        command.arg("--source").arg(&node.source);
+        command.arg("--cgroup-root").arg(node.cgroup.path());
+        command.arg("--bpffs").arg(&node.bpffs);
+        command.arg("--ca-dir").arg(&world.ca);
+        command.arg("--socket").arg(&node.socket);
+        command.arg("--admin").arg(admin().to_string());
+        command.args(["--log-level", "debug"]).args(flags);
+        let process = Process::spawn(&format!("agent-{}", name.name()), &world.logs, command)?;
+        Ok(Self {
+            node: name,
+            process,
+            netns,
+            socket: node.socket.clone(),
+            logs: world.logs.clone(),
+            binary: binary.clone(),
+        })
+    }
+
+    /// Waits until `/readyz` says so.
+    ///
+    /// # Errors
+    /// When the agent ended, or isn't ready in time; tells what was missing.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let mut last = String::new();
+        let ready = until("the agent to be ready", START, || {
+            self.process.still_runs()?;
+            Ok(match self.get("/readyz") {
+                Ok((200, _)) => Some(()),
+                Ok((_, body)) => {
+                    last = body;
+                    None
+                }
+                Err(error) => {
+                    last = format!("{error:#}");
+                    None
+                }
+            })
+        });
+        ready.with_context(|| format!("{} said last: {last}", self.node.name()))
+    }
+
+    /// `GET path` of the admin address: status code and body.
+    ///
+    /// # Errors
+    /// When nobody answers there or the answer isn't HTTP.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let netns = self.netns.clone();
+        let answer = std::thread::scope(|scope| {
+            let exchange = scope.spawn(|| -> Result<String> {
+                crate::netns::join(&netns)?;
+                let mut stream = TcpStream::connect_timeout(&admin(), PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(request.as_bytes())?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer)?;
+                Ok(answer)
+            });
+            exchange
+                .join()
+                .map_err(|_| anyhow!("the request panicked"))?
+        })?;
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .with_context(|| format!("not HTTP: {answer:?}"))?;
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok((code.context("no status code")?, body.to_owned()))
+    }
+
+    /// Scrapes `/metrics`.
+    ///
+    /// # Errors
+    /// When it can't be had or read.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.metrics_text()?)
+    }
+
+    /// `/metrics` as it came.
+    ///
+    /// # Errors
+    /// When it can't be had.
+    pub fn metrics_text(&self) -> Result<String> {
+        match self.get("/metrics")? {
+            (200, body) => Ok(body),
+            (code, body) => bail!("/metrics: {code}: {body}"),
+        }
+    }
+
+    /// An operator's command against this agent: `sealane ARGUMENTS --socket …`.
+    ///
+    /// # Errors
+    /// When it can't be run.
+    pub fn operator(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = enter::command(None, None, &self.binary.to_string_lossy())?;
+        command.args(arguments).arg("--socket").arg(&self.socket);
+        Process::run(
+            &format!("sealane-{}", arguments[0]),
+            &self.logs,
+            command,
+            PATIENCE,
+        )
+    }
+
+    /// What `sealane COMMAND -o json` prints; `status` may exit with 1 for an agent that isn't ready.
+    ///
+    /// # Errors
+    /// When it fails or doesn't print JSON.
+    pub fn json(&self, command: &str) -> Result<Value> {
+        let output = self.operator(&[command, "-o", "json"])?;
+        serde_json::from_str(&output.stdout).with_context(|| output.describe())
+    }
+
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn status(&self) -> Result<Value> {
+        self.json("status")
+    }
+
+    /// The live table.
+    ///
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn connections(&self) -> Result<Vec<Value>> {
+        rows(self.json("connections")?)
+    }
+
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn certificates(&self) -> Result<Vec<Value>> {
+        rows(self.json("certs")?)
+    }
+
+    /// Waits until `condition` holds for [`Agent::status`].
+    ///
+    /// # Errors
+    /// When it doesn't in time; tells the last status.
+    pub fn wait_status(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Result<()> {
+        let mut last = Value::Null;
+        until_true(what, PATIENCE, || {
+            last = self.status()?;
+            Ok(condition(&last))
+        })
+        .with_context(|| format!("last status of {}: {last:#}", self.node.name()))
+    }
+
+    /// Waits until a pod of this node is, or is no longer, in the mesh.
+    ///
+    /// # Errors
+    /// When that doesn't happen in time.
+    pub fn wait_enrolled(&self, pod: &crate::Pod, enrolled: bool) -> Result<()> {
+        let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
+        let what = format!("enrolled = {enrolled} for {name}");
+        self.wait_status(&what, |status| {
+            let state = workload(status, &name).and_then(|w| w["state"].as_str());
+            (state == Some("enrolled")) == enrolled
+        })
+    }
+
+    /// Waits until a pod of this node has the mode.
+    ///
+    /// # Errors
+    /// When that doesn't happen in time.
+    pub fn wait_mode(&self, pod: &crate::Pod, mode: &str) -> Result<()> {
+        let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
+        self.wait_status(&format!("mode {mode} for {name}"), |status| {
+            workload(status, &name).is_some_and(|w| w["mode"] == mode)
+        })
+    }
+
+    /// Memory that it holds, in KiB: `VmRSS` of proc_pid_status(5).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn rss_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .context("no VmRSS")
+    }
+
+    /// Open files.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.pid()))?.count())
+    }
+
+    /// Its log so far.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn log(&self) -> Result<String> {
+        self.process.stderr()
+    }
+
+    /// # Errors
+    /// When it has ended, with what it said.
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.process.still_runs()
+    }
+
+    /// SIGTERM, without waiting for the end.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn begin_stop(&self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Waits for the end after [`Agent::begin_stop`].
+    ///
+    /// # Errors
+    /// When it doesn't end, or not with success.
+    pub fn wait_end(self) -> Result<Output> {
+        self.process.wait(STOP)?.success()
+    }
+
+    /// SIGKILL: what a crash looks like.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn kill(self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(STOP)?;
+        Ok(())
+    }
+}
+
+/// The entry of a workload in a status.
+#[must_use]
+pub fn workload<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    status["workloads"]
+        .as_array()?
+        .iter()
+        .find(|workload| workload["name"] == name)
+}
+
+fn rows(value: Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(rows) => Ok(rows),
+        other => bail!("not a list: {other}"),
+    }
+}
+
+fn admin() -> SocketAddr {
+    SocketAddr::new(Family::V4.loopback(), ADMIN_PORT)
+}

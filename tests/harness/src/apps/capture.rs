@@ -1,0 +1,74 @@
+//! tcpdump on a pod's interface.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::require;
+use crate::{
+    enter,
+    pcap::{self, Flow, Segment},
+    pod::Pod,
+    process::Process,
+    wait::until_true,
+    world::World,
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A running capture of one TCP port.
+#[derive(Debug)]
+pub struct Capture {
+    process: Process,
+    file: PathBuf,
+    port: u16,
+}
+
+impl Capture {
+    /// Captures TCP packets of `port` on the pod's `eth0`; returns once packets are being taken.
+    ///
+    /// # Errors
+    /// When tcpdump doesn't start.
+    pub fn start(world: &World, pod: &Pod, port: u16) -> Result<Self> {
+        require("tcpdump")?;
+        let file = world.scratch("capture")?.join("wire.pcap");
+        // Outside the pod's cgroup, as an operator would.
+        let mut command = enter::command(Some(&pod.netns.path()), None, "tcpdump")?;
+        command.args(["-i", "eth0", "-U", "--immediate-mode", "-n", "-s", "0"]);
+        command.args(["-Z", "root", "-w"]).arg(&file);
+        command.args(["tcp", "port", &port.to_string()]);
+        let mut process = pod.spawn("tcpdump", command)?;
+        until_true("tcpdump to capture", LIMIT, || {
+            process.still_runs()?;
+            Ok(process.stderr()?.contains("listening on"))
+        })?;
+        Ok(Self {
+            process,
+            file,
+            port,
+        })
+    }
+
+    /// Waits until a connection to the port has ended on the wire, stops and returns both directions of all.
+    ///
+    /// # Errors
+    /// When none ends in time, or bytes are missing.
+    pub fn finish(self) -> Result<Vec<Flow>> {
+        until_true("a connection to end on the wire", LIMIT, || {
+            Ok(self.ended(&pcap::segments(&self.file)?))
+        })?;
+        self.process.signal(Signal::INT)?;
+        self.process.wait(LIMIT)?.success().context("tcpdump")?;
+        pcap::flows(&pcap::segments(&self.file)?)
+    }
+
+    /// A reset, or the end of both directions.
+    fn ended(&self, segments: &[Segment]) -> bool {
+        let from_server = |s: &&Segment| s.source.port() == self.port;
+        let reset = segments.iter().any(|segment| segment.rst);
+        let fins = segments.iter().filter(|segment| segment.fin);
+        let (servers, clients): (Vec<_>, Vec<_>) = fins.partition(from_server);
+        reset || (!servers.is_empty() && !clients.is_empty())
+    }
+}

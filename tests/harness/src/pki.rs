@@ -1,0 +1,186 @@
+//! Certificates for foreigners: of the mesh's own root, of another one, expired, or for whomever.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An authority that signs what a test asks for.
+#[derive(Debug)]
+pub struct Pki {
+    issuer: Issuer<'static, KeyPair>,
+    root_pem: String,
+}
+
+/// What a certificate shall say.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub uris: Vec<String>,
+    pub names: Vec<String>,
+    /// Relative to now; negative ends are `past`.
+    pub validity: Validity,
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// From an hour ago for two hours.
+    Now,
+    /// Ended an hour ago.
+    Past,
+    /// Begins in an hour.
+    Future,
+}
+
+impl Wanted {
+    /// A certificate for one SPIFFE ID.
+    #[must_use]
+    pub fn spiffe(id: &str) -> Self {
+        Self {
+            uris: vec![id.to_owned()],
+            names: Vec::new(),
+            validity: Validity::Now,
+        }
+    }
+
+    /// A certificate of a web server.
+    #[must_use]
+    pub fn server(name: &str) -> Self {
+        Self {
+            uris: Vec::new(),
+            names: vec![name.to_owned()],
+            validity: Validity::Now,
+        }
+    }
+
+    #[must_use]
+    pub fn valid(mut self, validity: Validity) -> Self {
+        self.validity = validity;
+        self
+    }
+}
+
+/// A certificate with its key.
+#[derive(Debug)]
+pub struct Leaf {
+    pub certificate_pem: String,
+    pub key_pem: String,
+    /// Of the authority that signed it.
+    pub root_pem: String,
+    pub(crate) certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+/// Where a [`Leaf`] lies for programs.
+#[derive(Clone, Debug)]
+pub struct LeafFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub root: PathBuf,
+}
+
+impl Pki {
+    /// The mesh's own: `ca.key` and `ca.crt` of an agent's CA directory.
+    ///
+    /// # Errors
+    /// When they aren't there or can't be read.
+    pub fn of_mesh(directory: &Path) -> Result<Self> {
+        let [key, root_pem] = ["ca.key", "ca.crt"].map(|file| directory.join(file));
+        let key = fs::read_to_string(&key).with_context(|| format!("{}", key.display()))?;
+        let root_pem = fs::read_to_string(root_pem)?;
+        let issuer = Issuer::from_ca_cert_pem(&root_pem, KeyPair::from_pem(&key)?)?;
+        Ok(Self { issuer, root_pem })
+    }
+
+    /// A root that nobody knows.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn foreign() -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let root_pem = params.self_signed(&key)?.pem();
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            root_pem,
+        })
+    }
+
+    #[must_use]
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// # Errors
+    /// When it can't be made.
+    pub fn leaf(&self, wanted: &Wanted) -> Result<Leaf> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(wanted.names.clone())?;
+        for uri in &wanted.uris {
+            let uri = SanType::URI(uri.as_str().try_into()?);
+            params.subject_alt_names.push(uri);
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.use_authority_key_identifier_extension = true;
+        let start = wanted.validity.start()?;
+        params.not_before = date_time_ymd(1970, 1, 1) + start;
+        params.not_after = date_time_ymd(1970, 1, 1) + start + 2 * HOUR;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Leaf {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            root_pem: self.root_pem.clone(),
+            certificate: certificate.der().clone(),
+            key: key.serialize_der(),
+        })
+    }
+}
+
+impl Validity {
+    fn start(self) -> Result<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        Ok(match self {
+            Self::Now => now - HOUR,
+            Self::Past => now - 3 * HOUR,
+            Self::Future => now + HOUR,
+        })
+    }
+}
+
+impl Leaf {
+    /// Writes certificate, key and root for programs to use.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn write(&self, directory: &Path) -> Result<LeafFiles> {
+        let files = LeafFiles {
+            certificate: directory.join("leaf.crt"),
+            key: directory.join("leaf.key"),
+            root: directory.join("root.crt"),
+        };
+        fs::write(&files.certificate, &self.certificate_pem)?;
+        fs::write(&files.key, &self.key_pem)?;
+        fs::write(&files.root, &self.root_pem)?;
+        Ok(files)
+    }
+
+    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+}

@@ -1,0 +1,171 @@
+//! Foreign TLS clients against the mesh, and the certificates that the mesh shows.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use sealane_harness::{
+    apps::{Answer, Curl, Exit, Leaf, SClient, leaf, show_certificates},
+    pki::{LeafFiles, Pki, Validity, Wanted},
+    until,
+};
+
+use crate::{
+    pair::Pair,
+    stage::{GREETING, Shop, Stage, WEB},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// TLS without a client certificate against STRICT: refused in the handshake (TLS 1.2) or by an alert after
+/// it (TLS 1.3, where the client is done first).
+pub fn strict_tls_no_cert(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    let get = |version: &[&str]| -> Result<Answer> {
+        let mut curl = Curl::new(&shop.stranger)?.arg("-k");
+        for argument in version {
+            curl = curl.arg(argument);
+        }
+        curl.get(&https(&shop))
+    };
+    get(&["--tls-max", "1.2"])?
+        .expect_exit(Exit::TLS_CONNECT_ERROR)
+        .context("TLS 1.2")?;
+    get(&["--tlsv1.3"])?
+        .expect_exit(Exit::RECEIVE_ERROR)
+        .context("TLS 1.3")
+}
+
+/// A certificate of the mesh gets through, in both versions of TLS.
+pub fn strict_tls_cert(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    let files = mesh_certificate(&shop)?;
+    for version in ["--tlsv1.3", "--tls-max=1.2"] {
+        // The certificate names a workload, not a host: -k, as Istio's own documentation does it.
+        let curl = Curl::new(&shop.stranger)?.arg("-k").certificate(&files);
+        let curl = match version.split_once('=') {
+            Some((flag, value)) => curl.arg(flag).arg(value),
+            None => curl.arg(version),
+        };
+        curl.get(&https(&shop))?
+            .expect_ok(GREETING)
+            .context(version)?;
+    }
+    Ok(())
+}
+
+/// Certificates that must not get through.
+pub fn strict_tls_bad_cert(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    let mesh = Pki::of_mesh(&shop.world().ca)?;
+    let other = Pki::foreign()?;
+    let good = "spiffe://cluster.local/ns/shop/sa/customer";
+    let two = Wanted {
+        uris: vec![
+            good.to_owned(),
+            "spiffe://cluster.local/ns/a/sa/b".to_owned(),
+        ],
+        ..Wanted::spiffe(good)
+    };
+    let bad = [
+        ("another root", &other, Wanted::spiffe(good)),
+        ("expired", &mesh, Wanted::spiffe(good).valid(Validity::Past)),
+        ("not yet valid", &mesh, Wanted::spiffe(good).valid(Validity::Future)),
+        (
+            "another trust domain",
+            &mesh,
+            Wanted::spiffe("spiffe://elsewhere.test/ns/shop/sa/customer"),
+        ),
+        ("no workload's path", &mesh, Wanted::spiffe("spiffe://cluster.local/x")),
+        ("not SPIFFE", &mesh, Wanted::spiffe("https://cluster.local/ns/shop/sa/customer")),
+        ("a host's name", &mesh, Wanted::server("customer.shop.svc")),
+        ("two identities", &mesh, two),
+    ];
+    for (what, authority, wanted) in bad {
+        let files = authority
+            .leaf(&wanted)?
+            .write(&shop.world().scratch("leaf")?)?;
+        let curl = Curl::new(&shop.stranger)?.arg("-k").arg("--tlsv1.3");
+        let answer = curl.certificate(&files).get(&https(&shop))?;
+        answer
+            .expect_exit(Exit::RECEIVE_ERROR)
+            .with_context(|| format!("{what} got through"))?;
+    }
+    shop.get(&shop.customer)?.expect_ok(GREETING)
+}
+
+/// A client without a certificate is still shown the workload's: one SPIFFE ID, a day at most, for both roles,
+/// with a chain to the mesh's root.
+pub fn s_client_showcerts(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    let shown = leaf(&show_certificates(&shop.stranger, shop.web_address(WEB))?)?;
+    let expected = Leaf {
+        uris: vec![shop.web.identity()],
+        other_names: 0,
+        server_auth: true,
+        client_auth: true,
+        digital_signature: true,
+        is_ca: false,
+        ..shown.clone()
+    };
+    ensure!(shown == expected, "shown: {shown:?}");
+    ensure!(shown.lifetime <= DAY, "valid for {:?}", shown.lifetime);
+    let files = mesh_certificate(&shop)?;
+    let output = SClient {
+        pod: &shop.stranger,
+        server: shop.web_address(WEB),
+        certificate: Some(&files),
+        arguments: &["-verify_return_error"],
+    }
+    .run()?;
+    if !output.stdout.contains("Verify return code: 0 (ok)") {
+        bail!("the chain doesn't verify: {}", output.describe());
+    }
+    Ok(())
+}
+
+/// A workload's certificate is replaced before it expires; open connections outlive the old one.
+pub fn cert_rotation(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop_with("STRICT", &["--svid-ttl", "12s"])?;
+    let listener = shop.web.listen(WEB)?;
+    let mut pair = Pair::open(&shop.customer, shop.web_address(WEB), &listener)?;
+    pair.talk()?;
+    let show = || leaf(&show_certificates(&shop.stranger, shop.web_address(WEB))?);
+    let first = show()?;
+    until("another certificate", Duration::from_secs(15), || {
+        pair.talk()?;
+        Ok((show()?.serial != first.serial).then_some(()))
+    })?;
+    until("the first one's end", Duration::from_secs(20), || {
+        pair.talk()?;
+        Ok((now()? > first.not_after).then_some(()))
+    })?;
+    pair.talk()?;
+    Pair::open(&shop.customer, shop.web_address(WEB), &listener)?.talk()?;
+    let rows = shop.agents.b.certificates()?;
+    let row = rows
+        .iter()
+        .find(|row| row["identity"] == shop.web.identity())
+        .with_context(|| format!("no certificate of web: {rows:?}"))?;
+    ensure!(row["state"] == "valid", "{row}");
+    Ok(())
+}
+
+fn https(shop: &Shop<'_>) -> String {
+    format!("https://{}/", shop.web_address(WEB))
+}
+
+/// A certificate as a workload of the mesh would have it.
+fn mesh_certificate(shop: &Shop<'_>) -> Result<LeafFiles> {
+    Pki::of_mesh(&shop.world().ca)?
+        .leaf(&Wanted::spiffe("spiffe://cluster.local/ns/shop/sa/customer"))?
+        .write(&shop.world().scratch("leaf")?)
+}
+
+fn now() -> Result<i64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_secs())?)
+}
