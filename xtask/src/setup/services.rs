@@ -94,20 +94,26 @@ fn disable(units: &[String]) -> Result<()> {
     if units.is_empty() {
         return Ok(());
     }
-    let mut disable = if process::find("systemctl").is_some() {
-        let mut systemctl = Command::new("systemctl");
-        systemctl.args(["disable", "--quiet"]);
-        // Somebody's own policy may have let them start.
-        if Path::new("/run/systemd/system").is_dir() {
-            systemctl.arg("--now");
-        }
-        systemctl
-    } else {
-        // What the packages' scripts enable them with; it works before there is a systemd.
-        let mut helper = Command::new("deb-systemd-helper");
-        helper.arg("disable");
-        helper
-    };
     note("setup", format_args!("disable {}", units.join(" ")));
-    process::run(disable.args(units))
+    if process::find("systemctl").is_none() {
+        return disable_scripts(units);
+    }
+    let mut systemctl = Command::new("systemctl");
+    systemctl.args(["disable", "--quiet"]);
+    // Somebody's own policy may have let them start.
+    if Path::new("/run/systemd/system").is_dir() {
+        systemctl.arg("--now");
+    }
+    process::run(systemctl.args(units))
+}
+
+/// Without systemd, what starts at boot is scripts of the same names.
+fn disable_scripts(units: &[String]) -> Result<()> {
+    let names = units
+        .iter()
+        .filter_map(|unit| unit.strip_suffix(".service"));
+    for name in names.filter(|name| Path::new("/etc/init.d").join(name).is_file()) {
+        process::run(Command::new("update-rc.d").args([name, "disable"]))?;
+    }
+    Ok(())
 }
