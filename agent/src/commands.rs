@@ -2,6 +2,7 @@
 
 mod ask;
 mod certs;
+mod cleanup;
 mod connections;
 mod status;
 mod table;
@@ -86,3 +87,5 @@ fn print<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests;
+
+pub use cleanup::cleanup;

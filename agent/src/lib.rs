@@ -6,6 +6,7 @@
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
 pub mod admin;
+pub mod app;
 pub mod ca;
 pub mod capture;
 pub mod cli;

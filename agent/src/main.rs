@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use sealane::{
+    app,
     cli::{Cli, Command},
     commands,
     config::AgentConfig,
@@ -27,23 +28,22 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Agent(args) => agent(&AgentConfig::try_from(args.as_ref())?),
+        Command::Agent(args) => agent(AgentConfig::try_from(args.as_ref())?),
         Command::Status(args) => ask(commands::status(&args)),
         Command::Connections(args) => ask(commands::connections(&args)),
         Command::Certs(args) => ask(commands::certs(&args)),
-        // Command::Cleanup(args) => commands::cleanup(&args),
-        Command::Cleanup(_) => anyhow::bail!("cleanup is not built yet"),
+        Command::Cleanup(args) => commands::cleanup(&args),
     }
 }
 
-fn agent(config: &AgentConfig) -> anyhow::Result<ExitCode> {
+fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log).context("starting the log")?;
-    let _runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    // runtime.block_on(sealane::app::run(config))?;
-    anyhow::bail!("the agent is not built yet")
+    runtime.block_on(app::run(config))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ask(question: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

@@ -82,7 +82,8 @@ impl Metrics {
     pub fn connection_active(&self, direction: Direction) -> ActiveConnection {
         let active = self
             .0
-            .connections_active
+            .connections
+            .active
             .with_label_values(&[direction.as_str()]);
         active.inc();
         ActiveConnection(active)
@@ -96,7 +97,8 @@ impl Metrics {
     pub fn certificate_issued(&self, id: &SpiffeId, not_after: SystemTime) {
         let expiry = self
             .0
-            .certificate_expiry
+            .certificates
+            .expiry
             .with_label_values(&[&id.to_string()]);
         expiry.set(seconds(not_after));
     }
@@ -105,7 +107,8 @@ impl Metrics {
         // An error says that there was none.
         let _ = self
             .0
-            .certificate_expiry
+            .certificates
+            .expiry
             .remove_label_values(&[&id.to_string()]);
     }
 

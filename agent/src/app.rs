@@ -1,0 +1,189 @@
+//! Wires everything together: the order in which things start, and the order in which they drain.
+//!
+//! Start: certificates, kernel programs, sources; ready once the first snapshot is enrolled. Stop: capture
+//! first (the lease ends, the kernel follows policy of agent loss), then connections drain, then the admin
+//! side goes.
+
+mod desired;
+mod inspect;
+mod notices;
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{AdminSocket, serve_http},
+    ca::{EmbeddedCa, SvidReader, Svids},
+    capture::{Capture, CaptureConfig, Desired},
+    config::AgentConfig,
+    control::{FileSource, Settings},
+    identity::{SpiffeId, Svid},
+    proxy::{self, Connections, Pending, Proxy, Timeouts},
+    store::{self, Reader, Snapshot},
+    telemetry::Metrics,
+    tls::{Credentials, TlsConfigs, TrustAnchors},
+};
+use inspect::Inspector;
+
+/// For an endpoint to answer a connect: the client has its connection already and waits.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something that it can't be without is missing: the error names it and the remedy.
+pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let metrics = Metrics::new().context("metrics")?;
+    // Taken first: it also keeps a second agent from starting on this node.
+    let socket = AdminSocket::bind(&config.socket)?;
+    let http = TcpListener::bind(config.admin)
+        .await
+        .with_context(|| format!("--admin {}", config.admin))?;
+    let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
+    let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
+    let capture_config = CaptureConfig {
+        cgroup_root: config.cgroup_root.clone(),
+        bpffs: config.bpffs.clone(),
+        trace: tracing::enabled!(target: "sealane::capture", tracing::Level::DEBUG),
+    };
+    let (capture, flows, notices, capture_status) =
+        Capture::attach(capture_config, config.lease).context("capture")?;
+    let (writer, reader) = store::store();
+    let settings = Settings {
+        trust_domain: config.trust_domain.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        root_namespace: config.root_namespace.clone(),
+    };
+    let (source, source_status) = FileSource::new(config.source.clone(), settings, writer);
+    let credentials = Arc::new(NodeCredentials {
+        svids: svids.reader(),
+        anchors: Arc::new(TrustAnchors::new(&svids.issuer().bundle())),
+    });
+    let connections = Arc::new(Connections::default());
+    let proxy = Arc::new(Proxy {
+        store: reader.clone(),
+        tls: TlsConfigs::new(credentials),
+        flows,
+        connections: Arc::clone(&connections),
+        pending: Arc::new(Pending::default()),
+        metrics: metrics.clone(),
+        timeouts: Timeouts {
+            handshake: config.handshake_timeout,
+            detect: config.detect_timeout,
+            connect: CONNECT_TIMEOUT,
+        },
+    });
+    let inspector = Arc::new(Inspector {
+        started: SystemTime::now(),
+        store: reader.clone(),
+        source: source_status.clone(),
+        capture: capture_status.clone(),
+        svids: Arc::clone(&svids),
+        proxy: Arc::clone(&proxy),
+        config: config.clone(),
+    });
+
+    let mut tasks = JoinSet::new();
+    let admin_stop = CancellationToken::new();
+    tasks.spawn(serve_http(http, inspector.clone(), admin_stop.clone()));
+    tasks.spawn(socket.serve(inspector.clone(), admin_stop.clone()));
+    let (desired_sender, desired) = watch::channel(None);
+    tasks.spawn(follow(
+        reader,
+        config.node.clone(),
+        Arc::clone(&svids),
+        desired_sender,
+        stop.clone(),
+    ));
+    tasks.spawn({
+        let (svids, stop) = (Arc::clone(&svids), stop.clone());
+        async move { svids.run(stop).await }
+    });
+    tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
+    tokio::spawn(notices::handle(notices, Arc::clone(&proxy)));
+    tokio::spawn(notices::watch_source(source_status, metrics));
+    tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
+    tasks.spawn(source.run(stop.clone()));
+    let captured = tokio::spawn(capture.run(desired, stop.clone()));
+
+    let result = until_told(captured, &stop).await;
+    let open = connections.len();
+    tracing::info!(connections = open, limit = ?config.drain, "draining");
+    connections.drain(config.drain).await;
+    admin_stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    result
+}
+
+/// Waits for a signal, or for capture to fail, then stops capturing.
+async fn until_told(
+    mut captured: tokio::task::JoinHandle<()>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let told = tokio::select! {
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+        _ = &mut captured => false,
+    };
+    stop.cancel();
+    anyhow::ensure!(told, "capture has ended by itself: see the log");
+    captured.await.context("capture")
+}
+
+/// From each snapshot: SVIDs for the identities of this node's pods first, then capture.
+async fn follow(
+    mut reader: Reader,
+    node: String,
+    svids: Arc<Svids<EmbeddedCa>>,
+    desired: watch::Sender<Option<Desired>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let snapshot = tokio::select! {
+            () = stop.cancelled() => return,
+            snapshot = reader.changed() => snapshot,
+        };
+        let Some(snapshot) = snapshot else { return };
+        svids.want(&identities(&snapshot, &node)).await;
+        desired.send_replace(Some(desired::desired(&snapshot, &node)));
+    }
+}
+
+fn identities(snapshot: &Snapshot, node: &str) -> HashSet<SpiffeId> {
+    snapshot
+        .workloads()
+        .filter(|w| w.enrolled && w.node == node)
+        .map(|w| w.identity.clone())
+        .collect()
+}
+
+struct NodeCredentials {
+    svids: SvidReader,
+    anchors: Arc<TrustAnchors>,
+}
+
+impl Credentials for NodeCredentials {
+    fn svid(&self, id: &SpiffeId) -> Option<Arc<Svid>> {
+        self.svids.get(id)
+    }
+
+    fn anchors(&self) -> Arc<TrustAnchors> {
+        Arc::clone(&self.anchors)
+    }
+}

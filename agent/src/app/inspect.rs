@@ -1,0 +1,277 @@
+//! Answers what the admin side asks, from what the parts have published.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{Inspect, api},
+    ca::{EmbeddedCa, SvidState, Svids},
+    capture::{CaptureStatus, PROGRAMS, PodState},
+    config::AgentConfig,
+    control::SourceStatus,
+    proxy::{Connection, Phase, Proxy, Session},
+    store::Reader,
+    telemetry::Direction,
+    workload::{ObjectName, Workload},
+};
+
+/// Handles on everything that can be asked for.
+pub(super) struct Inspector {
+    pub(super) started: SystemTime,
+    pub(super) store: Reader,
+    pub(super) source: watch::Receiver<SourceStatus>,
+    pub(super) capture: watch::Receiver<CaptureStatus>,
+    pub(super) svids: Arc<Svids<EmbeddedCa>>,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) config: AgentConfig,
+}
+
+/// Writes the log line `ready` once nothing is missing any more.
+pub(super) async fn announce_ready(inspector: Arc<Inspector>, stop: CancellationToken) {
+    let (mut source, mut capture) = (inspector.source.clone(), inspector.capture.clone());
+    while !inspector.unready().is_empty() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = source.changed() => if changed.is_err() { return },
+            changed = capture.changed() => if changed.is_err() { return },
+        }
+    }
+    tracing::info!(node = inspector.config.node, "ready");
+}
+
+impl Inspect for Inspector {
+    fn status(&self) -> api::Status {
+        let snapshot = self.store.current();
+        let unready = self.unready();
+        let source = self.source.borrow().clone();
+        let capture = self.capture.borrow().clone();
+        let (pending, limit) = self.proxy.pending.usage();
+        let age = self.started.elapsed().unwrap_or_default();
+        api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.config.node.clone(),
+            ready: unready.is_empty(),
+            unready,
+            started_at: timestamp(self.started),
+            uptime_seconds: age.as_secs(),
+            trust_domain: self.config.trust_domain.to_string(),
+            generation: snapshot.generation,
+            source: api::Source {
+                dir: self.config.source.display().to_string(),
+                loaded_at: source.loaded_at,
+                errors: source.errors,
+                warnings: source.warnings,
+            },
+            ca: self.authority(),
+            capture: api::Capture {
+                attached: capture.active,
+                programs: PROGRAMS.iter().map(ToString::to_string).collect(),
+            },
+            workloads: self.workloads(&capture),
+            conflicts: snapshot
+                .conflicts()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            limits: vec![api::Limit {
+                name: "pending connections".to_owned(),
+                used: pending as u64,
+                limit: limit as u64,
+            }],
+        }
+    }
+
+    fn connections(&self) -> Vec<api::Connection> {
+        self.proxy
+            .connections
+            .list()
+            .iter()
+            .map(|c| connection(c))
+            .collect()
+    }
+
+    fn certificates(&self) -> Vec<api::Certificate> {
+        let certificate = |status: crate::ca::SvidStatus| api::Certificate {
+            identity: status.identity.to_string(),
+            state: match status.state {
+                SvidState::Valid => api::CertificateState::Valid,
+                SvidState::Expired => api::CertificateState::Expired,
+                SvidState::Missing => api::CertificateState::Missing,
+            },
+            serial: status.svid.as_ref().map(|s| s.serial.clone()),
+            not_before: status.svid.as_ref().map(|s| timestamp(s.not_before)),
+            not_after: status.svid.as_ref().map(|s| timestamp(s.not_after)),
+            refresh_at: timestamp(status.refresh_at),
+            last_error: status.last_error,
+        };
+        self.svids.list().into_iter().map(certificate).collect()
+    }
+
+    fn unready(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        let source = self.source.borrow();
+        if source.generation == 0 {
+            missing.push(match source.errors.first() {
+                Some(error) => format!("source: {error}"),
+                None => "source: not loaded yet".to_owned(),
+            });
+        }
+        if !self.capture.borrow().active {
+            missing.push("capture: not active yet".to_owned());
+        }
+        if !self.svids.healthy() {
+            missing.push("ca: the last certificate could not be issued".to_owned());
+        }
+        missing
+    }
+
+    fn metrics(&self) -> String {
+        self.proxy.metrics.render()
+    }
+}
+
+impl Inspector {
+    fn authority(&self) -> api::Authority {
+        let error = self.svids.list().into_iter().find_map(|s| s.last_error);
+        api::Authority {
+            healthy: self.svids.healthy(),
+            root_not_after: Some(timestamp(self.svids.issuer().not_after())),
+            error,
+        }
+    }
+
+    fn workloads(&self, capture: &CaptureStatus) -> Vec<api::Workload> {
+        let snapshot = self.store.current();
+        let open = self.open_connections();
+        let mut rows: Vec<_> = snapshot
+            .workloads()
+            .filter(|w| w.enrolled && w.node == self.config.node)
+            .map(|workload| {
+                let effective = snapshot.policy.workload_mode(workload);
+                let ports = snapshot.policy.port_modes(workload);
+                let pod = capture.pods.get(&workload.name);
+                api::Workload {
+                    mode: effective.mode.to_string(),
+                    policy: effective.document.map(ToString::to_string),
+                    ports: ports.into_iter().map(|(p, m)| (p, m.to_string())).collect(),
+                    connections: open.get(&workload.name).copied().unwrap_or(0),
+                    ..workload_row(workload, pod)
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    fn open_connections(&self) -> HashMap<ObjectName, u64> {
+        let mut open = HashMap::new();
+        for connection in self.proxy.connections.list() {
+            let Some(route) = connection.route() else {
+                continue;
+            };
+            let local = match connection.direction {
+                Direction::Inbound => route.server.as_ref(),
+                Direction::Outbound => route.source.as_ref(),
+            };
+            if let Some(workload) = local {
+                *open.entry(workload.name.clone()).or_insert(0) += 1;
+            }
+        }
+        open
+    }
+}
+
+fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
+    let (state, error) = match (&workload.sandbox, pod) {
+        (_, Some(PodState::Enrolled { .. })) => (api::WorkloadState::Enrolled, None),
+        (_, Some(PodState::Failed { error })) => (api::WorkloadState::Failed, Some(error.clone())),
+        (Some(_), None) => (api::WorkloadState::Pending, None),
+        (None, None) => {
+            let error = "no annotations sealane.dev/netns and sealane.dev/cgroup".to_owned();
+            (api::WorkloadState::Failed, Some(error))
+        }
+    };
+    api::Workload {
+        name: workload.name.to_string(),
+        identity: workload.identity.to_string(),
+        addresses: workload.addresses.clone(),
+        netns: workload
+            .sandbox
+            .as_ref()
+            .map(|s| s.netns.display().to_string()),
+        state,
+        error,
+        mode: String::new(),
+        policy: None,
+        ports: std::collections::BTreeMap::new(),
+        connections: 0,
+    }
+}
+
+fn connection(connection: &Connection) -> api::Connection {
+    let route = connection.route();
+    let session = connection.session();
+    let (client, server, version, cipher) = match session {
+        Some(Session::MutualTls {
+            client,
+            server,
+            version,
+            cipher,
+        }) => {
+            let (client, server) = (client.to_string(), server.to_string());
+            (Some(client), Some(server), Some(*version), Some(*cipher))
+        }
+        Some(Session::Plaintext) | None => (None, None, None, None),
+    };
+    api::Connection {
+        id: connection.id,
+        direction: match connection.direction {
+            Direction::Inbound => api::Direction::Inbound,
+            Direction::Outbound => api::Direction::Outbound,
+        },
+        state: match connection.phase() {
+            Phase::Detecting => api::ConnectionState::Detecting,
+            Phase::Handshaking => api::ConnectionState::Handshaking,
+            Phase::Connecting => api::ConnectionState::Connecting,
+            Phase::Open => api::ConnectionState::Open,
+        },
+        source: connection.client,
+        source_principal: client,
+        destination: connection.destination,
+        destination_service: route
+            .and_then(|r| r.service.as_ref())
+            .map(|s| s.host.clone()),
+        destination_workload: route
+            .and_then(|r| r.server.as_ref())
+            .map(|w| w.name.to_string()),
+        destination_principal: server,
+        security: if version.is_some() {
+            api::Security::MutualTls
+        } else {
+            api::Security::Plaintext
+        },
+        transport: if version.is_some() {
+            "userspace_tls"
+        } else {
+            "copy"
+        }
+        .to_owned(),
+        tls_version: version.map(str::to_owned),
+        cipher: cipher.map(str::to_owned),
+        mode: route.map_or_else(String::new, |r| r.mode.to_string()),
+        opened_at: timestamp(connection.opened_at),
+        sent_bytes: connection.sent.load(Relaxed),
+        received_bytes: connection.received.load(Relaxed),
+    }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+}
