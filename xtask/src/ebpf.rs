@@ -76,6 +76,16 @@ impl Kind {
         command
     }
 
+    fn has_clippy(self) -> bool {
+        match self {
+            // Asked for its clippy, Debian's cargo would find and run rustup's.
+            Self::Debian => Path::new("/usr/bin/cargo-clippy").is_file(),
+            Self::Nightly => {
+                process::output(self.command("cargo").args(["clippy", "--version"])).is_ok()
+            }
+        }
+    }
+
     fn compiler(self) -> Option<Compiler> {
         let sysroot = process::output(self.command("rustc").args(["--print", "sysroot"])).ok()?;
         let core = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/Cargo.toml");
@@ -147,8 +157,7 @@ impl Toolchain {
     /// # Errors
     /// Clippy's own.
     pub fn clippy(&self) -> Result<bool> {
-        let kind = self.compiler.kind;
-        if process::output(kind.command("cargo").args(["clippy", "--version"])).is_err() {
+        if !self.compiler.kind.has_clippy() {
             return Ok(false);
         }
         let target = workspace::target()?.join("ebpf");

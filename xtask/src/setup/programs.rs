@@ -6,7 +6,7 @@ use super::{Outcome, apt};
 use crate::process;
 
 /// A program, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 17] = [
     // aws-lc, rustls' cryptography, is C.
     ("cc", "gcc libc6-dev"),
     ("curl", "curl"),
@@ -14,13 +14,17 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("mariadb", "mariadb-client"),
     ("mariadb-install-db", "mariadb-server"),
     ("mariadbd", "mariadb-server"),
+    ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
+    ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
     ("socat", "socat"),
+    ("ss", "iproute2"),
     ("tcpdump", "tcpdump"),
+    ("unshare", "util-linux"),
 ];
 
 /// Installs the packages of the programs that are not there.
@@ -36,6 +40,7 @@ pub fn ensure() -> Result<Outcome> {
     let mut packages: Vec<_> = missing()
         .flat_map(|(_, package)| package.split(' '))
         .collect();
+    packages.sort_unstable();
     packages.dedup();
     if packages.is_empty() {
         return Ok(Outcome::Present);

@@ -91,8 +91,12 @@ fn services() -> BTreeSet<String> {
 }
 
 fn disable(units: &[String]) -> Result<()> {
-    if units.is_empty() || process::find("systemctl").is_none() {
+    if units.is_empty() {
         return Ok(());
+    }
+    note("setup", format_args!("disable {}", units.join(" ")));
+    if process::find("systemctl").is_none() {
+        return disable_scripts(units);
     }
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["disable", "--quiet"]);
@@ -100,6 +104,16 @@ fn disable(units: &[String]) -> Result<()> {
     if Path::new("/run/systemd/system").is_dir() {
         systemctl.arg("--now");
     }
-    note("setup", format_args!("disable {}", units.join(" ")));
     process::run(systemctl.args(units))
+}
+
+/// Without systemd, what starts at boot is scripts of the same names.
+fn disable_scripts(units: &[String]) -> Result<()> {
+    let names = units
+        .iter()
+        .filter_map(|unit| unit.strip_suffix(".service"));
+    for name in names.filter(|name| Path::new("/etc/init.d").join(name).is_file()) {
+        process::run(Command::new("update-rc.d").args([name, "disable"]))?;
+    }
+    Ok(())
 }
