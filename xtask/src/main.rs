@@ -4,6 +4,7 @@
 //! is compiled on a bare machine.
 
 mod build;
+mod demo;
 mod ebpf;
 mod lint;
 mod process;
@@ -29,6 +30,8 @@ enum Command {
     Build,
     /// Sets up, builds, then runs the unit tests and the suite (the suite as root)
     Test(test::Args),
+    /// Sets up, builds, then shows mutual TLS between pods of two nodes on this machine (as root)
+    Demo,
     /// Checks formatting, clippy, dependencies and the layout of the sources
     Lint,
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Build => build::run(),
         Command::Test(args) => return test::run(&args),
+        Command::Demo => demo::run(),
         Command::Lint => lint::run(),
     };
     match outcome {

@@ -89,10 +89,7 @@ pub fn agent_killed_strict(stage: &Stage<'_>) -> Result<()> {
     shop.get(&shop.customer)?.expect_ok(GREETING)?;
     kill_both(&mut shop)?;
     throughout("STRICT without an agent", LAPSE, || {
-        let refused = [&shop.stranger, &shop.customer]
-            .map(|pod| Ok::<_, anyhow::Error>(shop.get(pod)?.exit != Some(0)));
-        let [stranger, customer] = refused;
-        Ok(stranger? && customer?)
+        Ok(is_refused(&shop, &shop.stranger)? && is_refused(&shop, &shop.customer)?)
     })?;
     start_both(&mut shop, &LEASE)?;
     shop.get(&shop.customer)?.expect_ok(GREETING)?;
@@ -161,6 +158,14 @@ pub fn graceful_stop(stage: &Stage<'_>) -> Result<()> {
     pair::expect_over(&mut lasting.client).context("at the deadline")?;
     shop.agents.b.wait_end()?;
     Ok(())
+}
+
+/// Refused at once, not left hanging.
+fn is_refused(shop: &Shop<'_>, pod: &Pod) -> Result<bool> {
+    let exit = shop.get(pod)?.exit;
+    Ok([Exit::COULD_NOT_CONNECT, Exit::RECEIVE_ERROR]
+        .map(Some)
+        .contains(&exit))
 }
 
 fn set_inject(shop: &Shop<'_>, pod: &Pod, inject: bool) -> Result<()> {
