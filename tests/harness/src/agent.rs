@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -208,6 +209,24 @@ impl Agent {
         })
     }
 
+    /// Waits until this agent has read its source as it is now. What follows from it may take effect a moment
+    /// later.
+    ///
+    /// # Errors
+    /// When that doesn't happen in time.
+    pub fn wait_current(&self) -> Result<()> {
+        // Whatever was being read at this moment is done by then; the agent waits longer before it reads
+        // what has just been written.
+        const READING: SignedDuration = SignedDuration::from_millis(15);
+        let since = Timestamp::now() + READING;
+        self.wait_status("the source to be read", |status| {
+            status["source"]["loaded_at"]
+                .as_str()
+                .and_then(|at| at.parse().ok())
+                .is_some_and(|at: Timestamp| at > since)
+        })
+    }
+
     /// Waits until a pod of this node has the mode.
     ///
     /// # Errors
@@ -262,11 +281,19 @@ impl Agent {
         self.process.signal(Signal::TERM)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn ended(&mut self) -> Result<bool> {
+        self.process.ended()
+    }
+
     /// Waits for the end after [`Agent::begin_stop`].
     ///
     /// # Errors
     /// When it doesn't end, or not with success.
-    pub fn wait_end(self) -> Result<Output> {
+    pub fn wait_end(&mut self) -> Result<Output> {
         self.process.wait(STOP)?.success()
     }
 
@@ -274,10 +301,21 @@ impl Agent {
     ///
     /// # Errors
     /// When it is gone already.
-    pub fn kill(self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         self.process.signal(Signal::KILL)?;
         self.process.wait(STOP)?;
         Ok(())
+    }
+
+    /// `sealane cleanup` for this node.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn cleanup(&self, world: &World) -> Result<Output> {
+        let mut command = enter::command(None, None, &self.binary.to_string_lossy())?;
+        command.arg("cleanup").arg("--bpffs");
+        command.arg(&world.node(self.node).bpffs);
+        Process::run("sealane-cleanup", &self.logs, command, PATIENCE)?.success()
     }
 }
 

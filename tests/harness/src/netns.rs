@@ -1,7 +1,7 @@
 //! Named network namespaces, removed when dropped. Does not connect them: `world` does.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write,
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -66,6 +66,29 @@ impl Netns {
                 .map_err(|_| anyhow!("the thread in {} panicked", self.name))?
         })
     }
+}
+
+/// TCP ports on which somebody listens in the calling thread's network namespace, each once and in order.
+///
+/// # Errors
+/// When the kernel's tables can't be read.
+pub fn listening_ports() -> Result<Vec<u16>> {
+    const LISTEN: &str = "0A";
+    let mut ports = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(Path::new("/proc/thread-self/net").join(table))?;
+        for line in table.lines().skip(1) {
+            // proc_pid_net(5): number, local address, remote address, state.
+            let fields: Vec<_> = line.split_whitespace().take(4).collect();
+            if let &[_, local, _, LISTEN] = fields.as_slice() {
+                let (_, port) = local.rsplit_once(':').context("no port")?;
+                ports.push(u16::from_str_radix(port, 16)?);
+            }
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(ports)
 }
 
 impl Drop for Netns {

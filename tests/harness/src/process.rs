@@ -144,7 +144,7 @@ impl Process {
     ///
     /// # Errors
     /// When it still runs after `limit`.
-    pub fn wait(mut self, limit: Duration) -> Result<Output> {
+    pub fn wait(&mut self, limit: Duration) -> Result<Output> {
         let what = format!("{} to end", self.name);
         let status = until(&what, limit, || Ok(self.child.try_wait()?))?;
         self.output(status)

@@ -194,6 +194,14 @@ impl Agents {
             NodeName::B => &self.b,
         }
     }
+
+    /// The same, to end one or to put another in its place.
+    pub fn on_mut(&mut self, node: NodeName) -> &mut Agent {
+        match node {
+            NodeName::A => &mut self.a,
+            NodeName::B => &mut self.b,
+        }
+    }
 }
 
 impl Node {

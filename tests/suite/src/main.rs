@@ -5,6 +5,7 @@
 //! need a process of their own.
 
 mod demo;
+mod pair;
 mod scenarios;
 mod stage;
 mod trials;

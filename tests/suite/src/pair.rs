@@ -52,7 +52,10 @@ pub fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+    Ok((
+        stream,
+        SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+    ))
 }
 
 /// Asserts that nothing arrives at `listener`.

@@ -1,7 +1,18 @@
 //! The scenarios. Each plays in a world of its own and knows the product from outside only.
 
 mod basics;
+mod certificates;
 mod harness;
+mod input;
+mod life;
+mod load;
+mod metrics;
+mod peers;
+mod policy;
+mod protocols;
+mod services;
+mod streams;
+mod wire;
 
 use crate::trials::Scenario;
 
@@ -15,6 +26,47 @@ pub const ALL: &[Scenario] = &[
     scenario("permissive-plain", basics::permissive_plain),
     scenario("permissive-mesh", basics::permissive_mesh),
     scenario("strict-plain", basics::strict_plain),
+    scenario("strict-tls-no-cert", certificates::strict_tls_no_cert),
+    scenario("strict-tls-cert", certificates::strict_tls_cert),
+    scenario("strict-tls-bad-cert", certificates::strict_tls_bad_cert),
+    scenario("s-client-showcerts", certificates::s_client_showcerts),
+    scenario("cert-rotation", certificates::cert_rotation),
+    scenario("strict-toggle", policy::strict_toggle),
+    scenario("port-level", policy::port_level),
+    scenario("policy-before-pod", life::policy_before_pod),
+    scenario("server-first", protocols::server_first),
+    scenario("redis", protocols::redis),
+    scenario("websockets", protocols::websockets),
+    scenario("keep-alive", protocols::keep_alive),
+    scenario("short-connections", protocols::short_connections),
+    scenario("tls-application", protocols::tls_application),
+    scenario("capture-ciphertext", wire::capture_ciphertext),
+    scenario("port-scan", wire::port_scan),
+    scenario("client-address", wire::client_address),
+    scenario("metrics-lock", metrics::metrics_lock),
+    scenario("service-spread", services::spread),
+    scenario("service-no-endpoint", services::no_endpoint),
+    scenario("service-dead-endpoint", services::dead_endpoint),
+    scenario("integrity", streams::integrity),
+    scenario("half-close", streams::half_close),
+    scenario("reset", streams::reset),
+    scenario("never-reads", streams::never_reads),
+    scenario("thousand-connections", load::thousand),
+    scenario("idle-memory", load::idle_memory),
+    scenario("garbage", peers::garbage),
+    scenario("slow-handshake", peers::slow_handshake),
+    scenario("impostor", peers::impostor),
+    scenario("key-update", peers::key_update),
+    scenario("truncation", peers::truncation),
+    scenario("bad-documents", input::bad_documents),
+    scenario("vanished-netns", input::vanished_netns),
+    scenario("same-address", input::same_address),
+    scenario("enrol-running", life::enrol_running),
+    scenario("leave", life::leave),
+    scenario("agent-killed-strict", life::agent_killed_strict),
+    scenario("agent-killed-permissive", life::agent_killed_permissive),
+    scenario("restart-finds-changes", life::restart_finds_changes),
+    scenario("graceful-stop", life::graceful_stop),
 ];
 
 const fn scenario(

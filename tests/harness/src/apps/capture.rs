@@ -54,7 +54,7 @@ impl Capture {
     ///
     /// # Errors
     /// When none ends in time, or bytes are missing.
-    pub fn finish(self) -> Result<Vec<Flow>> {
+    pub fn finish(mut self) -> Result<Vec<Flow>> {
         until_true("a connection to end on the wire", LIMIT, || {
             Ok(self.ended(&pcap::segments(&self.file)?))
         })?;

@@ -72,14 +72,26 @@ pub fn strict_tls_bad_cert(stage: &Stage<'_>) -> Result<()> {
     let bad = [
         ("another root", &other, Wanted::spiffe(good)),
         ("expired", &mesh, Wanted::spiffe(good).valid(Validity::Past)),
-        ("not yet valid", &mesh, Wanted::spiffe(good).valid(Validity::Future)),
+        (
+            "not yet valid",
+            &mesh,
+            Wanted::spiffe(good).valid(Validity::Future),
+        ),
         (
             "another trust domain",
             &mesh,
             Wanted::spiffe("spiffe://elsewhere.test/ns/shop/sa/customer"),
         ),
-        ("no workload's path", &mesh, Wanted::spiffe("spiffe://cluster.local/x")),
-        ("not SPIFFE", &mesh, Wanted::spiffe("https://cluster.local/ns/shop/sa/customer")),
+        (
+            "no workload's path",
+            &mesh,
+            Wanted::spiffe("spiffe://cluster.local/x"),
+        ),
+        (
+            "not SPIFFE",
+            &mesh,
+            Wanted::spiffe("https://cluster.local/ns/shop/sa/customer"),
+        ),
         ("a host's name", &mesh, Wanted::server("customer.shop.svc")),
         ("two identities", &mesh, two),
     ];
@@ -161,7 +173,9 @@ fn https(shop: &Shop<'_>) -> String {
 /// A certificate as a workload of the mesh would have it.
 fn mesh_certificate(shop: &Shop<'_>) -> Result<LeafFiles> {
     Pki::of_mesh(&shop.world().ca)?
-        .leaf(&Wanted::spiffe("spiffe://cluster.local/ns/shop/sa/customer"))?
+        .leaf(&Wanted::spiffe(
+            "spiffe://cluster.local/ns/shop/sa/customer",
+        ))?
         .write(&shop.world().scratch("leaf")?)
 }
 

@@ -139,9 +139,8 @@ fn each_way(shop: &Shop<'_>, play: impl Fn(TcpStream, TcpStream) -> Result<()>) 
                 true => (pair.client, pair.server),
                 false => (pair.server, pair.client),
             };
-            play(first, second).with_context(|| {
-                format!("from {}, client first: {client_first}", pod.spec.name)
-            })?;
+            play(first, second)
+                .with_context(|| format!("from {}, client first: {client_first}", pod.spec.name))?;
         }
     }
     Ok(())

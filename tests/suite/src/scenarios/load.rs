@@ -1,0 +1,100 @@
+//! Many connections at once.
+
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use sealane_harness::{NodeName, sockets::PATIENCE};
+use socket2::Socket;
+
+use crate::{
+    pair::{self, Pair},
+    stage::Stage,
+};
+
+const PORT: u16 = 9000;
+
+/// A thousand connects in flight at once: every one gets its own answer.
+pub fn thousand(stage: &Stage<'_>) -> Result<()> {
+    const CONNECTIONS: u32 = 1000;
+    let shop = stage.shop("STRICT")?;
+    let listener = shop.web.listen(PORT)?;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(shop.customer.start_connect(shop.web_address(PORT))?);
+    }
+    for (number, client) in (0..CONNECTIONS).zip(&mut clients) {
+        wait_connected(client).with_context(|| format!("connection {number}"))?;
+        client.write_all(&number.to_be_bytes())?;
+    }
+    let mut servers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (mut server, _) = pair::accept(&listener)?;
+        let mut number = [0; 4];
+        server.read_exact(&mut number)?;
+        server.write_all(&number)?;
+        servers.push(server);
+    }
+    for (number, client) in (0..CONNECTIONS).zip(&mut clients) {
+        let mut answer = [0; 4];
+        client
+            .read_exact(&mut answer)
+            .with_context(|| format!("connection {number}"))?;
+        ensure!(answer == number.to_be_bytes(), "{number} got {answer:?}");
+    }
+    Ok(())
+}
+
+/// Waits until a connect in progress is done, then makes the socket a blocking one.
+fn wait_connected(client: &Socket) -> Result<()> {
+    let timeout = PATIENCE.try_into()?;
+    let mut ready = [PollFd::new(client, PollFlags::OUT)];
+    poll(&mut ready, Some(&timeout))?;
+    ensure!(!ready[0].revents().is_empty(), "not connected in time");
+    if let Some(error) = client.take_error()? {
+        return Err(error.into());
+    }
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    Ok(())
+}
+
+/// What an idle connection over mutual TLS costs an agent.
+pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
+    const WARM: usize = 100;
+    const CONNECTIONS: usize = 2000;
+    const MOST: u64 = 6 * 1024;
+    let shop = stage.shop("STRICT")?;
+    let listener = shop.web.listen(PORT)?;
+    let open = || -> Result<Pair> {
+        let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+        pair.talk()?;
+        Ok(pair)
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..WARM {
+        pairs.push(open()?);
+    }
+    let before = NodeName::ALL.map(|node| shop.agents.on(node).rss_kib());
+    for _ in 0..CONNECTIONS {
+        pairs.push(open()?);
+    }
+    for (node, before) in NodeName::ALL.into_iter().zip(before) {
+        let (before, after) = (before?, shop.agents.on(node).rss_kib()?);
+        let each = after.saturating_sub(before) * 1024 / u64::try_from(CONNECTIONS)?;
+        ensure!(
+            each < MOST,
+            "{}: {each} bytes each ({before} KiB became {after})",
+            node.name()
+        );
+    }
+    for (number, pair) in pairs.iter_mut().enumerate() {
+        pair.client.set_read_timeout(Some(Duration::from_secs(5)))?;
+        pair.talk()
+            .with_context(|| format!("connection {number}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What can be seen from outside: on the wire, of ports, and of addresses.
+
+use std::{io, net::TcpStream};
+
+use anyhow::{Context, Result, ensure};
+use sealane_harness::{
+    Pod,
+    apps::{Capture, Curl},
+    pcap::{Flow, readable, records},
+    sockets::PATIENCE,
+};
+
+use crate::{
+    pair::{self, Pair},
+    stage::{GREETING, Shop, Stage, WEB},
+};
+
+/// On the server's interface a mesh call is TLS records and nothing else; with DISABLE the text is readable.
+pub fn capture_ciphertext(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("PERMISSIVE")?;
+    let _nginx = shop.nginx()?;
+    for mode in ["PERMISSIVE", "STRICT"] {
+        shop.set_mode(mode)?;
+        let flows = watch_a_call(&shop)?;
+        for flow in &flows {
+            let records = records(&flow.payload).context(mode)?;
+            ensure!(records.len() > 2, "{mode}: {records:?}");
+        }
+        ensure!(!readable(&flows, GREETING), "{mode}: readable on the wire");
+        ensure!(!readable(&flows, "GET /"), "{mode}: readable on the wire");
+    }
+    shop.set_mode("DISABLE")?;
+    shop.agents.a.wait_mode(&shop.customer, "DISABLE")?;
+    let flows = watch_a_call(&shop)?;
+    ensure!(readable(&flows, GREETING), "DISABLE: {flows:?}");
+    Ok(())
+}
+
+fn watch_a_call(shop: &Shop<'_>) -> Result<Vec<Flow>> {
+    let capture = Capture::start(shop.world(), &shop.web, WEB)?;
+    shop.get(&shop.customer)?.expect_ok(GREETING)?;
+    let flows = capture.finish()?;
+    ensure!(!flows.is_empty(), "nothing was captured");
+    Ok(flows)
+}
+
+/// A scan of a pod finds its own open ports open, its closed ones closed, and none of ours.
+pub fn port_scan(stage: &Stage<'_>) -> Result<()> {
+    const MORE: [u16; 3] = [1, 9000, 65535];
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    let _listeners: Vec<_> = MORE
+        .iter()
+        .map(|port| shop.web.listen(*port))
+        .collect::<Result<_, _>>()?;
+    let open = shop.stranger.netns.run(|| scan(&shop))??;
+    ensure!(open == [1, WEB, 9000, 65535], "open: {open:?}");
+    for port in [2, 8079, 15001, 15006, 15008] {
+        closed_to_the_mesh(&shop, port).with_context(|| format!("port {port}"))?;
+    }
+    Ok(())
+}
+
+/// The ports of `web` that take a connection.
+fn scan(shop: &Shop<'_>) -> Result<Vec<u16>> {
+    let mut open = Vec::new();
+    for port in 1..=u16::MAX {
+        let address = shop.web_address(port);
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => open.push(port),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error).with_context(|| format!("port {port}")),
+        }
+    }
+    Ok(open)
+}
+
+/// A captured client is connected before its destination is: a closed port shows as a reset at the latest.
+fn closed_to_the_mesh(shop: &Shop<'_>, port: u16) -> Result<()> {
+    match shop.customer.connect(shop.web_address(port)) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(mut stream) => pair::expect_reset(&mut stream),
+    }
+}
+
+/// Servers see their clients' own addresses; clients see the addresses that they asked for, and their own.
+pub fn client_address(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("PERMISSIVE")?;
+    let _nginx = shop.nginx()?;
+    let listener = shop.web.listen(9000)?;
+    let asked = shop.web_address(9000);
+    for pod in [&shop.customer, &shop.stranger] {
+        let name = &pod.spec.name;
+        let mut pair = Pair::open(pod, asked, &listener)?;
+        pair.talk()?;
+        let own = pod.ip(shop.family());
+        ensure!(pair.peer.ip() == own, "accept: {} for {name}", pair.peer);
+        let peer = pair.server.peer_addr()?;
+        ensure!(
+            peer.ip().to_canonical() == own,
+            "getpeername: {peer} for {name}"
+        );
+        let seen = pair.client.peer_addr()?;
+        ensure!(seen == asked, "{name} asked for {asked}, sees {seen}");
+        let local = pair.client.local_addr()?;
+        ensure!(local.ip() == own, "{name}'s own address reads {local}");
+        expect_remote(&shop, pod)?;
+    }
+    let mut pair = Pair::open(&shop.stranger, asked, &listener)?;
+    pair.talk()?;
+    let local = pair.client.local_addr()?;
+    ensure!(pair.peer == local, "the port: {} for {local}", pair.peer);
+    Ok(())
+}
+
+/// What nginx takes for the client's address.
+fn expect_remote(shop: &Shop<'_>, pod: &Pod) -> Result<()> {
+    let url = format!("{}peer", shop.url());
+    let address = pod.ip(shop.family()).to_string();
+    Curl::new(pod)?.get(&url)?.expect_ok(&address)
+}
