@@ -3,6 +3,7 @@
 //! Kubernetes kinds that have no bearing on the mesh are skipped; Istio kinds that aren't enforced yet are
 //! refused, never ignored. Does not relate objects to each other: see `build`.
 
+pub mod api;
 mod collect;
 mod config_map;
 mod endpoint_slice;

@@ -189,7 +189,7 @@ impl Collector {
         let name = self.claim_name(site, kind)?;
         match kind {
             Kind::Namespace => {
-                let object: k8s_openapi::api::core::v1::Namespace = typed(site)?;
+                let object: super::api::Namespace = typed(site)?;
                 let labels = object.metadata.labels.unwrap_or_default();
                 let namespaces = &mut self.objects.namespaces;
                 namespaces.insert(name.name.to_string(), labels);

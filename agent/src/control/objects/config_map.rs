@@ -1,6 +1,6 @@
 //! `v1/ConfigMap` with policy documents as its values. All other ConfigMaps are nobody's business.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use super::api::ConfigMap;
 
 use super::collect::{Collector, Site, Stream, typed};
 use crate::{

@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-
-use super::{BadField, FromObject, metadata};
+use super::{
+    BadField, FromObject,
+    api::{Endpoint, EndpointSlice},
+    metadata,
+};
 use crate::{control::yaml::FieldPath, workload::ObjectName};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 
 use super::BadField;
 use crate::control::{error::Problem, yaml::FieldPath};
 
 /// Seconds of the Unix epoch, the precision that Kubernetes keeps.
-pub fn seconds(created: Option<&Time>) -> Option<i64> {
-    created.map(|time| time.0.as_second())
+pub fn seconds(created: Option<&Timestamp>) -> Option<i64> {
+    created.map(|time| time.as_second())
 }
 
 /// An address of a pod, a service or an endpoint; IPv4-mapped IPv6 as IPv4.

@@ -1,9 +1,8 @@
 //! `security.istio.io/v1/PeerAuthentication`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::{BadField, FromObject, metadata};
+use super::{BadField, FromObject, api::ObjectMeta, metadata};
 use crate::{
     control::yaml::FieldPath,
     policy::{CompileError, PeerAuthentication, PeerAuthenticationSpec, PolicyRef},

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
-use k8s_openapi::{
-    api::core::v1::{Container, Pod, PodSpec, PodStatus},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+use super::{
+    BadField, FromObject,
+    api::{Container, ObjectMeta, OwnerReference, Pod, PodSpec, PodStatus},
+    metadata,
 };
-
-use super::{BadField, FromObject, metadata};
 use crate::{
     control::{error::Problem, yaml::FieldPath},
     workload::{NamedPort, ObjectName, Sandbox},

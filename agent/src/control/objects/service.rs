@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{
-    api::core::v1::{Service, ServicePort, ServiceSpec},
-    apimachinery::pkg::util::intstr::IntOrString,
+use super::{
+    BadField, FromObject,
+    api::{IntOrString, Service, ServicePort, ServiceSpec},
+    metadata,
 };
-
-use super::{BadField, FromObject, metadata};
 use crate::{control::yaml::FieldPath, workload::ObjectName};
 
 /// What the mesh needs to know of a service.
