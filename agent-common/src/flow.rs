@@ -74,6 +74,29 @@ impl PeerKey {
     }
 }
 
+/// The agent's inbound listener of one address family in a pod. A listener that is bound to `::1` takes no
+/// IPv4 arrivals (net/ipv6/af_inet6.c, `__inet6_bind` sets `sk_ipv6only`), so there are two.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// 4 or 6.
+    pub version: u32,
+    pub pad: u32,
+}
+
+impl ListenerKey {
+    #[must_use]
+    pub const fn new(netns: u64, v4: bool) -> Self {
+        Self {
+            netns,
+            version: if v4 { 4 } else { 6 },
+            pad: 0,
+        }
+    }
+}
+
 /// A TCP port of a pod on which somebody listens.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

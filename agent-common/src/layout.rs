@@ -3,8 +3,8 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
-    Address, AgentState, Destination, Event, ListenKey, OriginalDestination, PeerKey, PortMode,
-    SourceKey, Workload,
+    Address, AgentState, Destination, Event, ListenKey, ListenerKey, OriginalDestination, PeerKey,
+    PortMode, SourceKey, Workload,
 };
 
 macro_rules! layout {
@@ -32,4 +32,5 @@ layout!(OriginalDestination, size 24, align 2, address @ 0, port @ 16);
 layout!(SourceKey, size 32, align 8, netns @ 0, address @ 8, port @ 24);
 layout!(PeerKey, size 32, align 8, netns @ 0, address @ 8, port @ 24, local_port @ 26);
 layout!(ListenKey, size 16, align 8, netns @ 0, port @ 8);
+layout!(ListenerKey, size 16, align 8, netns @ 0, version @ 8);
 layout!(Event, size 32, align 8, kind @ 0, port @ 4, netns @ 8, address @ 16);

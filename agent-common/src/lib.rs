@@ -15,7 +15,7 @@ mod workload;
 
 pub use address::Address;
 pub use event::{Event, EventKind};
-pub use flow::{ListenKey, OriginalDestination, PeerKey, SourceKey};
+pub use flow::{ListenKey, ListenerKey, OriginalDestination, PeerKey, SourceKey};
 pub use workload::{
     AgentState, Destination, MAX_PORT_MODES, OnLoss, PortMode, PortModes, Workload,
 };
@@ -39,7 +39,7 @@ pub mod map {
     pub const CLIENTS: &str = "CLIENTS";
     /// `ListenKey -> u32`: ports of enrolled pods on which somebody listens
     pub const LISTENING: &str = "LISTENING";
-    /// `u64 (network namespace cookie) -> inbound listener of the agent`
+    /// `ListenerKey -> inbound listener of the agent`
     pub const LISTENERS: &str = "LISTENERS";
     /// Ring buffer of [`Event`](crate::Event)
     pub const EVENTS: &str = "EVENTS";

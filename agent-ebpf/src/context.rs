@@ -1,18 +1,20 @@
 //! Reads and writes of the kernel's contexts, for both families.
 //!
-//! Fields are read volatile into locals: a pointer into the context can't be a map key, and the compiler
-//! would otherwise pass one (the verifier says "invalid mem access 'ctx'").
+//! Every access is one instruction with a constant offset from the untouched context pointer, because that is
+//! all that the verifier accepts ("dereference of modified ctx ptr disallowed"); an optimizer that merges the
+//! branches of the two families computes the pointer first.
 
-use core::ptr::{read_volatile, write_volatile};
+use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops},
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
-    programs::{SkLookupContext, SockAddrContext},
+    programs::{SkLookupContext, SockAddrContext, SockOpsContext},
 };
 use sealane_common::Address;
 
-pub const AF_INET: u32 = 2;
+const AF_INET: u32 = 2;
 const SOCK_STREAM: u32 = 1;
 /// Verdicts of the cgroup hooks (`BPF_PROG_TYPE_CGROUP_SOCK_ADDR`).
 pub const PROCEED: i32 = 1;
@@ -32,40 +34,112 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// Reads a `u32` field of a context.
+///
+/// # Safety
+/// `context` is a valid context with a readable field at `OFFSET`.
+#[inline(always)]
+unsafe fn load<T, const OFFSET: usize>(context: *const T) -> u32 {
+    let value: u64;
+    // SAFETY: by the caller's promise.
+    unsafe {
+        asm!(
+            "{value} = *(u32 *)({context} + {offset})",
+            value = out(reg) value,
+            context = in(reg) context,
+            offset = const OFFSET,
+            options(nostack, preserves_flags),
+        );
+    }
+    value as u32
+}
+
+/// Writes a `u32` field of a context.
+///
+/// # Safety
+/// `context` is a valid context with a field at `OFFSET` that the hook may write.
+#[inline(always)]
+unsafe fn store<T, const OFFSET: usize>(context: *mut T, value: u32) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        asm!(
+            "*(u32 *)({context} + {offset}) = {value}",
+            value = in(reg) u64::from(value),
+            context = in(reg) context,
+            offset = const OFFSET,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Reads the four words of an IPv6 address, which start at the offset of `$field`.
+macro_rules! load_v6 {
+    ($type:ty, $field:ident, $context:expr) => {
+        Address::from_v6_be([
+            load::<$type, { offset_of!($type, $field) }>($context),
+            load::<$type, { offset_of!($type, $field) + 4 }>($context),
+            load::<$type, { offset_of!($type, $field) + 8 }>($context),
+            load::<$type, { offset_of!($type, $field) + 12 }>($context),
+        ])
+    };
+}
+
 pub fn is_stream(ctx: &SockAddrContext) -> bool {
     // SAFETY: the kernel hands a valid context for the whole run of the program.
-    unsafe { read_volatile(&raw const (*ctx.sock_addr).type_) == SOCK_STREAM }
+    let kind = unsafe {
+        load::<bpf_sock_addr, { offset_of!(bpf_sock_addr, type_) }>(ctx.sock_addr)
+    };
+    kind == SOCK_STREAM
 }
 
 /// The address that the hook is about: the destination of a connect, or the name about to be shown.
+#[inline(always)]
 pub fn user_endpoint(ctx: &SockAddrContext, family: Family) -> Endpoint {
     let addr = ctx.sock_addr;
     let address = match family {
-        // SAFETY: as above; aligned four-byte reads of fields that these hooks may read.
-        Family::V4 => Address::from_v4_be(unsafe { read_volatile(&raw const (*addr).user_ip4) }),
+        // SAFETY: a valid context; these hooks may read the fields of their family.
+        Family::V4 => Address::from_v4_be(unsafe {
+            load::<bpf_sock_addr, { offset_of!(bpf_sock_addr, user_ip4) }>(addr)
+        }),
         // SAFETY: as above.
-        Family::V6 => unsafe { read_v6(&raw const (*addr).user_ip6) },
+        Family::V6 => unsafe { load_v6!(bpf_sock_addr, user_ip6, addr) },
     };
     // SAFETY: as above. The port stands in network order in the low half.
-    let port = unsafe { read_volatile(&raw const (*addr).user_port) } as u16;
+    let port = unsafe { load::<bpf_sock_addr, { offset_of!(bpf_sock_addr, user_port) }>(addr) };
     Endpoint {
         address,
-        port: u16::from_be(port),
+        port: u16::from_be(port as u16),
     }
 }
 
 /// Replaces what [`user_endpoint`] reads. A v6 socket takes IPv4 in its mapped form, which is what
 /// [`Address`] holds.
+#[inline(always)]
 pub fn set_user_endpoint(ctx: &SockAddrContext, family: Family, to: Endpoint) {
+    const V6: usize = offset_of!(bpf_sock_addr, user_ip6);
     let addr = ctx.sock_addr;
     match family {
-        // SAFETY: the hooks of this program may write these fields, four bytes at a time.
-        Family::V4 => unsafe { write_volatile(&raw mut (*addr).user_ip4, to.address.to_v4_be()) },
-        // SAFETY: as above.
-        Family::V6 => unsafe { write_v6(&raw mut (*addr).user_ip6, to.address.to_v6_be()) },
+        // SAFETY: a valid context; these hooks may write the fields of their family.
+        Family::V4 => unsafe {
+            store::<bpf_sock_addr, { offset_of!(bpf_sock_addr, user_ip4) }>(
+                addr,
+                to.address.to_v4_be(),
+            );
+        },
+        Family::V6 => {
+            let [a, b, c, d] = to.address.to_v6_be();
+            // SAFETY: as above.
+            unsafe {
+                store::<bpf_sock_addr, { V6 }>(addr, a);
+                store::<bpf_sock_addr, { V6 + 4 }>(addr, b);
+                store::<bpf_sock_addr, { V6 + 8 }>(addr, c);
+                store::<bpf_sock_addr, { V6 + 12 }>(addr, d);
+            }
+        }
     }
+    let port = u32::from(to.port.to_be());
     // SAFETY: as above.
-    unsafe { write_volatile(&raw mut (*addr).user_port, u32::from(to.port.to_be())) };
+    unsafe { store::<bpf_sock_addr, { offset_of!(bpf_sock_addr, user_port) }>(addr, port) };
 }
 
 /// The socket's own port in host order; zero when the context has no socket.
@@ -76,7 +150,7 @@ pub fn own_port(ctx: &SockAddrContext) -> u16 {
         return 0;
     }
     // SAFETY: not null, and valid while the hook runs. `src_port` is in host order.
-    (unsafe { read_volatile(&raw const (*sk).src_port) }) as u16
+    (unsafe { load::<bpf_sock, { offset_of!(bpf_sock, src_port) }>(sk) }) as u16
 }
 
 pub fn netns_of(ctx: &SockAddrContext) -> u64 {
@@ -103,63 +177,56 @@ pub struct Arrival {
     pub local: Endpoint,
 }
 
+#[inline(always)]
 pub fn arrival(ctx: &SkLookupContext) -> Arrival {
-    let lookup = ctx.lookup;
-    // SAFETY: the kernel hands a valid context; aligned reads of readable fields. The same holds below.
-    let family = unsafe { read_volatile(&raw const (*lookup).family) };
-    let (remote, local) = if family == AF_INET {
-        // SAFETY: see above.
-        let remote = unsafe { read_volatile(&raw const (*lookup).remote_ip4) };
-        // SAFETY: see above.
-        let local = unsafe { read_volatile(&raw const (*lookup).local_ip4) };
-        (Address::from_v4_be(remote), Address::from_v4_be(local))
+    macro_rules! field {
+        ($field:ident) => {
+            // SAFETY: the kernel hands a valid context, and this type of program may read all of it.
+            unsafe { load::<bpf_sk_lookup, { offset_of!(bpf_sk_lookup, $field) }>(ctx.lookup) }
+        };
+    }
+    let (remote, local) = if field!(family) == AF_INET {
+        (
+            Address::from_v4_be(field!(remote_ip4)),
+            Address::from_v4_be(field!(local_ip4)),
+        )
     } else {
-        // SAFETY: see above.
-        let remote = unsafe { read_v6(&raw const (*lookup).remote_ip6) };
-        // SAFETY: see above.
-        let local = unsafe { read_v6(&raw const (*lookup).local_ip6) };
+        // SAFETY: as above.
+        let remote = unsafe { load_v6!(bpf_sk_lookup, remote_ip6, ctx.lookup) };
+        // SAFETY: as above.
+        let local = unsafe { load_v6!(bpf_sk_lookup, local_ip6, ctx.lookup) };
         (remote, local)
     };
     Arrival {
-        // SAFETY: see above.
-        protocol: unsafe { read_volatile(&raw const (*lookup).protocol) },
-        // SAFETY: see above.
-        ifindex: unsafe { read_volatile(&raw const (*lookup).ingress_ifindex) },
+        protocol: field!(protocol),
+        ifindex: field!(ingress_ifindex),
         remote,
         local: Endpoint {
             address: local,
-            // SAFETY: see above. `local_port` is in host order.
-            port: unsafe { read_volatile(&raw const (*lookup).local_port) } as u16,
+            // Host order.
+            port: field!(local_port) as u16,
         },
     }
 }
 
-/// # Safety
-/// `from` is an address field of a valid context.
+/// The own end of a TCP socket whose state changes.
 #[inline(always)]
-unsafe fn read_v6(from: *const [u32; 4]) -> Address {
-    let from = from.cast::<u32>();
-    // SAFETY: by the caller's promise; word by word, as the context is rewritten by the verifier.
-    unsafe {
-        Address::from_v6_be([
-            read_volatile(from),
-            read_volatile(from.add(1)),
-            read_volatile(from.add(2)),
-            read_volatile(from.add(3)),
-        ])
+pub fn own_endpoint(ctx: &SockOpsContext) -> Endpoint {
+    macro_rules! field {
+        ($field:ident) => {
+            // SAFETY: the kernel hands a valid context, and this type of program may read these fields.
+            unsafe { load::<bpf_sock_ops, { offset_of!(bpf_sock_ops, $field) }>(ctx.ops) }
+        };
     }
-}
-
-/// # Safety
-/// `to` is an address field of a valid context that this hook may write.
-#[inline(always)]
-unsafe fn write_v6(to: *mut [u32; 4], words: [u32; 4]) {
-    let to = to.cast::<u32>();
-    // SAFETY: by the caller's promise.
-    unsafe {
-        write_volatile(to, words[0]);
-        write_volatile(to.add(1), words[1]);
-        write_volatile(to.add(2), words[2]);
-        write_volatile(to.add(3), words[3]);
+    let address = if field!(family) == AF_INET {
+        Address::from_v4_be(field!(local_ip4))
+    } else {
+        // SAFETY: as above.
+        unsafe { load_v6!(bpf_sock_ops, local_ip6, ctx.ops) }
+    };
+    Endpoint {
+        address,
+        // Host order, other than the remote port.
+        port: field!(local_port) as u16,
     }
 }

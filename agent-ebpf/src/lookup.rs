@@ -6,7 +6,7 @@
 
 use aya_ebpf::{bindings::sk_action::{SK_DROP, SK_PASS}, programs::SkLookupContext};
 use aya_log_ebpf::debug;
-use sealane_common::{ListenKey, MAX_PORT_MODES, OnLoss, PortModes, Workload};
+use sealane_common::{ListenKey, ListenerKey, MAX_PORT_MODES, OnLoss, PortModes, Workload};
 
 use crate::{
     context::{arrival, now},
@@ -40,7 +40,8 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
         return SK_DROP;
     }
     let alive = AGENT.get(0).is_some_and(|agent| now() <= agent.lease_expires);
-    if alive && LISTENERS.redirect_sk_lookup(ctx, netns, 0).is_ok() {
+    let listener = ListenerKey::new(netns, arrival.local.address.is_v4());
+    if alive && LISTENERS.redirect_sk_lookup(ctx, listener, 0).is_ok() {
         return SK_PASS;
     }
     debug!(ctx, "no agent: netns {} port {} mode {}", netns, port, mode);

@@ -1,6 +1,7 @@
 //! Entry points of Sealane's eBPF programs; each hook has its own file, `maps` the shared state.
 //!
 //! One body serves IPv4 and IPv6: `context` reads either into an [`Address`](sealane_common::Address).
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, RingBuf, SockHash},
 };
 use sealane_common::{
-    Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, OriginalDestination, PeerKey,
+    Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, ListenerKey, OriginalDestination, PeerKey,
     SourceKey, Workload, capacity,
 };
 
@@ -47,7 +47,8 @@ pub static LISTENING: HashMap<ListenKey, u32> =
     HashMap::with_max_entries(capacity::LISTENING, BPF_F_NO_PREALLOC);
 
 #[map]
-pub static LISTENERS: SockHash<u64> = SockHash::with_max_entries(capacity::WORKLOADS, 0);
+pub static LISTENERS: SockHash<ListenerKey> =
+    SockHash::with_max_entries(2 * capacity::WORKLOADS, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENTS, 0);

@@ -10,10 +10,10 @@ use aya_ebpf::{
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     programs::SockOpsContext,
 };
-use sealane_common::{Address, EventKind, ListenKey, SourceKey};
+use sealane_common::{EventKind, ListenKey, SourceKey};
 
 use crate::{
-    context::AF_INET,
+    context::own_endpoint,
     events::emit,
     maps::{LISTENING, ORIGINALS, SOCKETS, WORKLOADS},
 };
@@ -69,12 +69,8 @@ fn closed(ctx: &SockOpsContext) {
 }
 
 fn source_key(ctx: &SockOpsContext) -> SourceKey {
-    let address = if ctx.family() == AF_INET {
-        Address::from_v4_be(ctx.local_ip4())
-    } else {
-        Address::from_v6_be(ctx.local_ip6())
-    };
+    let own = own_endpoint(ctx);
     // SAFETY: the helper takes the program's own context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    SourceKey::new(netns, address, ctx.local_port() as u16)
+    SourceKey::new(netns, own.address, own.port)
 }

@@ -62,11 +62,13 @@ impl Proxy {
                 |proxy, pod, arrival| tokio::spawn(outbound::serve(proxy, pod, arrival)),
             ));
         }
-        tokio::spawn(accept::accept(
-            Arc::clone(self),
-            Arc::clone(pod),
-            listeners.inbound,
-            |proxy, pod, arrival| tokio::spawn(inbound::serve(proxy, pod, arrival)),
-        ));
+        for listener in listeners.inbound {
+            tokio::spawn(accept::accept(
+                Arc::clone(self),
+                Arc::clone(pod),
+                listener,
+                |proxy, pod, arrival| tokio::spawn(inbound::serve(proxy, pod, arrival)),
+            ));
+        }
     }
 }

@@ -37,8 +37,8 @@ pub struct Pod {
 pub struct Listeners {
     /// On `127.0.0.1` and, where the pod has it, on `::1`: redirected clients arrive here.
     pub outbound: Vec<TcpListener>,
-    /// Bound to loopback, so that nothing reaches it but what `sk_lookup` steers.
-    pub inbound: TcpListener,
+    /// One of each family, bound to loopback, so that nothing reaches them but what `sk_lookup` steers.
+    pub inbound: Vec<TcpListener>,
 }
 
 /// What the capture task keeps of an enrolled pod.
@@ -110,25 +110,24 @@ fn check_cgroup(root: &Path, cgroup: &Path) -> Result<(), EnrolError> {
 fn listen() -> Result<Listeners, EnrolError> {
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
-    let at = |address: &'static str| move |source| EnrolError::Listen { address, source };
-    let mut outbound = vec![listener(v4).map_err(at("127.0.0.1"))?];
-    // A pod without IPv6 has no IPv6 connections to redirect. A v6 socket takes IPv4 arrivals too
-    // (net/core/filter.c, bpf_sk_lookup_assign).
-    let inbound = match listener(v6) {
-        Ok(listener_v6) => {
-            outbound.push(listener_v6);
-            listener(v6).map_err(at("::1"))?
-        }
-        Err(_) => listener(v4).map_err(at("127.0.0.1"))?,
+    let failed = |source| EnrolError::Listen {
+        address: "127.0.0.1",
+        source,
     };
-    Ok(Listeners { outbound, inbound })
+    let mut listeners = Listeners {
+        outbound: vec![listener(v4).map_err(failed)?],
+        inbound: vec![listener(v4).map_err(failed)?],
+    };
+    // A pod without IPv6 has no IPv6 connections.
+    if let (Ok(outbound), Ok(inbound)) = (listener(v6), listener(v6)) {
+        listeners.outbound.push(outbound);
+        listeners.inbound.push(inbound);
+    }
+    Ok(listeners)
 }
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;

@@ -5,7 +5,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, RingBuf, SockHash},
 };
 use sealane_common::{
-    Address, AgentState, Destination, ListenKey, Workload,
+    Address, AgentState, Destination, ListenKey, ListenerKey, Workload,
     map::{
         AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, SOCKETS, WORKLOADS,
     },
@@ -33,7 +33,7 @@ pub(super) struct Maps {
     pub(super) workloads: HashMap<MapData, u64, Workload>,
     pub(super) destinations: LpmTrie<MapData, Address, Destination>,
     pub(super) listening: HashMap<MapData, ListenKey, u32>,
-    pub(super) listeners: SockHash<MapData, u64>,
+    pub(super) listeners: SockHash<MapData, ListenerKey>,
 }
 
 pub(super) fn take(ebpf: &mut Ebpf) -> Result<(Maps, Flows, RingBuf<MapData>), CaptureError> {

@@ -184,7 +184,8 @@ fn attach_cgroup(
     name: &'static str,
     root: &fs::File,
 ) -> Result<FdLink, CaptureError> {
-    let mode = CgroupAttachMode::AllowMultiple;
+    // A link always stands beside others; the kernel refuses the flag that says so (cgroup_bpf_link_attach).
+    let mode = CgroupAttachMode::Single;
     let link: Result<FdLink, LinkError> = match name {
         "tcp_states" => attach::<SockOps, _>(ebpf, name, |program| {
             program.load()?;

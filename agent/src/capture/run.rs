@@ -172,9 +172,10 @@ impl Capture {
 
     fn end_lease(&mut self) {
         self.write_lease(0);
-        for enrolled in self.enrolled.values() {
-            let _ = self.maps.listeners.remove(&enrolled.pod.netns.cookie().0);
-            enrolled.pod.stop.cancel();
+        let pods: Vec<_> = self.enrolled.values().map(|e| Arc::clone(&e.pod)).collect();
+        for pod in pods {
+            self.unlist(pod.netns.cookie());
+            pod.stop.cancel();
         }
         self.status.send_modify(|status| status.active = false);
     }

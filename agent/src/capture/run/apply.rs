@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::maps::lpm_trie::Key;
-use sealane_common::{Address, ListenKey, map};
+use sealane_common::{Address, ListenKey, ListenerKey, map};
 
 use super::{Capture, Notice};
 use crate::{
@@ -100,10 +100,17 @@ impl Capture {
         enrolled.pod.stop.cancel();
     }
 
+    /// Nothing is steered to the agent's listeners any more.
+    pub(super) fn unlist(&mut self, cookie: NetnsCookie) {
+        for v4 in [true, false] {
+            let _ = self.maps.listeners.remove(&ListenerKey::new(cookie.0, v4));
+        }
+    }
+
     fn forget(&mut self, cookie: NetnsCookie) {
         self.pins.detach_inbound(cookie);
         let _ = self.maps.workloads.remove(&cookie.0);
-        let _ = self.maps.listeners.remove(&cookie.0);
+        self.unlist(cookie);
         let ports: Vec<_> = self
             .maps
             .listening
@@ -184,10 +191,13 @@ impl Capture {
     ) -> Result<(), EnrolError> {
         let cookie = enrolled.pod.netns.cookie();
         let failed = |name, source| EnrolError::Capture(map_error(name, source));
-        self.maps
-            .listeners
-            .insert(cookie.0, listeners.inbound.as_raw_fd(), 0)
-            .map_err(|e| failed(map::LISTENERS, e))?;
+        for listener in &listeners.inbound {
+            let v4 = listener.local_addr().is_ok_and(|a| a.is_ipv4());
+            self.maps
+                .listeners
+                .insert(ListenerKey::new(cookie.0, v4), listener.as_raw_fd(), 0)
+                .map_err(|e| failed(map::LISTENERS, e))?;
+        }
         self.maps
             .workloads
             .insert(cookie.0, enrolled.workload(), 0)
