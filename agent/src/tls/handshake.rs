@@ -253,6 +253,9 @@ async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S) {
             break;
         }
     }
+    if side.common().protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+        translate_alert(&mut outgoing);
+    }
     let farewell = async {
         stream.write_all(&outgoing).await?;
         stream.shutdown().await?;
@@ -266,5 +269,17 @@ async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S) {
     };
     if !outgoing.is_empty() {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), farewell).await;
+    }
+}
+
+/// `certificate_required` exists since TLS 1.3 only; older clients know `handshake_failure` (RFC 5246, section
+/// 7.4.6; RFC 8446, section 6.2). rustls sends the new one to both.
+fn translate_alert(record: &mut [u8]) {
+    const HANDSHAKE_FAILURE: u8 = 40;
+    const CERTIFICATE_REQUIRED: u8 = 116;
+    if let [21, _, _, 0, 2, _, description] = record
+        && *description == CERTIFICATE_REQUIRED
+    {
+        *description = HANDSHAKE_FAILURE;
     }
 }
