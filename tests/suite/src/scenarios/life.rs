@@ -227,7 +227,7 @@ pub fn policy_before_pod(stage: &Stage<'_>) -> Result<()> {
     let mut stream = shop.stranger.connect(address)?;
     pair::expect_over(&mut stream)?;
     pair::expect_nobody(&listener)?;
-    shop.agents.a.wait_current()?;
+    shop.agents.a.wait_current(&shop.world().objects)?;
     until("the mesh to get through", SOON, || {
         let opened = Pair::open(&shop.customer, address, &listener);
         Ok(opened.and_then(|mut pair| pair.talk()).ok())

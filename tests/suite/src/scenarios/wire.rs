@@ -78,8 +78,15 @@ fn scan(shop: &Shop<'_>) -> Result<Vec<u16>> {
 /// A captured client is connected before its destination is: a closed port shows as a reset at the latest.
 fn closed_to_the_mesh(shop: &Shop<'_>, port: u16) -> Result<()> {
     match shop.customer.connect(shop.web_address(port)) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let kind = error.kind();
+            let closed = [
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::ConnectionReset,
+            ];
+            ensure!(closed.contains(&kind), "{error}");
+            Ok(())
+        }
         Ok(mut stream) => pair::expect_reset(&mut stream),
     }
 }
