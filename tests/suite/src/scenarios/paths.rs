@@ -1,6 +1,6 @@
 //! Which connections are taken, which are left alone, and what a mesh client offers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, ensure};
 use rustls::NamedGroup;
@@ -82,15 +82,15 @@ fn expect_mutual(shop: &Shop<'_>) -> Result<()> {
 pub fn untouched(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;
     let other = stage.world.pod(PodSpec::stranger(NodeName::B, "other"))?;
-    let connect = |client: &Pod, server: &Pod, address: IpAddr| -> Result<()> {
-        let listener = server.listen(PORT)?;
-        Pair::open(client, SocketAddr::new(address, PORT), &listener)?.talk()
-    };
     let (web, family) = (&shop.web, stage.family);
-    connect(web, web, web.ip(family)).context("to oneself")?;
-    connect(web, web, family.loopback()).context("over loopback")?;
-    connect(web, &other, other.ip(family)).context("out of the mesh")?;
-    connect(&shop.stranger, &other, other.ip(family)).context("outside the mesh")?;
+    let (own, others) = (web.listen(PORT)?, other.listen(PORT)?);
+    let connect = |client: &Pod, address: IpAddr, listener: &TcpListener| -> Result<()> {
+        Pair::open(client, SocketAddr::new(address, PORT), listener)?.talk()
+    };
+    connect(web, web.ip(family), &own).context("to oneself")?;
+    connect(web, family.loopback(), &own).context("over loopback")?;
+    connect(web, other.ip(family), &others).context("out of the mesh")?;
+    connect(&shop.stranger, other.ip(family), &others).context("outside the mesh")?;
     let taken = shop.agents.b.connections()?;
     ensure!(taken.is_empty(), "taken: {taken:?}");
     Ok(())
