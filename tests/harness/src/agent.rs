@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     enter,
     metrics::Metrics,
+    objects::Objects,
     pod::{Family, NodeName},
     process::{Output, Process},
     sockets::PATIENCE,
@@ -214,11 +215,11 @@ impl Agent {
     ///
     /// # Errors
     /// When that doesn't happen in time.
-    pub fn wait_current(&self) -> Result<()> {
-        // Whatever was being read at this moment is done by then; the agent waits longer before it reads
-        // what has just been written.
+    pub fn wait_current(&self, objects: &Objects) -> Result<()> {
+        // What was being read at the moment of the change is done by then, and the agent waits longer before
+        // it reads what has just been written.
         const READING: SignedDuration = SignedDuration::from_millis(15);
-        let since = Timestamp::now() + READING;
+        let since = objects.changed() + READING;
         self.wait_status("the source to be read", |status| {
             status["source"]["loaded_at"]
                 .as_str()

@@ -8,10 +8,14 @@ use std::{
     fs, io,
     net::IpAddr,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 
 use crate::pod::PodSpec;
 
@@ -27,6 +31,7 @@ pub struct Objects {
     pub(crate) directories: Vec<PathBuf>,
     pub(crate) staging: PathBuf,
     pub(crate) next: AtomicU32,
+    changed: Mutex<Timestamp>,
 }
 
 /// A pod as the API would show it.
@@ -88,6 +93,25 @@ impl PeerAuthentication {
 }
 
 impl Objects {
+    pub(crate) fn new(directories: Vec<PathBuf>, staging: PathBuf) -> Self {
+        Self {
+            directories,
+            staging,
+            next: AtomicU32::new(0),
+            changed: Mutex::new(Timestamp::now()),
+        }
+    }
+
+    /// When the last change was complete.
+    #[must_use]
+    pub fn changed(&self) -> Timestamp {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_changed(&self) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
+    }
+
     /// Writes a file into every source directory.
     ///
     /// # Errors
@@ -100,6 +124,7 @@ impl Objects {
             fs::rename(&staged, directory.join(file))
                 .with_context(|| format!("putting {file} in place"))?;
         }
+        self.set_changed();
         Ok(())
     }
 
@@ -114,6 +139,7 @@ impl Objects {
                 _ => {}
             }
         }
+        self.set_changed();
         Ok(())
     }
 

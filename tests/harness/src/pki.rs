@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -109,6 +109,7 @@ impl Pki {
     pub fn foreign() -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
+        params.distinguished_name = named("a foreign root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root_pem = params.self_signed(&key)?.pem();
@@ -128,6 +129,7 @@ impl Pki {
     pub fn leaf(&self, wanted: &Wanted) -> Result<Leaf> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(wanted.names.clone())?;
+        params.distinguished_name = DistinguishedName::new();
         for uri in &wanted.uris {
             let uri = SanType::URI(uri.as_str().try_into()?);
             params.subject_alt_names.push(uri);
@@ -150,6 +152,12 @@ impl Pki {
             key: key.serialize_der(),
         })
     }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
 }
 
 impl Validity {

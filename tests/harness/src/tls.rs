@@ -4,15 +4,18 @@
 
 use std::{net::TcpStream, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
+    ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature,
     },
-    server::danger::{ClientCertVerified, ClientCertVerifier},
+    server::{
+        Acceptor,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -153,4 +156,37 @@ impl ClientCertVerifier for Anyone {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         ServerCertVerifier::supported_verify_schemes(self)
     }
+}
+
+/// What a client offers before anything is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub alpn: Vec<Vec<u8>>,
+    pub server_name: Option<String>,
+    /// In the client's order of preference.
+    pub groups: Vec<NamedGroup>,
+}
+
+/// Reads a ClientHello and answers nothing.
+///
+/// # Errors
+/// When what arrives isn't one.
+pub fn offer(socket: &mut TcpStream) -> Result<Offer> {
+    let mut acceptor = Acceptor::default();
+    let accepted = loop {
+        if acceptor.read_tls(socket)? == 0 {
+            bail!("ended before its ClientHello did");
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => break accepted,
+            Ok(None) => {}
+            Err((error, _)) => return Err(error.into()),
+        }
+    };
+    let hello = accepted.client_hello();
+    Ok(Offer {
+        alpn: hello.alpn().into_iter().flatten().map(Vec::from).collect(),
+        server_name: hello.server_name().map(str::to_owned),
+        groups: hello.named_groups().unwrap_or_default().to_vec(),
+    })
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -73,11 +73,8 @@ impl World {
         let cgroup = Cgroup::create(run.cgroup_mount(), &name)?;
         let node = |node| Node::new(node, &name, &directory, &bpffs, cgroup.path(), &underlay);
         let nodes = [node(NodeName::A)?, node(NodeName::B)?];
-        let objects = Objects {
-            directories: nodes.iter().map(|node| node.source.clone()).collect(),
-            staging,
-            next: AtomicU32::new(0),
-        };
+        let sources = nodes.iter().map(|node| node.source.clone()).collect();
+        let objects = Objects::new(sources, staging);
         objects.namespace(objects::MESH, true)?;
         objects.namespace(objects::OUTSIDE, false)?;
         objects.namespace(objects::ROOT, false)?;

@@ -7,6 +7,8 @@ mod input;
 mod life;
 mod load;
 mod metrics;
+mod operator;
+mod paths;
 mod peers;
 mod policy;
 mod protocols;
@@ -43,6 +45,12 @@ pub const ALL: &[Scenario] = &[
     scenario("capture-ciphertext", wire::capture_ciphertext),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
+    scenario("same-node", paths::same_node),
+    scenario("mapped-client", paths::mapped_client),
+    scenario("bound-client", paths::bound_client),
+    scenario("untouched", paths::untouched),
+    scenario("client-hello", paths::client_hello),
+    scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),
     scenario("service-no-endpoint", services::no_endpoint),
@@ -65,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     scenario("leave", life::leave),
     scenario("agent-killed-strict", life::agent_killed_strict),
     scenario("agent-killed-permissive", life::agent_killed_permissive),
+    scenario("crash-is-no-end", life::crash_is_no_end),
     scenario("restart-finds-changes", life::restart_finds_changes),
     scenario("graceful-stop", life::graceful_stop),
 ];

@@ -86,5 +86,5 @@ fn play(
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&stage)))
         .unwrap_or_else(|_| Err(anyhow!("panicked, see above")));
-    outcome.map_err(|error| format!("{error:?}\n{}", world.evidence()).into())
+    outcome.map_err(|error| format!("{error:#}\n{}", world.evidence()).into())
 }

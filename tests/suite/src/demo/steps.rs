@@ -123,7 +123,7 @@ fn database(shop: &Shop<'_>, narrator: &mut Narrator) -> Result<()> {
         .world
         .pod(PodSpec::new(NodeName::B, MESH, "database"))?;
     shop.agents.b.wait_enrolled(&pod, true)?;
-    shop.agents.a.wait_current()?;
+    shop.agents.a.wait_current(&stage.world.objects)?;
     let _mariadb = MariaDb::start(stage.world, &pod, stage.mariadb)?;
     let capture = Capture::start(stage.world, &pod, MariaDb::PORT)?;
     for client in [&shop.customer, &shop.stranger] {

@@ -13,7 +13,7 @@ use crate::stage::{GREETING, Shop, Stage};
 pub fn bad_documents(stage: &Stage<'_>) -> Result<()> {
     const FILE: &str = "broken.yaml";
     let bad = [
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: [\n", ":4"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: [\n", ":3"),
         (
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: x\n  \
              namespace: shop\nspec:\n  mtls:\n    mode: PERMISIVE\n",
@@ -70,7 +70,8 @@ pub fn vanished_netns(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;
     let _nginx = shop.nginx()?;
     let spec = PodSpec::new(NodeName::B, MESH, "ghost");
-    let mut ghost = shop.world().unpublished_pod(spec)?.manifest();
+    let pod = shop.world().unpublished_pod(spec)?;
+    let mut ghost = pod.manifest();
     ghost.netns = PathBuf::from("/run/netns/no-such-namespace");
     shop.world().objects.pod(&ghost)?;
     shop.agents.b.wait_status("the ghost to fail", |status| {
@@ -89,7 +90,8 @@ pub fn same_address(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;
     let _nginx = shop.nginx()?;
     let spec = PodSpec::new(NodeName::B, MESH, "zz-twin");
-    let mut twin = shop.world().unpublished_pod(spec)?.manifest();
+    let pod = shop.world().unpublished_pod(spec)?;
+    let mut twin = pod.manifest();
     twin.addresses = shop.web.manifest().addresses;
     shop.world().objects.pod(&twin)?;
     shop.agents

@@ -1,6 +1,6 @@
 //! Pods that come and go, agents that crash and stop.
 
-use std::{fs, time::Duration};
+use std::{fs, io::Write, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use sealane_harness::{
@@ -131,8 +131,7 @@ pub fn restart_finds_changes(stage: &Stage<'_>) -> Result<()> {
     let listener = late.listen(PORT)?;
     let address = late.address(stage.family, PORT);
     Pair::open(&shop.customer, address, &listener)?.talk()?;
-    let mut stream = shop.stranger.connect(address)?;
-    pair::expect_over(&mut stream)
+    expect_refused(&shop, address)
 }
 
 /// SIGTERM: open connections go on until they end, then the agent ends; a connection that doesn't end is cut
@@ -160,12 +159,35 @@ pub fn graceful_stop(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A stranger that speaks plaintext is cut off.
+fn expect_refused(shop: &Shop<'_>, address: SocketAddr) -> Result<()> {
+    let mut stream = shop.stranger.connect(address)?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    pair::expect_over(&mut stream)
+}
+
 /// Refused at once, not left hanging.
 fn is_refused(shop: &Shop<'_>, pod: &Pod) -> Result<bool> {
     let exit = shop.get(pod)?.exit;
     Ok([Exit::COULD_NOT_CONNECT, Exit::RECEIVE_ERROR]
         .map(Some)
         .contains(&exit))
+}
+
+/// A crash in the middle of a connection must not read as its regular end, at neither application.
+pub fn crash_is_no_end(stage: &Stage<'_>) -> Result<()> {
+    let mut shop = stage.shop("STRICT")?;
+    let listener = shop.web.listen(PORT)?;
+    for node in NodeName::ALL {
+        let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+        pair.talk()?;
+        shop.agents.on_mut(node).kill()?;
+        pair::expect_reset(&mut pair.client).with_context(|| format!("client, {node:?}"))?;
+        pair::expect_reset(&mut pair.server).with_context(|| format!("server, {node:?}"))?;
+        *shop.agents.on_mut(node) = Agent::start(shop.stage.world, node, &[])?;
+        shop.agents.on_mut(node).wait_ready()?;
+    }
+    Ok(())
 }
 
 fn set_inject(shop: &Shop<'_>, pod: &Pod, inject: bool) -> Result<()> {
@@ -224,10 +246,9 @@ pub fn policy_before_pod(stage: &Stage<'_>) -> Result<()> {
     shop.agents.b.wait_enrolled(&vault, true)?;
     let listener = vault.listen(PORT)?;
     let address = vault.address(stage.family, PORT);
-    let mut stream = shop.stranger.connect(address)?;
-    pair::expect_over(&mut stream)?;
+    expect_refused(&shop, address)?;
     pair::expect_nobody(&listener)?;
-    shop.agents.a.wait_current()?;
+    shop.agents.a.wait_current(&shop.world().objects)?;
     until("the mesh to get through", SOON, || {
         let opened = Pair::open(&shop.customer, address, &listener);
         Ok(opened.and_then(|mut pair| pair.talk()).ok())

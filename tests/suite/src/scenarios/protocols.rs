@@ -72,8 +72,8 @@ pub fn redis(stage: &Stage<'_>) -> Result<()> {
 /// WebSockets: an upgrade, then messages from either side.
 pub fn websockets(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("PERMISSIVE")?;
+    let listener = shop.web.listen(WEB)?;
     for pod in [&shop.customer, &shop.stranger] {
-        let listener = shop.web.listen(WEB)?;
         thread::scope(|scope| {
             let serving = scope.spawn(|| echo(pair::accept(&listener)?.0));
             let stream = pod.connect(shop.web_address(WEB))?;

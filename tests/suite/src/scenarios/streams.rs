@@ -148,8 +148,8 @@ fn each_way(shop: &Shop<'_>, play: impl Fn(TcpStream, TcpStream) -> Result<()>) 
 
 /// Servers that never read: writers block, agents hold a bounded amount, others don't notice.
 pub fn never_reads(stage: &Stage<'_>) -> Result<()> {
-    const CONNECTIONS: usize = 40;
-    const EACH: usize = 24 * MIB;
+    const CONNECTIONS: usize = 10;
+    const EACH: usize = 96 * MIB;
     const KIB_EACH: u64 = 1024;
     let shop = stage.shop("PERMISSIVE")?;
     let _nginx = shop.nginx()?;

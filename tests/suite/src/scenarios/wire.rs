@@ -8,11 +8,12 @@ use sealane_harness::{
     apps::{Capture, Curl},
     pcap::{Flow, readable, records},
     sockets::PATIENCE,
+    wait::until_true,
 };
 
 use crate::{
     pair::{self, Pair},
-    stage::{GREETING, Shop, Stage, WEB},
+    stage::{GREETING, SOON, Shop, Stage, WEB},
 };
 
 /// On the server's interface a mesh call is TLS records and nothing else; with DISABLE the text is readable.
@@ -49,7 +50,7 @@ pub fn port_scan(stage: &Stage<'_>) -> Result<()> {
     const MORE: [u16; 3] = [1, 9000, 65535];
     let shop = stage.shop("STRICT")?;
     let _nginx = shop.nginx()?;
-    let _listeners: Vec<_> = MORE
+    let listeners: Vec<_> = MORE
         .iter()
         .map(|port| shop.web.listen(*port))
         .collect::<Result<_, _>>()?;
@@ -58,7 +59,12 @@ pub fn port_scan(stage: &Stage<'_>) -> Result<()> {
     for port in [2, 8079, 15001, 15006, 15008] {
         closed_to_the_mesh(&shop, port).with_context(|| format!("port {port}"))?;
     }
-    Ok(())
+    drop(listeners);
+    let closed = shop.web_address(9000);
+    until_true("a port to close with its listener", SOON, || {
+        let refused = shop.stranger.connect(closed).err();
+        Ok(refused.is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused))
+    })
 }
 
 /// The ports of `web` that take a connection.
@@ -78,8 +84,15 @@ fn scan(shop: &Shop<'_>) -> Result<Vec<u16>> {
 /// A captured client is connected before its destination is: a closed port shows as a reset at the latest.
 fn closed_to_the_mesh(shop: &Shop<'_>, port: u16) -> Result<()> {
     match shop.customer.connect(shop.web_address(port)) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let kind = error.kind();
+            let closed = [
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::ConnectionReset,
+            ];
+            ensure!(closed.contains(&kind), "{error}");
+            Ok(())
+        }
         Ok(mut stream) => pair::expect_reset(&mut stream),
     }
 }
