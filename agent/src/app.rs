@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{AdminSocket, serve_http},
     ca::{EmbeddedCa, SvidReader, Svids},
-    capture::{Capture, CaptureConfig, Desired},
+    capture::{Capture, CaptureConfig, Desired, Flows},
     config::AgentConfig,
     control::{FileSource, Settings},
     identity::{SpiffeId, Svid},
@@ -45,88 +45,106 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When something that it can't be without is missing: the error names it and the remedy.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let metrics = Metrics::new().context("metrics")?;
     // Taken first: it also keeps a second agent from starting on this node.
     let socket = AdminSocket::bind(&config.socket)?;
     let http = TcpListener::bind(config.admin)
         .await
         .with_context(|| format!("--admin {}", config.admin))?;
+    let metrics = Metrics::new().context("metrics")?;
     let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
     let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
-    let capture_config = CaptureConfig {
-        cgroup_root: config.cgroup_root.clone(),
-        bpffs: config.bpffs.clone(),
-        trace: tracing::enabled!(target: "sealane::capture", tracing::Level::DEBUG),
-    };
     let (capture, flows, notices, capture_status) =
-        Capture::attach(capture_config, config.lease).context("capture")?;
+        Capture::attach(capture_config(&config), config.lease).context("capture")?;
     let (writer, reader) = store::store();
-    let settings = Settings {
-        trust_domain: config.trust_domain.clone(),
-        cluster_domain: config.cluster_domain.clone(),
-        root_namespace: config.root_namespace.clone(),
-    };
-    let (source, source_status) = FileSource::new(config.source.clone(), settings, writer);
-    let credentials = Arc::new(NodeCredentials {
-        svids: svids.reader(),
-        anchors: Arc::new(TrustAnchors::new(&svids.issuer().bundle())),
-    });
-    let connections = Arc::new(Connections::default());
-    let proxy = Arc::new(Proxy {
-        store: reader.clone(),
-        tls: TlsConfigs::new(credentials),
+    let (source, source_status) = FileSource::new(config.source.clone(), settings(&config), writer);
+    let proxy = Arc::new(proxy(
+        &config,
+        reader.clone(),
         flows,
-        connections: Arc::clone(&connections),
-        pending: Arc::new(Pending::default()),
-        metrics: metrics.clone(),
-        timeouts: Timeouts {
-            handshake: config.handshake_timeout,
-            detect: config.detect_timeout,
-            connect: CONNECT_TIMEOUT,
-        },
-    });
+        &svids,
+        metrics.clone(),
+    ));
     let inspector = Arc::new(Inspector {
         started: SystemTime::now(),
         store: reader.clone(),
         source: source_status.clone(),
-        capture: capture_status.clone(),
+        capture: capture_status,
         svids: Arc::clone(&svids),
         proxy: Arc::clone(&proxy),
         config: config.clone(),
     });
 
+    let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
-    let admin_stop = CancellationToken::new();
     tasks.spawn(serve_http(http, inspector.clone(), admin_stop.clone()));
     tasks.spawn(socket.serve(inspector.clone(), admin_stop.clone()));
-    let (desired_sender, desired) = watch::channel(None);
+    let (sender, desired) = watch::channel(None);
     tasks.spawn(follow(
         reader,
         config.node.clone(),
         Arc::clone(&svids),
-        desired_sender,
+        sender,
         stop.clone(),
     ));
-    tasks.spawn({
-        let (svids, stop) = (Arc::clone(&svids), stop.clone());
-        async move { svids.run(stop).await }
-    });
+    let renewal_stop = stop.clone();
+    tasks.spawn(async move { svids.run(renewal_stop).await });
+    tasks.spawn(source.run(stop.clone()));
     tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
     tokio::spawn(notices::handle(notices, Arc::clone(&proxy)));
     tokio::spawn(notices::watch_source(source_status, metrics));
     tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
-    tasks.spawn(source.run(stop.clone()));
     let captured = tokio::spawn(capture.run(desired, stop.clone()));
 
     let result = until_told(captured, &stop).await;
-    let open = connections.len();
+    let open = proxy.connections.len();
     tracing::info!(connections = open, limit = ?config.drain, "draining");
-    connections.drain(config.drain).await;
+    proxy.connections.drain(config.drain).await;
     admin_stop.cancel();
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
     result
+}
+
+fn capture_config(config: &AgentConfig) -> CaptureConfig {
+    CaptureConfig {
+        cgroup_root: config.cgroup_root.clone(),
+        bpffs: config.bpffs.clone(),
+        trace: tracing::enabled!(target: "sealane::capture", tracing::Level::DEBUG),
+    }
+}
+
+fn settings(config: &AgentConfig) -> Settings {
+    Settings {
+        trust_domain: config.trust_domain.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        root_namespace: config.root_namespace.clone(),
+    }
+}
+
+fn proxy(
+    config: &AgentConfig,
+    store: Reader,
+    flows: Flows,
+    svids: &Svids<EmbeddedCa>,
+    metrics: Metrics,
+) -> Proxy {
+    let credentials = Arc::new(NodeCredentials {
+        svids: svids.reader(),
+        anchors: Arc::new(TrustAnchors::new(&svids.issuer().bundle())),
+    });
+    Proxy {
+        store,
+        tls: TlsConfigs::new(credentials),
+        flows,
+        connections: Arc::new(Connections::default()),
+        pending: Arc::new(Pending::default()),
+        metrics,
+        timeouts: Timeouts {
+            handshake: config.handshake_timeout,
+            detect: config.detect_timeout,
+            connect: CONNECT_TIMEOUT,
+        },
+    }
 }
 
 /// Waits for a signal, or for capture to fail, then stops capturing.

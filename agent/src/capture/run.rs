@@ -186,11 +186,11 @@ impl Capture {
             cgroup: self.own_cgroup,
         };
         if let Err(error) = self.maps.agent.set(0, state, 0) {
-            self.map_failed(map_error(sealane_common::map::AGENT, error));
+            self.map_failed(&map_error(sealane_common::map::AGENT, error));
         }
     }
 
-    fn map_failed(&self, error: CaptureError) {
+    fn map_failed(&self, error: &CaptureError) {
         tracing::error!(%error, "shared map");
         self.notify(Notice::MapError {
             error: error.to_string(),

@@ -17,7 +17,9 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// As getsockopt(2); `ENOPROTOOPT` before Linux 5.14.
 pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     let mut cookie = 0_u64;
-    let mut length = mem::size_of::<u64>() as libc::socklen_t;
+    const SIZE: libc::socklen_t = 8;
+    const { assert!(mem::size_of::<u64>() == SIZE as usize) };
+    let mut length = SIZE;
     // SAFETY: the descriptor is borrowed for the call; the kernel writes at most `length` bytes, which is the
     // size of `cookie`, and any bytes are a valid `u64`.
     let result = unsafe {

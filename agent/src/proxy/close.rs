@@ -5,10 +5,21 @@ use std::{io, net::Shutdown, time::Duration};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+/// From now on the socket ends in a reset however it is closed, also by the kernel when the agent is killed:
+/// an application must not take a crash for the end of its data.
+pub(super) fn arm_reset(stream: &TcpStream) {
+    // On a connected socket it can't fail.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Takes [`arm_reset`] back: both directions have ended in order.
+pub(super) fn disarm_reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(None);
+}
+
 /// Closes with a reset, discarding what was not sent.
 pub(super) fn reset(stream: TcpStream) {
-    // Without it close would end in an orderly FIN.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    arm_reset(&stream);
     drop(stream);
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
         Ok(wire) => deliver(&proxy, &pod, &report, wire).await,
         Err(failure) => Err(failure),
     };
-    report.finish(result);
+    report.finish(&result);
 }
 
 fn route(snapshot: &Snapshot, server: &Arc<Workload>, connection: &Connection) {

@@ -71,7 +71,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
             Err(failure)
         }
     };
-    report.finish(result);
+    report.finish(&result);
 }
 
 /// Where the connection leads, before one of the endpoints has answered.

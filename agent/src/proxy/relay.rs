@@ -13,7 +13,7 @@ use std::{io, pin::pin};
 
 use tokio::{io::Interest, net::TcpStream};
 
-use super::close::{half_close, reset};
+use super::close::{arm_reset, disarm_reset, half_close};
 use crate::tls::{
     Keys,
     record::{Alert, RecordError, SealError},
@@ -76,19 +76,22 @@ pub(super) async fn run<C>(
     cut: impl Future<Output = C>,
 ) -> Result<Option<C>, RelayError> {
     let Relay { local, mut wire } = relay;
+    arm_reset(&local);
+    arm_reset(wire.stream());
     let outcome = tokio::select! {
         result = transfer(&local, &mut wire, meter) => result.map(|()| None),
         reason = cut => Ok(Some(reason)),
     };
     if matches!(outcome, Ok(None)) {
+        disarm_reset(&local);
+        disarm_reset(wire.stream());
         return Ok(None);
     }
     if let (Err(RelayError::Record(error)), Wire::Tls { stream, keys, .. }) = (&outcome, &mut wire)
     {
         secure::last_alert(stream, keys, error.alert());
     }
-    reset(local);
-    reset(wire.into_stream());
+    // Dropped armed: both sides see a reset.
     outcome
 }
 
@@ -153,20 +156,24 @@ async fn both(
 
 /// Completes when a socket has an error.
 async fn broken(stream: &TcpStream) -> io::Error {
-    loop {
-        match stream.ready(Interest::ERROR).await {
-            Err(error) => return error,
-            Ok(_) => match stream.take_error() {
-                Ok(Some(error)) | Err(error) => return error,
-                // Readiness without an error: the socket is closed in both directions, and nothing more can
-                // happen to it.
-                Ok(None) => return std::future::pending().await,
-            },
-        }
+    if let Err(error) = stream.ready(Interest::ERROR).await {
+        return error;
+    }
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => error,
+        // Readiness without an error: the socket is closed in both directions, and nothing more can happen
+        // to it.
+        Ok(None) => std::future::pending().await,
     }
 }
 
 impl Wire {
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain { stream, .. } | Self::Tls { stream, .. } => stream,
+        }
+    }
+
     /// The socket, whatever it carries.
     pub(super) fn into_stream(self) -> TcpStream {
         match self {

@@ -49,13 +49,13 @@ impl<'c> Report<'c> {
     }
 
     /// Counts and logs the end.
-    pub(super) fn finish(self, result: Result<(), Failure>) {
+    pub(super) fn finish(self, result: &Result<(), Failure>) {
         let refused = result.as_ref().err().and_then(Failure::refusal);
         if let Some(reason) = refused {
             let direction = self.connection.direction;
             self.proxy.metrics.connection_refused(direction, reason);
         }
-        let flags = match &result {
+        let flags = match result {
             Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
             Err(failure) => response_flags(failure, self.connection.direction),
         };
@@ -64,7 +64,7 @@ impl<'c> Report<'c> {
             Some(_) => self.proxy.metrics.tcp(&self.labels(flags)).closed(),
             None => {}
         }
-        self.log(&result);
+        self.log(result);
     }
 
     fn log(&self, result: &Result<(), Failure>) {
@@ -153,28 +153,28 @@ fn response_flags(failure: &Failure, direction: Direction) -> ResponseFlags {
 impl Meter for Report<'_> {
     fn up(&self, bytes: u64) {
         match self.connection.direction {
-            Direction::Outbound => self.from_client(bytes),
-            Direction::Inbound => self.from_server(bytes),
+            Direction::Outbound => self.count_received(bytes),
+            Direction::Inbound => self.count_sent(bytes),
         }
     }
 
     fn down(&self, bytes: u64) {
         match self.connection.direction {
-            Direction::Outbound => self.from_server(bytes),
-            Direction::Inbound => self.from_client(bytes),
+            Direction::Outbound => self.count_sent(bytes),
+            Direction::Inbound => self.count_received(bytes),
         }
     }
 }
 
 impl Report<'_> {
-    fn from_client(&self, bytes: u64) {
+    fn count_received(&self, bytes: u64) {
         self.connection.received.fetch_add(bytes, Relaxed);
         if let Some(series) = self.series.get() {
             series.received(bytes);
         }
     }
 
-    fn from_server(&self, bytes: u64) {
+    fn count_sent(&self, bytes: u64) {
         self.connection.sent.fetch_add(bytes, Relaxed);
         if let Some(series) = self.series.get() {
             series.sent(bytes);

@@ -90,7 +90,7 @@ impl Side for UnbufferedClientConnection {
     }
     fn into_keys(self) -> Result<Keys, KeyError> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Keys::client(secrets, connection)
+        Keys::client(&secrets, connection)
     }
 }
 
@@ -107,7 +107,7 @@ impl Side for UnbufferedServerConnection {
     }
     fn into_keys(self) -> Result<Keys, KeyError> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Keys::server(secrets, connection)
+        Keys::server(&secrets, connection)
     }
 }
 

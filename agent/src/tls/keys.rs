@@ -81,7 +81,7 @@ pub enum KeyError {
 
 impl Keys {
     pub(super) fn client(
-        secrets: ExtractedSecrets,
+        secrets: &ExtractedSecrets,
         connection: KernelConnection<ClientConnectionData>,
     ) -> Result<Self, KeyError> {
         let suite = connection.negotiated_cipher_suite();
@@ -90,7 +90,7 @@ impl Keys {
     }
 
     pub(super) fn server(
-        secrets: ExtractedSecrets,
+        secrets: &ExtractedSecrets,
         connection: KernelConnection<ServerConnectionData>,
     ) -> Result<Self, KeyError> {
         let suite = connection.negotiated_cipher_suite();
@@ -99,7 +99,7 @@ impl Keys {
     }
 
     fn new(
-        secrets: ExtractedSecrets,
+        secrets: &ExtractedSecrets,
         version: ProtocolVersion,
         suite: SupportedCipherSuite,
         schedule: Schedule,

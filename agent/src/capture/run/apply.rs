@@ -69,7 +69,7 @@ impl Capture {
             );
         }
         if let Some(error) = errors.pop() {
-            self.map_failed(map_error(map::DESTINATIONS, error));
+            self.map_failed(&map_error(map::DESTINATIONS, error));
         }
         self.destinations = wanted;
     }
@@ -137,7 +137,7 @@ impl Capture {
             }
         }
         for error in failures {
-            self.map_failed(map_error(map::WORKLOADS, error));
+            self.map_failed(&map_error(map::WORKLOADS, error));
         }
     }
 

@@ -56,7 +56,7 @@ impl Capture {
         for port in ports.difference(&known) {
             let key = ListenKey::new(cookie.0, *port);
             if let Err(error) = self.maps.listening.insert(key, 1, 0) {
-                self.map_failed(map_error(map::LISTENING, error));
+                self.map_failed(&map_error(map::LISTENING, error));
                 return;
             }
         }
