@@ -27,7 +27,8 @@ pub struct Snapshot {
     conflicts: Vec<Conflict>,
 }
 
-/// Two objects claim one address. The first by name keeps it; the other is left out whole.
+/// Two objects claim one address. The one that comes first in the order of precedence (the older) keeps it;
+/// the other is left out whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{loser} has the address {address}, which {winner} has already: {loser} is left out")]
 pub struct Conflict {

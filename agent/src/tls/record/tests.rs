@@ -1,1 +1,247 @@
-//! Round trips between the record layer and rustls.
+//! Our record layer against rustls' own, for every version and cipher suite that a peer may choose.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, StreamOwned, SupportedCipherSuite,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
+
+use super::{MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError};
+use crate::{
+    ca::EmbeddedCa,
+    identity::{SpiffeId, Svid},
+    tls::{Credentials, Established, TlsConfigs, TrustAnchors, accept, verify::PeerVerifier},
+};
+
+struct Pki {
+    svids: Vec<Arc<Svid>>,
+    anchors: Arc<TrustAnchors>,
+}
+
+impl Credentials for Pki {
+    fn svid(&self, id: &SpiffeId) -> Option<Arc<Svid>> {
+        self.svids.iter().find(|svid| svid.id == *id).cloned()
+    }
+
+    fn anchors(&self) -> Arc<TrustAnchors> {
+        Arc::clone(&self.anchors)
+    }
+}
+
+fn id(account: &str) -> SpiffeId {
+    format!("spiffe://cluster.local/ns/shop/sa/{account}")
+        .parse()
+        .unwrap()
+}
+
+fn pki() -> Pki {
+    let dir = tempfile::tempdir().unwrap();
+    let domain = "cluster.local".parse().unwrap();
+    let ca = EmbeddedCa::open(dir.path(), &domain, Duration::from_secs(3600)).unwrap();
+    let now = SystemTime::now();
+    let svids = ["web", "customer"].map(|account| Arc::new(ca.issue(&id(account), now).unwrap()));
+    Pki {
+        svids: svids.to_vec(),
+        anchors: Arc::new(TrustAnchors::new(&ca.bundle())),
+    }
+}
+
+/// A rustls client that offers one cipher suite.
+fn client(
+    pki: &Pki,
+    suite: SupportedCipherSuite,
+    stream: TcpStream,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let provider = CryptoProvider {
+        cipher_suites: vec![suite],
+        ..aws_lc_rs::default_provider()
+    };
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = PeerVerifier::new(Arc::clone(&pki.anchors), Some(id("web")), algorithms);
+    let certified = Arc::clone(&pki.svid(&id("customer")).unwrap().certified);
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[if suite.tls13().is_some() {
+            &TLS13
+        } else {
+            &TLS12
+        }])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+    let name = ServerName::try_from("web").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(connection, stream)
+}
+
+/// The server's end of a handshake that is done, with the socket made blocking.
+fn server(pki: Pki, listener: &TcpListener) -> (Established, TcpStream) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = TlsConfigs::new(Arc::new(pki)).server(&id("web")).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let copy = stream.try_clone().unwrap();
+    let established = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        accept(stream, config, Vec::new()).await.unwrap()
+    });
+    copy.set_nonblocking(false).unwrap();
+    (established, copy)
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|i| u8::try_from(i % 251).unwrap())
+        .collect()
+}
+
+/// Opens records until `close_notify`.
+fn read_to_end(established: &mut Established, stream: &mut TcpStream) -> Vec<u8> {
+    let (_, mut opener) = established.keys.split();
+    let mut input = std::mem::take(&mut established.leftover);
+    let mut output = vec![0; MAX_RECORD];
+    let mut data = Vec::new();
+    loop {
+        match opener.open(&input, &mut output).unwrap() {
+            Opened::Incomplete => {
+                let mut chunk = [0; 4096];
+                let length = stream.read(&mut chunk).unwrap();
+                assert_ne!(length, 0, "ended without close_notify");
+                input.extend_from_slice(&chunk[..length]);
+            }
+            Opened::Data { record, length } => {
+                data.extend_from_slice(&output[..length]);
+                input.drain(..record);
+            }
+            Opened::Nothing { record } => drop(input.drain(..record)),
+            Opened::CloseNotify { .. } => return data,
+            Opened::Alert(alert) => panic!("{alert:?}"),
+        }
+    }
+}
+
+fn seal_all(established: &mut Established, data: &[u8]) -> Vec<u8> {
+    let (mut sealer, _) = established.keys.split();
+    let mut records = Vec::new();
+    for part in data.chunks(3 * MAX_PLAINTEXT + 100) {
+        records.extend(sealer.key_update_if_due().unwrap().unwrap_or_default());
+        let mut buffer = vec![0; 4 * sealer.slot()];
+        for (index, payload) in part.chunks(MAX_PLAINTEXT).enumerate() {
+            let start = index * sealer.slot() + sealer.payload_offset();
+            buffer[start..start + payload.len()].copy_from_slice(payload);
+        }
+        let length = sealer.seal_slots(&mut buffer, part.len()).unwrap();
+        records.extend_from_slice(&buffer[..length]);
+    }
+    records.extend(sealer.alert(false, 0).unwrap());
+    records
+}
+
+#[test]
+fn every_suite_carries_data_both_ways() {
+    for suite in aws_lc_rs::ALL_CIPHER_SUITES {
+        // ECDSA certificates: RSA suites of TLS 1.2 can't be agreed on.
+        if format!("{:?}", suite.suite()).contains("_RSA_") {
+            continue;
+        }
+        let (pki_client, pki_server) = {
+            let pki = pki();
+            (
+                Pki {
+                    svids: pki.svids.clone(),
+                    anchors: Arc::clone(&pki.anchors),
+                },
+                pki,
+            )
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = thread::spawn(move || {
+            let mut tls = client(&pki_client, *suite, TcpStream::connect(address).unwrap());
+            tls.write_all(&pattern(100_000)).unwrap();
+            if suite.tls13().is_some() {
+                tls.conn.refresh_traffic_keys().unwrap();
+            }
+            tls.write_all(&pattern(70_000)).unwrap();
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            let mut received = Vec::new();
+            tls.read_to_end(&mut received).unwrap();
+            received
+        });
+        let (mut established, mut stream) = server(pki_server, &listener);
+        assert_eq!(established.peer, id("customer"));
+        let received = read_to_end(&mut established, &mut stream);
+        assert_eq!(
+            received,
+            [pattern(100_000), pattern(70_000)].concat(),
+            "{suite:?}"
+        );
+        stream
+            .write_all(&seal_all(&mut established, &pattern(300_000)))
+            .unwrap();
+        drop((stream, established));
+        assert_eq!(peer.join().unwrap(), pattern(300_000), "{suite:?}");
+    }
+}
+
+#[test]
+fn a_changed_record_is_refused_and_nothing_panics() {
+    let pki_server = pki();
+    let pki_client = Pki {
+        svids: pki_server.svids.clone(),
+        anchors: Arc::clone(&pki_server.anchors),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let suite = aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
+    let peer = thread::spawn(move || {
+        let mut tls = client(&pki_client, suite, TcpStream::connect(address).unwrap());
+        tls.write_all(b"hello").unwrap();
+        tls
+    });
+    let (mut established, mut stream) = server(pki_server, &listener);
+    let _peer = peer.join().unwrap();
+    let mut record = std::mem::take(&mut established.leftover);
+    while record.len() < 5 + 5 + 1 + 16 {
+        let mut chunk = [0; 64];
+        let length = stream.read(&mut chunk).unwrap();
+        record.extend_from_slice(&chunk[..length]);
+    }
+    let (_, mut opener) = established.keys.split();
+    let mut output = vec![0; MAX_RECORD];
+    for length in 0..record.len() {
+        assert_eq!(
+            opener.open(&record[..length], &mut output).unwrap(),
+            Opened::Incomplete
+        );
+    }
+    for position in [0, 5, record.len() - 1] {
+        let mut changed = record.clone();
+        changed[position] ^= 1;
+        assert!(opener.open(&changed, &mut output).is_err());
+    }
+    let too_long = [23, 3, 3, 0xff, 0xff];
+    assert!(matches!(
+        opener.open(&too_long, &mut output),
+        Err(RecordError::TooLong(_))
+    ));
+    // What was refused has not moved the sequence number.
+    assert!(matches!(
+        opener.open(&record, &mut output).unwrap(),
+        Opened::Data { length: 5, .. }
+    ));
+    assert_eq!(&output[..5], b"hello");
+}
