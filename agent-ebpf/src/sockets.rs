@@ -31,10 +31,8 @@ pub fn sockops(ctx: &SockOpsContext) -> u32 {
 }
 
 fn publish_original(ctx: &SockOpsContext) {
-    // SAFETY: the helper takes the program's own context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: the value is copied at once.
-    let Some(original) = (unsafe { SOCKETS.get(&cookie) }).copied() else {
+    let Some(original) = (unsafe { SOCKETS.get(&socket_cookie(ctx)) }).copied() else {
         return;
     };
     let key = source_key(ctx);
@@ -65,7 +63,14 @@ fn closed(ctx: &SockOpsContext) {
         emit(EventKind::LISTEN_CHANGED, key.netns, key.address, key.port);
     } else {
         let _ = ORIGINALS.remove(&key);
+        // Subflows of MPTCP never pass sock_release.
+        let _ = SOCKETS.remove(&socket_cookie(ctx));
     }
+}
+
+fn socket_cookie(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: the helper takes the program's own context.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
 fn source_key(ctx: &SockOpsContext) -> SourceKey {

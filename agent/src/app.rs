@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -45,6 +46,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When something that it can't be without is missing: the error names it and the remedy.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     // Taken first: it also keeps a second agent from starting on this node.
     let socket = AdminSocket::bind(&config.socket)?;
     let http = TcpListener::bind(config.admin)
@@ -103,6 +105,15 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
     result
+}
+
+/// Two descriptors for every connection: as many as this process may have.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
 }
 
 fn capture_config(config: &AgentConfig) -> CaptureConfig {

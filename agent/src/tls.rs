@@ -9,6 +9,8 @@ mod handshake;
 mod hello;
 mod keys;
 pub mod record;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 pub use config::{Credentials, TlsConfigError, TlsConfigs};

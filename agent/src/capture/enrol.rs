@@ -136,17 +136,22 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Enrolled {
-    /// The kernel's view of the pod.
-    pub(super) fn workload(&self) -> Workload {
+    /// Whether the pod's file still leads to the namespace that is captured.
+    pub(super) fn is_current(&self) -> bool {
+        self.pod.netns.is_current()
+    }
+
+    /// The kernel's view of the pod as it should be.
+    pub(super) fn workload(&self, desired: &DesiredPod) -> Workload {
         let of_family = |v4: bool| {
-            self.desired
+            desired
                 .addresses
                 .iter()
                 .find(|a| a.is_ipv4() == v4)
                 .map_or(Address::UNSPECIFIED, |a| Address::from(*a))
         };
         let mut ports = [PortMode::default(); MAX_PORT_MODES];
-        for (slot, port) in ports.iter_mut().zip(&self.desired.ports) {
+        for (slot, port) in ports.iter_mut().zip(&desired.ports) {
             *slot = *port;
         }
         Workload {
@@ -154,10 +159,10 @@ impl Enrolled {
             address_v6: of_family(false),
             outbound_v4: self.outbound_ports.0,
             outbound_v6: self.outbound_ports.1,
-            mode: self.desired.mode,
+            mode: desired.mode,
             pad: [0; 3],
-            outbound_on_loss: self.desired.outbound_on_loss,
-            permissive_on_loss: self.desired.permissive_on_loss,
+            outbound_on_loss: desired.outbound_on_loss,
+            permissive_on_loss: desired.permissive_on_loss,
             ports,
         }
     }

@@ -32,6 +32,15 @@ impl Flows {
         Self(Arc::new(Mutex::new(Tables { originals, clients })))
     }
 
+    /// Forgets the clients that an earlier agent published: no connection outlives the agent that relays it.
+    pub(super) fn clear_clients(&self) {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale: Vec<_> = tables.clients.keys().filter_map(Result::ok).collect();
+        for key in stale {
+            let _ = tables.clients.remove(&key);
+        }
+    }
+
     /// Takes the original destination of a connection that a pod's outbound listener accepted from `client`.
     /// `None`: nobody redirected it, so it was meant for the listener itself and must be refused.
     #[must_use]

@@ -15,7 +15,7 @@ use aya::{
     maps::{MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
-        links::{FdLink, LinkError, PinnedLink},
+        links::{FdLink, LinkError},
     },
 };
 use sealane_common::{LAYOUT_VERSION, global};
@@ -42,6 +42,8 @@ pub const PROGRAMS: [&str; 8] = [
 ];
 /// The program of which every pod has an instance.
 const INBOUND: &str = "inbound";
+/// Begins the name of a link that is about to take another one's place.
+const FRESH: &str = "fresh-";
 
 /// Where capture attaches and pins.
 #[derive(Clone, Debug)]
@@ -104,28 +106,17 @@ impl Pins {
         Ok(loader.load(OBJECT).map_err(Box::new)?)
     }
 
-    /// Pins a fresh link under `name`, then lets go of the one that was there.
+    /// Pins a fresh link in the place of the one that is there, in one step: at no moment is there none. (No
+    /// dots: bpffs reserves names with them, kernel/bpf/inode.c.)
     fn replace_link(&self, name: &str, link: FdLink) -> Result<(), CaptureError> {
         let path = self.links.join(name);
-        let previous = if path.exists() {
-            let pinned = PinnedLink::from_pin(&path).map_err(|source| CaptureError::Link {
-                path: path.clone(),
-                source: Box::new(source),
-            })?;
-            let unpinned = pinned.unpin().map_err(|source| CaptureError::Directory {
-                path: path.clone(),
-                source,
-            })?;
-            Some(unpinned)
-        } else {
-            None
-        };
-        link.pin(&path).map_err(|source| CaptureError::Pin {
-            path,
+        let fresh = self.links.join(format!("{FRESH}{name}"));
+        let _ = fs::remove_file(&fresh);
+        let _pinned = link.pin(&fresh).map_err(|source| CaptureError::Pin {
+            path: fresh.clone(),
             source: Box::new(source),
         })?;
-        drop(previous);
-        Ok(())
+        fs::rename(&fresh, &path).map_err(|source| CaptureError::Directory { path, source })
     }
 
     /// Attaches an inbound instance to a pod's network namespace.
@@ -174,8 +165,8 @@ pub(super) fn attach_all(
         let link = attach_cgroup(&mut ebpf, name, &root)?;
         pins.replace_link(name, link)?;
     }
-    remove_other_layouts(&config.bpffs);
     let (maps, flows, events) = maps::take(&mut ebpf)?;
+    flows.clear_clients();
     Ok((pins, maps, flows, events, ebpf))
 }
 
@@ -232,8 +223,8 @@ where
     attach(program).map_err(program_error)
 }
 
-/// Pins of other layouts belong to agents that this one replaces.
-fn remove_other_layouts(bpffs: &Path) {
+/// Pins of other layouts belong to agents that this one replaces: to be removed once it has taken over.
+pub(super) fn remove_other_layouts(bpffs: &Path) {
     let own = format!("v{LAYOUT_VERSION}");
     for entry in fs::read_dir(bpffs).into_iter().flatten().flatten() {
         let name = entry.file_name();

@@ -39,6 +39,8 @@ pub struct Capture {
     desired: Desired,
     enrolled: HashMap<ObjectName, Enrolled>,
     failed: HashMap<ObjectName, EnrolError>,
+    /// A map could not be written: to be applied again.
+    incomplete: bool,
     /// What stands in the destinations map.
     destinations: HashMap<sealane_common::Address, sealane_common::Destination>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -117,6 +119,7 @@ impl Capture {
             desired: Desired::default(),
             enrolled: HashMap::new(),
             failed: HashMap::new(),
+            incomplete: false,
             destinations: HashMap::new(),
             notices,
             status,
@@ -137,6 +140,7 @@ impl Capture {
                 let Ok(first) = first.map(|d| d.clone().unwrap_or_default()) else { return };
                 self.adopt();
                 self.apply(first);
+                programs::remove_other_layouts(&self.config.bpffs);
             }
         }
         self.renew_lease();
@@ -190,7 +194,8 @@ impl Capture {
         }
     }
 
-    fn map_failed(&self, error: &CaptureError) {
+    fn map_failed(&mut self, error: &CaptureError) {
+        self.incomplete = true;
         tracing::error!(%error, "shared map");
         self.notify(Notice::MapError {
             error: error.to_string(),

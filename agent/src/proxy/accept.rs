@@ -7,7 +7,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Proxy, dial::canonical};
+use super::{Proxy, close::arm_reset, dial::canonical};
 use crate::capture::Pod;
 
 /// An accepted connection with both of its addresses, IPv4 as IPv4.
@@ -18,7 +18,7 @@ pub(super) struct Arrival {
 }
 
 /// Pause after accept failed for want of descriptors or memory.
-const BACK_OFF: Duration = Duration::from_millis(20);
+const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts until the pod leaves, then takes what the backlog still holds: those clients were told that they
 /// are connected.
@@ -33,6 +33,8 @@ pub(super) async fn accept(
         let Ok(local) = stream.local_addr() else {
             return;
         };
+        // In every phase: until it is served to its end, the client must not read an end.
+        arm_reset(&stream);
         let arrival = Arrival {
             stream,
             peer: canonical(peer),
@@ -45,21 +47,24 @@ pub(super) async fn accept(
             biased;
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => take(stream, peer),
-                Err(error) => pause_after(&pod, &error).await,
+                Err(error) if is_transient(&error) => {}
+                Err(error) => {
+                    tracing::warn!(workload = %pod.name, %error, "can't accept");
+                    tokio::select! {
+                        () = tokio::time::sleep(BACK_OFF) => {}
+                        () = pod.stop.cancelled() => break,
+                    }
+                }
             },
             () = pod.stop.cancelled() => break,
         }
     }
 }
 
-async fn pause_after(pod: &Pod, error: &std::io::Error) {
+fn is_transient(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(
+    matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted
-    ) {
-        return;
-    }
-    tracing::warn!(workload = %pod.name, %error, "can't accept");
-    tokio::time::sleep(BACK_OFF).await;
+    )
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     policy::{Decision, Transport, Verdict},
     store::Snapshot,
-    telemetry::CutReason,
+    telemetry::{CutReason, Direction},
 };
 
 /// Re-evaluates every live connection after each published snapshot, until the store's writer is gone.
@@ -32,6 +32,11 @@ pub async fn enforce(proxy: Arc<Proxy>) {
 /// `None` while it isn't known yet how the connection is protected, or when its server isn't in the mesh.
 pub(super) fn evaluate(snapshot: &Snapshot, connection: &Connection) -> Option<Decision> {
     let route = connection.route()?;
+    let itself = route.source.as_ref().map(|w| &w.name) == route.server.as_ref().map(|w| &w.name);
+    if itself && connection.direction == Direction::Outbound {
+        // It never leaves the pod.
+        return None;
+    }
     let name = &route.server.as_ref()?.name;
     let server = snapshot.workload(name).filter(|w| w.enrolled)?;
     let transport = match connection.session()? {

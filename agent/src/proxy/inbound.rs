@@ -107,7 +107,7 @@ async fn secure(
     };
     let FirstBytes { greeting, bytes } = first;
     match (greeting, strict) {
-        (Greeting::Closed, _) => Err(Failure::Abandoned),
+        (Greeting::Closed, true) => Err(Failure::Abandoned),
         (Greeting::MeshTls, _) | (Greeting::OtherTls, true) => {
             let left = proxy.timeouts.handshake.saturating_sub(begun.elapsed());
             handshake(proxy, server, connection, stream, bytes, left).await
@@ -121,7 +121,8 @@ async fn secure(
             reset(stream);
             Err(Failure::Refused(RefusalReason::PlaintextInStrict))
         }
-        (Greeting::Plaintext | Greeting::OtherTls | Greeting::Silent, false) => {
+        // A client that has ended already may still wait for what the server has to say.
+        (_, false) => {
             connection.set_session(Session::Plaintext);
             Ok(Wire::Plain {
                 stream,

@@ -132,9 +132,7 @@ async fn connect(
     };
     // Registered above, evaluated now: a change of policy either is seen here or finds the connection.
     match evaluate(&proxy.store.current(), connection).map(|d| d.verdict) {
-        Some(Verdict::Refuse(refusal)) if mode != Mode::Disable => {
-            Err(Failure::Refused(refusal.into()))
-        }
+        Some(Verdict::Refuse(refusal)) => Err(Failure::Refused(refusal.into())),
         _ => Ok(wire),
     }
 }

@@ -13,7 +13,7 @@ use rustls::{
     unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -27,6 +27,11 @@ use crate::identity::SpiffeId;
 mod failure;
 
 pub use failure::HandshakeError;
+
+/// Handshake messages that are not whole yet, at most: certificate chains are long, but not that long.
+const MAX_HANDSHAKE: usize = 128 * 1024;
+/// Bytes of one read. Bounds what may be left over for the record layer.
+const CHUNK: usize = 4096;
 
 /// A connection that both ends have proved their identity on.
 #[derive(Debug)]
@@ -111,15 +116,26 @@ impl Side for UnbufferedServerConnection {
     }
 }
 
+/// What was received and how much of it rustls may see: it gets whole records, one more whenever it is blocked,
+/// so that it never touches what comes behind the handshake. A message in fragments stays in the buffer until
+/// it is whole.
+struct Incoming {
+    bytes: Vec<u8>,
+    seen: usize,
+}
+
 async fn establish<S: Side>(
     mut stream: TcpStream,
     mut side: S,
-    mut incoming: Vec<u8>,
+    received: Vec<u8>,
 ) -> Result<Established, HandshakeError> {
-    let result = drive(&mut stream, &mut side, &mut incoming).await;
-    if let Err(error) = result {
+    let mut incoming = Incoming {
+        bytes: received,
+        seen: 0,
+    };
+    if let Err(error) = drive(&mut stream, &mut side, &mut incoming).await {
         if error.is_protocol() {
-            send_alert(&mut stream, &mut side).await;
+            send_alert(&mut stream, &mut side, &mut incoming).await;
         }
         return Err(error);
     }
@@ -132,7 +148,7 @@ async fn establish<S: Side>(
     Ok(Established {
         stream,
         keys: side.into_keys()?,
-        leftover: incoming,
+        leftover: incoming.bytes,
         peer,
         version,
         suite,
@@ -142,38 +158,31 @@ async fn establish<S: Side>(
 async fn drive<S: Side>(
     stream: &mut TcpStream,
     side: &mut S,
-    incoming: &mut Vec<u8>,
+    incoming: &mut Incoming,
 ) -> Result<(), HandshakeError> {
     let mut outgoing = Vec::new();
     loop {
-        let end = first_record(incoming);
-        let UnbufferedStatus { discard, state, .. } = side.process(&mut incoming[..end]);
-        let next = match state? {
-            ConnectionState::EncodeTlsData(data) => {
-                encode(data, &mut outgoing)?;
-                Next::Again
-            }
-            ConnectionState::TransmitTlsData(data) => {
-                data.done();
-                Next::Transmit
-            }
-            ConnectionState::BlockedHandshake => Next::Read,
-            ConnectionState::WriteTraffic(_) => Next::Check,
-            ConnectionState::PeerClosed | ConnectionState::Closed => {
-                return Err(HandshakeError::Closed);
-            }
-            // Application data inside the handshake: early data is never accepted.
-            _ => return Err(HandshakeError::EarlyData),
+        let UnbufferedStatus { discard, state, .. } = side.process(incoming.visible());
+        let next = match state {
+            Ok(state) => step(state, &mut outgoing),
+            Err(error) => Err(error.into()),
         };
-        incoming.drain(..discard);
-        match next {
+        incoming.discard(discard);
+        match next? {
             Next::Again => {}
             Next::Transmit => {
                 stream.write_all(&outgoing).await?;
                 outgoing = Vec::new();
             }
-            Next::Check if !side.common().is_handshaking() => return Ok(()),
-            Next::Check | Next::Read => read_record(stream, incoming).await?,
+            // A message that has been begun and is not whole would be lost.
+            Next::Check if !side.common().is_handshaking() => {
+                return if incoming.seen == 0 {
+                    Ok(())
+                } else {
+                    Err(HandshakeError::EarlyData)
+                };
+            }
+            Next::Check | Next::Read => incoming.show_next_record(stream).await?,
         }
     }
 }
@@ -186,37 +195,60 @@ enum Next {
     Read,
 }
 
-/// Length of the first record, or of everything while it isn't complete. An impossible length is left for
-/// rustls to refuse.
-fn first_record(incoming: &[u8]) -> usize {
-    match incoming {
-        [_, _, _, high, low, ..] => {
-            let length = HEADER + usize::from(u16::from_be_bytes([*high, *low]));
-            length.min(incoming.len())
+fn step<Data>(
+    state: ConnectionState<'_, '_, Data>,
+    outgoing: &mut Vec<u8>,
+) -> Result<Next, HandshakeError> {
+    match state {
+        ConnectionState::EncodeTlsData(data) => {
+            encode(data, outgoing)?;
+            Ok(Next::Again)
         }
-        _ => incoming.len(),
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Next::Transmit)
+        }
+        ConnectionState::BlockedHandshake => Ok(Next::Read),
+        ConnectionState::WriteTraffic(_) => Ok(Next::Check),
+        ConnectionState::PeerClosed | ConnectionState::Closed => Err(HandshakeError::Closed),
+        // Application data inside the handshake: early data is never accepted.
+        _ => Err(HandshakeError::EarlyData),
     }
 }
 
-fn is_complete(incoming: &[u8]) -> bool {
-    match incoming {
-        [_, _, _, high, low, rest @ ..] => {
-            let length = usize::from(u16::from_be_bytes([*high, *low]));
-            length > MAX_RECORD || rest.len() >= length
-        }
-        _ => false,
+impl Incoming {
+    fn visible(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.seen]
     }
-}
 
-/// Reads until the buffer starts with a whole record; at once when it does already.
-async fn read_record(stream: &mut TcpStream, incoming: &mut Vec<u8>) -> Result<(), HandshakeError> {
-    while !is_complete(incoming) {
-        incoming.reserve(2048);
-        if stream.read_buf(incoming).await? == 0 {
-            return Err(HandshakeError::Closed);
+    fn discard(&mut self, length: usize) {
+        let length = length.min(self.seen);
+        self.bytes.drain(..length);
+        self.seen -= length;
+    }
+
+    /// Reads until another record is whole, and lets rustls see it. An impossible length is shown as it is,
+    /// for rustls to refuse.
+    async fn show_next_record(&mut self, stream: &mut TcpStream) -> Result<(), HandshakeError> {
+        if self.seen > MAX_HANDSHAKE {
+            return Err(HandshakeError::TooLong);
+        }
+        loop {
+            let unseen = &self.bytes[self.seen..];
+            if let [_, _, _, high, low, ..] = unseen {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if length > MAX_RECORD || unseen.len() >= HEADER + length {
+                    self.seen += unseen.len().min(HEADER + length);
+                    return Ok(());
+                }
+            }
+            self.bytes.reserve(CHUNK);
+            let mut limited = AsyncReadExt::take(&mut *stream, CHUNK as u64);
+            if limited.read_buf(&mut self.bytes).await? == 0 {
+                return Err(HandshakeError::Closed);
+            }
         }
     }
-    Ok(())
 }
 
 fn encode<Data>(
@@ -242,16 +274,13 @@ fn encode<Data>(
 /// Sends the alert that rustls has queued, and waits for the peer to have a chance to read it: closing a
 /// socket with unread data resets it, and a reset discards what the peer has not read yet (RFC 1122,
 /// section 4.2.2.13).
-async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S) {
+async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S, incoming: &mut Incoming) {
     let mut outgoing = Vec::new();
-    while let UnbufferedStatus {
-        state: Ok(ConnectionState::EncodeTlsData(data)),
-        ..
-    } = side.process(&mut [])
+    // Once: it would look at the input again after that. Which must be what it was, rustls still refers to it.
+    if let Ok(ConnectionState::EncodeTlsData(data)) = side.process(incoming.visible()).state
+        && encode(data, &mut outgoing).is_err()
     {
-        if encode(data, &mut outgoing).is_err() {
-            break;
-        }
+        return;
     }
     if side.common().protocol_version() == Some(ProtocolVersion::TLSv1_2) {
         translate_alert(&mut outgoing);
@@ -283,3 +312,6 @@ fn translate_alert(record: &mut [u8]) {
         *description = HANDSHAKE_FAILURE;
     }
 }
+
+#[cfg(test)]
+mod tests;

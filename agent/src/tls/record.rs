@@ -8,7 +8,7 @@ mod open;
 mod seal;
 
 pub use open::{Alert, Opened, RecordError};
-pub use seal::{SLOT, SealError};
+pub use seal::SealError;
 
 /// Bytes of a record's header: type, version, length.
 pub const HEADER: usize = 5;

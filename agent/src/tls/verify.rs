@@ -109,8 +109,10 @@ fn chain_error(error: webpki::Error) -> Error {
         E::CertNotValidYet { time, not_before } => {
             CertificateError::NotValidYetContext { time, not_before }.into()
         }
-        E::UnknownIssuer => CertificateError::UnknownIssuer.into(),
-        E::InvalidSignatureForPublicKey => CertificateError::BadSignature.into(),
+        // A root of the right name with another key is another root.
+        E::UnknownIssuer | E::InvalidSignatureForPublicKey => {
+            CertificateError::UnknownIssuer.into()
+        }
         E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose.into(),
         other => CertificateError::Other(OtherError(Arc::new(other))).into(),
     }

@@ -3,10 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     os::fd::AsRawFd as _,
+    sync::Arc,
 };
 
-use aya::maps::lpm_trie::Key;
-use sealane_common::{Address, ListenKey, ListenerKey, map};
+use aya::maps::{MapError, lpm_trie::Key};
+use sealane_common::{Address, ListenKey, ListenerKey, OnLoss, Workload, map};
 
 use super::{Capture, Notice};
 use crate::{
@@ -23,6 +24,13 @@ use crate::{
 impl Capture {
     /// Takes stock of what an earlier agent left pinned.
     pub(super) fn adopt(&mut self) {
+        // The connections of this process, not of its predecessor, are the agent's own from now on.
+        let lease = self
+            .maps
+            .agent
+            .get(&0, 0)
+            .map_or(0, |agent| agent.lease_expires);
+        self.write_lease(lease);
         let keys: Vec<_> = self
             .maps
             .destinations
@@ -38,51 +46,59 @@ impl Capture {
     }
 
     pub(super) fn apply(&mut self, desired: Desired) {
-        self.apply_destinations(&desired);
         self.desired = desired;
+        self.incomplete = false;
+        self.apply_destinations();
         self.leave_the_unwanted();
+        self.move_the_changed();
         self.update_the_enrolled();
         self.enrol_the_missing();
         self.forget_strangers();
         self.publish_status();
     }
 
-    fn apply_destinations(&mut self, desired: &Desired) {
-        let wanted: HashMap<_, _> = desired
+    /// What could not be written stays out of `destinations` and is tried again.
+    fn apply_destinations(&mut self) {
+        let wanted: HashMap<_, _> = self
+            .desired
             .destinations
             .iter()
             .map(|(ip, destination)| (Address::from(*ip), *destination))
             .collect();
-        let mut errors = Vec::new();
         for (address, destination) in &wanted {
-            if self.destinations.get(address) != Some(destination) {
-                let key = Key::new(128, *address);
-                errors.extend(self.maps.destinations.insert(&key, *destination, 0).err());
+            if self.destinations.get(address) == Some(destination) {
+                continue;
+            }
+            match self
+                .maps
+                .destinations
+                .insert(&Key::new(128, *address), *destination, 0)
+            {
+                Ok(()) => drop(self.destinations.insert(*address, *destination)),
+                Err(error) => self.map_failed(&map_error(map::DESTINATIONS, error)),
             }
         }
-        for address in self.destinations.keys().filter(|a| !wanted.contains_key(a)) {
-            errors.extend(
-                self.maps
-                    .destinations
-                    .remove(&Key::new(128, *address))
-                    .err(),
-            );
+        let unwanted: Vec<_> = self
+            .destinations
+            .keys()
+            .filter(|a| !wanted.contains_key(a))
+            .copied()
+            .collect();
+        for address in unwanted {
+            match self.maps.destinations.remove(&Key::new(128, address)) {
+                Ok(()) | Err(MapError::KeyNotFound) => drop(self.destinations.remove(&address)),
+                Err(error) => self.map_failed(&map_error(map::DESTINATIONS, error)),
+            }
         }
-        if let Some(error) = errors.pop() {
-            self.map_failed(&map_error(map::DESTINATIONS, error));
-        }
-        self.destinations = wanted;
     }
 
     fn leave_the_unwanted(&mut self) {
+        let pods = &self.desired.pods;
         let leaving: Vec<_> = self
             .enrolled
-            .iter()
-            .filter(|(name, enrolled)| {
-                self.desired.pods.get(*name).map(|d| &d.sandbox) != Some(&enrolled.desired.sandbox)
-                    || !enrolled.pod.netns.is_current()
-            })
-            .map(|(name, _)| name.clone())
+            .keys()
+            .filter(|name| !pods.contains_key(*name))
+            .cloned()
             .collect();
         for name in leaving {
             if let Some(enrolled) = self.enrolled.remove(&name) {
@@ -92,6 +108,30 @@ impl Capture {
         }
         let pods = &self.desired.pods;
         self.failed.retain(|name, _| pods.contains_key(name));
+    }
+
+    /// Pods that are somewhere else than they were. The old capture stays in force until the new one is.
+    fn move_the_changed(&mut self) {
+        let changed: Vec<_> = self
+            .enrolled
+            .iter()
+            .filter_map(|(name, enrolled)| {
+                let desired = self.desired.pods.get(name)?;
+                let here = enrolled.desired.sandbox == desired.sandbox && enrolled.is_current();
+                (!here).then(|| (name.clone(), desired.clone()))
+            })
+            .collect();
+        for (name, desired) in changed {
+            match self.enrol(&name, &desired) {
+                Ok((enrolled, listeners)) => {
+                    if let Some(previous) = self.enrolled.remove(&name) {
+                        self.leave(&previous);
+                    }
+                    self.took_in(name, enrolled, listeners);
+                }
+                Err(error) => self.enrol_failed(name, error),
+            }
+        }
     }
 
     /// First nothing is steered or redirected any more, then the listeners close.
@@ -129,19 +169,25 @@ impl Capture {
             let Some(desired) = self.desired.pods.get(name) else {
                 continue;
             };
-            if enrolled.desired != *desired {
-                enrolled.desired = desired.clone();
-                let cookie = enrolled.pod.netns.cookie().0;
-                let written = self.maps.workloads.insert(cookie, enrolled.workload(), 0);
-                failures.extend(written.err());
+            if enrolled.desired == *desired || enrolled.desired.sandbox != desired.sandbox {
+                continue;
+            }
+            let cookie = enrolled.pod.netns.cookie().0;
+            match self
+                .maps
+                .workloads
+                .insert(cookie, enrolled.workload(desired), 0)
+            {
+                Ok(()) => enrolled.desired = desired.clone(),
+                Err(error) => failures.push(map_error(map::WORKLOADS, error)),
             }
         }
         for error in failures {
-            self.map_failed(&map_error(map::WORKLOADS, error));
+            self.map_failed(&error);
         }
     }
 
-    pub(super) fn enrol_the_missing(&mut self) {
+    fn enrol_the_missing(&mut self) {
         let missing: Vec<_> = self
             .desired
             .pods
@@ -151,15 +197,17 @@ impl Capture {
             .collect();
         for (name, desired) in missing {
             match self.enrol(&name, &desired) {
-                Ok((enrolled, listeners)) => {
-                    self.failed.remove(&name);
-                    let pod = std::sync::Arc::clone(&enrolled.pod);
-                    self.enrolled.insert(name, enrolled);
-                    self.notify(Notice::Enrolled { pod, listeners });
-                }
+                Ok((enrolled, listeners)) => self.took_in(name, enrolled, listeners),
                 Err(error) => self.enrol_failed(name, error),
             }
         }
+    }
+
+    fn took_in(&mut self, name: ObjectName, enrolled: Enrolled, listeners: Listeners) {
+        self.failed.remove(&name);
+        let pod = Arc::clone(&enrolled.pod);
+        self.enrolled.insert(name, enrolled);
+        self.notify(Notice::Enrolled { pod, listeners });
     }
 
     fn enrol(
@@ -178,7 +226,7 @@ impl Capture {
         }
         let result = self.capture_pod(&enrolled, &listeners);
         if result.is_err() {
-            self.forget(cookie);
+            self.hold_back(&enrolled);
         }
         result.map(|()| (enrolled, listeners))
     }
@@ -200,7 +248,7 @@ impl Capture {
         }
         self.maps
             .workloads
-            .insert(cookie.0, enrolled.workload(), 0)
+            .insert(cookie.0, enrolled.workload(&enrolled.desired), 0)
             .map_err(|e| failed(map::WORKLOADS, e))?;
         for port in enrolled.listening.list().map_err(EnrolError::Listening)? {
             self.maps
@@ -210,6 +258,28 @@ impl Capture {
         }
         self.pins.attach_inbound(&enrolled.pod.netns)?;
         Ok(())
+    }
+
+    /// A pod that could not be captured whole. One whose traffic must not be in clear is refused everything
+    /// until it can be; any other goes on as if it were not enrolled.
+    fn hold_back(&mut self, enrolled: &Enrolled) {
+        let cookie = enrolled.pod.netns.cookie();
+        if enrolled.desired.outbound_on_loss == OnLoss::DIRECT {
+            self.forget(cookie);
+            return;
+        }
+        self.unlist(cookie);
+        let refused = Workload {
+            outbound_v4: 0,
+            outbound_v6: 0,
+            ..enrolled.workload(&enrolled.desired)
+        };
+        if let Err(error) = self.maps.workloads.insert(cookie.0, refused, 0) {
+            self.map_failed(&map_error(map::WORKLOADS, error));
+        }
+        if let Err(error) = self.pins.attach_inbound(&enrolled.pod.netns) {
+            self.map_failed(&error);
+        }
     }
 
     fn enrol_failed(&mut self, name: ObjectName, error: EnrolError) {
@@ -232,19 +302,44 @@ impl Capture {
     /// Pods that an earlier agent enrolled and that are not here any more. One that is wanted but can't be
     /// enrolled now stays as it was: its STRICT ports keep refusing.
     fn forget_strangers(&mut self) {
-        if !self.failed.is_empty() {
-            return;
-        }
         let ours: HashSet<_> = self
             .enrolled
             .values()
             .map(|e| e.pod.netns.cookie().0)
             .collect();
+        let (waiting, addresses) = self.waiting();
+        let mapped: HashMap<u64, Workload> =
+            self.maps.workloads.iter().filter_map(Result::ok).collect();
+        let is_waiting = |cookie: &u64| {
+            waiting.contains(cookie)
+                || mapped.get(cookie).is_some_and(|workload| {
+                    addresses.contains(&workload.address_v4)
+                        || addresses.contains(&workload.address_v6)
+                })
+        };
         let pinned = self.pins.inbound_cookies().into_iter().map(|c| c.0);
-        let mapped = self.maps.workloads.keys().filter_map(Result::ok);
-        let strangers: HashSet<_> = pinned.chain(mapped).filter(|c| !ours.contains(c)).collect();
+        let strangers: HashSet<_> = pinned
+            .chain(mapped.keys().copied())
+            .filter(|cookie| !ours.contains(cookie) && !is_waiting(cookie))
+            .collect();
         for cookie in strangers {
             self.forget(NetnsCookie(cookie));
         }
+    }
+
+    /// Network namespaces and addresses of the pods that are wanted and could not be enrolled.
+    fn waiting(&self) -> (HashSet<u64>, HashSet<Address>) {
+        let (mut cookies, mut addresses) = (HashSet::new(), HashSet::new());
+        for desired in self
+            .failed
+            .keys()
+            .filter_map(|name| self.desired.pods.get(name))
+        {
+            match self.home.netns(&desired.sandbox.netns) {
+                Ok(netns) => drop(cookies.insert(netns.cookie().0)),
+                Err(_) => addresses.extend(desired.addresses.iter().map(|a| Address::from(*a))),
+            }
+        }
+        (cookies, addresses)
     }
 }

@@ -1,6 +1,7 @@
 //! Records from the kernel.
 
 use std::{
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -15,6 +16,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Capture, Notice};
 use crate::{capture::netns::NetnsCookie, offload::sys};
+
+/// Records that are taken at once: a pod that makes many must not keep the lease from being renewed.
+const BATCH: usize = 512;
 
 /// The ring buffer, with a second descriptor that the reactor watches.
 pub(super) struct Ring {
@@ -34,9 +38,14 @@ impl Ring {
         // Cleared before the look: what comes after it wakes again.
         ready.clear_ready();
         let mut events = Vec::new();
-        while let Some(item) = self.buffer.next() {
+        while events.len() < BATCH {
+            let Some(item) = self.buffer.next() else {
+                return Ok(events);
+            };
             events.extend(decode(&item));
         }
+        // There may be more, for which nothing would wake: the descriptor is asked again.
+        self.watched = sys::watch(self.buffer.as_fd().try_clone_to_owned()?)?;
         Ok(events)
     }
 }
@@ -58,12 +67,17 @@ fn decode(bytes: &[u8]) -> Option<Event> {
 
 impl Capture {
     pub(super) fn handle_events(&mut self, events: Vec<Event>) {
+        let mut changed: HashMap<NetnsCookie, HashSet<u16>> = HashMap::new();
         for event in events {
             if event.kind == EventKind::LISTEN_CHANGED {
-                self.listen_changed(NetnsCookie(event.netns), event.port);
+                let ports = changed.entry(NetnsCookie(event.netns)).or_default();
+                ports.insert(event.port);
             } else {
                 self.notify(Notice::Event(event));
             }
+        }
+        for (cookie, ports) in changed {
+            self.listen_changed(cookie, &ports);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the map of listening ports true: a port that is missing there looks closed from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sealane_common::{ListenKey, map};
 
@@ -10,8 +10,8 @@ use crate::capture::{maps::map_error, netns::NetnsCookie};
 impl Capture {
     /// Once a second: enrol what failed, notice namespaces that vanished, look at listening sockets.
     pub(super) fn look_again(&mut self) {
-        let vanished = self.enrolled.values().any(|e| !e.pod.netns.is_current());
-        if vanished || !self.failed.is_empty() {
+        let vanished = self.enrolled.values().any(|e| !e.is_current());
+        if vanished || self.incomplete || !self.failed.is_empty() {
             let desired = self.desired.clone();
             self.apply(desired);
         }
@@ -25,9 +25,11 @@ impl Capture {
         }
     }
 
-    /// A socket ceased to listen on a port; another may still.
-    pub(super) fn listen_changed(&mut self, cookie: NetnsCookie, port: u16) {
-        let _ = self.maps.listening.remove(&ListenKey::new(cookie.0, port));
+    /// Sockets ceased to listen on these ports; others may still.
+    pub(super) fn listen_changed(&mut self, cookie: NetnsCookie, ports: &HashSet<u16>) {
+        for port in ports {
+            let _ = self.maps.listening.remove(&ListenKey::new(cookie.0, *port));
+        }
         // Looked up after the removal: whoever listens again meanwhile is found.
         self.add_listening(cookie);
     }

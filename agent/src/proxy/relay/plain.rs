@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream, task::consume_budget};
 
 use super::{RelayError, buffer::Buffer, half_close};
 
@@ -38,7 +38,7 @@ pub(super) async fn copy(
     count: impl Fn(u64),
 ) -> Result<(), Side> {
     if !first.is_empty() {
-        write_all(to, &first).await.map_err(Side::Writing)?;
+        write_all(from, to, &first).await?;
         count(first.len() as u64);
         drop(first);
     }
@@ -49,10 +49,10 @@ pub(super) async fn copy(
             match from.try_read(&mut buffer) {
                 Ok(0) => return half_close(to).map_err(Side::Writing),
                 Ok(length) => {
-                    write_all(to, &buffer[..length])
-                        .await
-                        .map_err(Side::Writing)?;
+                    write_all(from, to, &buffer[..length]).await?;
                     count(length as u64);
+                    // A stream that never waits must not keep its thread from others, or from being cut.
+                    consume_budget().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(Side::Reading(error)),
@@ -61,13 +61,26 @@ pub(super) async fn copy(
     }
 }
 
-/// Writes everything, waiting while the receiver's window is closed.
-pub(super) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes everything, waiting while the receiver's window is closed. A reset of `from` ends the wait: nobody
+/// reads there meanwhile.
+pub(super) async fn write_all(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut bytes: &[u8],
+) -> Result<(), Side> {
     while !bytes.is_empty() {
         match to.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::select! {
+                    writable = to.writable() => writable.map_err(Side::Writing)?,
+                    // The error itself is left for the next read.
+                    _ = from.ready(Interest::ERROR) => {
+                        return Err(Side::Reading(io::ErrorKind::ConnectionReset.into()));
+                    }
+                }
+            }
+            Err(error) => return Err(Side::Writing(error)),
         }
     }
     Ok(())

@@ -2,13 +2,13 @@
 
 use std::io::{self, IoSliceMut};
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::consume_budget};
 
 use super::{
     Meter, RelayError,
     buffer::{Buffer, SIZE},
     half_close,
-    plain::write_all,
+    plain::{Side, write_all},
 };
 use crate::tls::{
     Keys, Opener, Sealer,
@@ -32,16 +32,17 @@ pub(super) async fn seal(
             match fill(local, &mut buffer, &sealer) {
                 Ok(0) => {
                     let farewell = sealer.alert(false, 0)?;
-                    send(wire, &mut sealer, &farewell).await?;
+                    send(local, wire, &mut sealer, &farewell).await?;
                     return half_close(wire).map_err(RelayError::Wire);
                 }
                 Ok(length) => {
                     if let Some(update) = sealer.key_update_if_due()? {
-                        send(wire, &mut sealer, &update).await?;
+                        send(local, wire, &mut sealer, &update).await?;
                     }
                     let sealed = sealer.seal_slots(&mut buffer, length)?;
-                    send(wire, &mut sealer, &buffer[..sealed]).await?;
+                    send(local, wire, &mut sealer, &buffer[..sealed]).await?;
                     meter.up(length as u64);
+                    consume_budget().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(RelayError::Local(error)),
@@ -64,10 +65,15 @@ fn fill(local: &TcpStream, buffer: &mut Buffer, sealer: &Sealer<'_>) -> io::Resu
     local.try_read_vectored(&mut payloads)
 }
 
-async fn send(wire: &TcpStream, sealer: &mut Sealer<'_>, records: &[u8]) -> Result<(), RelayError> {
+async fn send(
+    local: &TcpStream,
+    wire: &TcpStream,
+    sealer: &mut Sealer<'_>,
+    records: &[u8],
+) -> Result<(), RelayError> {
     // Should this future be dropped half way, an alert would land in the middle of a record.
     sealer.sending(true);
-    write_all(wire, records).await.map_err(RelayError::Wire)?;
+    write_all(local, wire, records).await.map_err(Side::up)?;
     sealer.sending(false);
     Ok(())
 }
@@ -97,9 +103,10 @@ pub(super) async fn open(
                     Err(error) => return Err(RelayError::Wire(error)),
                 }
             }
-            if buffers.pass_on(&mut opener, local, meter).await? == Flow::Ended {
+            if buffers.pass_on(&mut opener, wire, local, meter).await? == Flow::Ended {
                 return half_close(local).map_err(RelayError::Local);
             }
+            consume_budget().await;
         }
         partial = buffers.input[..buffers.filled].to_vec();
     }
@@ -137,13 +144,14 @@ impl Buffers {
     async fn pass_on(
         &mut self,
         opener: &mut Opener<'_>,
+        wire: &TcpStream,
         local: &TcpStream,
         meter: &impl Meter,
     ) -> Result<Flow, RelayError> {
         let (mut read, mut written) = (0, 0);
         let flow = loop {
             if SIZE - written < MAX_RECORD {
-                deliver(local, &self.output[..written], meter).await?;
+                deliver(wire, local, &self.output[..written], meter).await?;
                 written = 0;
             }
             let input = &self.input[read..self.filled];
@@ -156,23 +164,28 @@ impl Buffers {
                 Opened::Nothing { record } => read += record,
                 Opened::CloseNotify { .. } => break Flow::Ended,
                 Opened::Alert(alert) => {
-                    deliver(local, &self.output[..written], meter).await?;
+                    deliver(wire, local, &self.output[..written], meter).await?;
                     return Err(RelayError::Alert(alert));
                 }
             }
         };
-        deliver(local, &self.output[..written], meter).await?;
+        deliver(wire, local, &self.output[..written], meter).await?;
         self.input.copy_within(read..self.filled, 0);
         self.filled -= read;
         Ok(flow)
     }
 }
 
-async fn deliver(local: &TcpStream, bytes: &[u8], meter: &impl Meter) -> Result<(), RelayError> {
+async fn deliver(
+    wire: &TcpStream,
+    local: &TcpStream,
+    bytes: &[u8],
+    meter: &impl Meter,
+) -> Result<(), RelayError> {
     if bytes.is_empty() {
         return Ok(());
     }
-    write_all(local, bytes).await.map_err(RelayError::Local)?;
+    write_all(wire, local, bytes).await.map_err(Side::down)?;
     meter.down(bytes.len() as u64);
     Ok(())
 }

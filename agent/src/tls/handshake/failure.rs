@@ -17,6 +17,8 @@ pub enum HandshakeError {
     Closed,
     #[error("the peer sent application data before the handshake was done")]
     EarlyData,
+    #[error("the peer's handshake messages are longer than allowed")]
+    TooLong,
     #[error("the handshake ended without a verified peer")]
     NoPeer,
     #[error(transparent)]
@@ -26,7 +28,10 @@ pub enum HandshakeError {
 impl HandshakeError {
     /// Whether the peer is owed an alert.
     pub(super) fn is_protocol(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::EarlyData)
+        match self {
+            Self::Tls(error) => !matches!(error, Error::AlertReceived(_)),
+            _ => false,
+        }
     }
 }
 

@@ -9,11 +9,6 @@ use crate::tls::keys::{KeyError, NonceKind, Protection, Sealer};
 const EXPLICIT_NONCE: usize = 8;
 /// Room behind it: in TLS 1.3 a byte for the type, then the tag.
 const BEHIND: usize = 1 + TAG;
-/// Distance of one full record from the next in a buffer that is filled before it is sealed.
-pub const SLOT: usize = HEADER + MAX_PLAINTEXT + BEHIND;
-/// TLS 1.2 with AES-GCM needs a few bytes more in front and one less behind.
-const SLOT_TLS12: usize = HEADER + EXPLICIT_NONCE + MAX_PLAINTEXT + TAG;
-
 /// Why nothing can be sent any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -32,14 +27,10 @@ impl Sealer<'_> {
         HEADER + self.tx.explicit_nonce()
     }
 
-    /// Distance of slots when the payload is [`MAX_PLAINTEXT`] long.
+    /// Distance of slots, which is the length of a full record: sealed records follow each other without a gap.
     #[must_use]
     pub fn slot(&self) -> usize {
-        if self.tx.nonce == NonceKind::Tls12Explicit {
-            SLOT_TLS12
-        } else {
-            SLOT
-        }
+        self.payload_offset() + MAX_PLAINTEXT + self.tx.type_byte() + TAG
     }
 
     /// Seals application data in place: `buffer` holds slots, payloads of [`MAX_PLAINTEXT`] but for the last,
@@ -66,7 +57,9 @@ impl Sealer<'_> {
     /// # Errors
     /// When the limit is reached in TLS 1.2, which can't renew.
     pub fn key_update_if_due(&mut self) -> Result<Option<Vec<u8>>, SealError> {
-        let exhausted = self.tx.sequence >= RECORDS_PER_KEY;
+        // ChaCha20-Poly1305 has no limit that a connection could reach.
+        let limited = self.tx.nonce != NonceKind::Tls12Implicit;
+        let exhausted = limited && self.tx.sequence >= RECORDS_PER_KEY;
         if !exhausted && !self.take_update_request() {
             return Ok(None);
         }
@@ -100,6 +93,11 @@ impl Protection {
         }
     }
 
+    /// The record's real type behind the payload (RFC 8446, section 5.2).
+    fn type_byte(&self) -> usize {
+        usize::from(self.is_tls13())
+    }
+
     fn seal_message(&mut self, kind: u8, message: &[u8]) -> Result<Vec<u8>, SealError> {
         let start = HEADER + self.explicit_nonce();
         let mut record = vec![0; start + message.len() + BEHIND];
@@ -114,7 +112,7 @@ impl Protection {
         let nonce = self.nonce_of(self.sequence);
         let start = HEADER + self.explicit_nonce();
         let tls13 = self.nonce == NonceKind::Tls13;
-        let inner = length + usize::from(tls13);
+        let inner = length + self.type_byte();
         let total = start + inner + TAG;
         let outer = if tls13 {
             content::APPLICATION_DATA

@@ -3,103 +3,16 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::Arc,
     thread,
-    time::{Duration, SystemTime},
 };
 
-use rustls::{
-    ClientConfig, ClientConnection, StreamOwned, SupportedCipherSuite,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::ServerName,
-    version::{TLS12, TLS13},
-};
+use rustls::crypto::aws_lc_rs;
 
 use super::{MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError};
-use crate::{
-    ca::EmbeddedCa,
-    identity::{SpiffeId, Svid},
-    tls::{Credentials, Established, TlsConfigs, TrustAnchors, accept, verify::PeerVerifier},
+use crate::tls::{
+    Established,
+    testing::{client, id, pki, server},
 };
-
-struct Pki {
-    svids: Vec<Arc<Svid>>,
-    anchors: Arc<TrustAnchors>,
-}
-
-impl Credentials for Pki {
-    fn svid(&self, id: &SpiffeId) -> Option<Arc<Svid>> {
-        self.svids.iter().find(|svid| svid.id == *id).cloned()
-    }
-
-    fn anchors(&self) -> Arc<TrustAnchors> {
-        Arc::clone(&self.anchors)
-    }
-}
-
-fn id(account: &str) -> SpiffeId {
-    format!("spiffe://cluster.local/ns/shop/sa/{account}")
-        .parse()
-        .unwrap()
-}
-
-fn pki() -> Pki {
-    let dir = tempfile::tempdir().unwrap();
-    let domain = "cluster.local".parse().unwrap();
-    let ca = EmbeddedCa::open(dir.path(), &domain, Duration::from_secs(3600)).unwrap();
-    let now = SystemTime::now();
-    let svids = ["web", "customer"].map(|account| Arc::new(ca.issue(&id(account), now).unwrap()));
-    Pki {
-        svids: svids.to_vec(),
-        anchors: Arc::new(TrustAnchors::new(&ca.bundle())),
-    }
-}
-
-/// A rustls client that offers one cipher suite.
-fn client(
-    pki: &Pki,
-    suite: SupportedCipherSuite,
-    stream: TcpStream,
-) -> StreamOwned<ClientConnection, TcpStream> {
-    let provider = CryptoProvider {
-        cipher_suites: vec![suite],
-        ..aws_lc_rs::default_provider()
-    };
-    let algorithms = provider.signature_verification_algorithms;
-    let verifier = PeerVerifier::new(Arc::clone(&pki.anchors), Some(id("web")), algorithms);
-    let certified = Arc::clone(&pki.svid(&id("customer")).unwrap().certified);
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[if suite.tls13().is_some() {
-            &TLS13
-        } else {
-            &TLS12
-        }])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
-    let name = ServerName::try_from("web").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(connection, stream)
-}
-
-/// The server's end of a handshake that is done, with the socket made blocking.
-fn server(pki: Pki, listener: &TcpListener) -> (Established, TcpStream) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let config = TlsConfigs::new(Arc::new(pki)).server(&id("web")).unwrap();
-    let (stream, _) = listener.accept().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let copy = stream.try_clone().unwrap();
-    let established = runtime.block_on(async {
-        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-        accept(stream, config, Vec::new()).await.unwrap()
-    });
-    copy.set_nonblocking(false).unwrap();
-    (established, copy)
-}
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length)
@@ -156,20 +69,17 @@ fn every_suite_carries_data_both_ways() {
         if format!("{:?}", suite.suite()).contains("_RSA_") {
             continue;
         }
-        let (pki_client, pki_server) = {
-            let pki = pki();
-            (
-                Pki {
-                    svids: pki.svids.clone(),
-                    anchors: Arc::clone(&pki.anchors),
-                },
-                pki,
-            )
-        };
+        let pki_server = pki();
+        let pki_client = pki_server.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let peer = thread::spawn(move || {
-            let mut tls = client(&pki_client, *suite, TcpStream::connect(address).unwrap());
+            let mut tls = client(
+                &pki_client,
+                *suite,
+                None,
+                TcpStream::connect(address).unwrap(),
+            );
             tls.write_all(&pattern(100_000)).unwrap();
             if suite.tls13().is_some() {
                 tls.conn.refresh_traffic_keys().unwrap();
@@ -181,7 +91,8 @@ fn every_suite_carries_data_both_ways() {
             tls.read_to_end(&mut received).unwrap();
             received
         });
-        let (mut established, mut stream) = server(pki_server, &listener);
+        let (established, mut stream) = server(pki_server, &listener);
+        let mut established = established.unwrap();
         assert_eq!(established.peer, id("customer"));
         let received = read_to_end(&mut established, &mut stream);
         assert_eq!(
@@ -200,19 +111,22 @@ fn every_suite_carries_data_both_ways() {
 #[test]
 fn a_changed_record_is_refused_and_nothing_panics() {
     let pki_server = pki();
-    let pki_client = Pki {
-        svids: pki_server.svids.clone(),
-        anchors: Arc::clone(&pki_server.anchors),
-    };
+    let pki_client = pki_server.clone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let suite = aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
     let peer = thread::spawn(move || {
-        let mut tls = client(&pki_client, suite, TcpStream::connect(address).unwrap());
+        let mut tls = client(
+            &pki_client,
+            suite,
+            None,
+            TcpStream::connect(address).unwrap(),
+        );
         tls.write_all(b"hello").unwrap();
         tls
     });
-    let (mut established, mut stream) = server(pki_server, &listener);
+    let (established, mut stream) = server(pki_server, &listener);
+    let mut established = established.unwrap();
     let _peer = peer.join().unwrap();
     let mut record = std::mem::take(&mut established.leftover);
     while record.len() < 5 + 5 + 1 + 16 {
