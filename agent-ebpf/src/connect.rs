@@ -18,8 +18,7 @@ use crate::{
 };
 
 const ECONNREFUSED: i32 = 111;
-const LOOPBACK_V4: Address =
-    Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
+const LOOPBACK_V4: Address = Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
 const LOOPBACK_V6: Address = Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
@@ -50,7 +49,10 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
             if SOCKETS.insert(&cookie, &original, 0).is_err() {
                 return refuse(EventKind::MAP_FULL, netns, &wanted);
             }
-            debug!(ctx, "redirect: netns {} port {} -> {}", netns, wanted.port, listener.port);
+            debug!(
+                ctx,
+                "redirect: netns {} port {} -> {}", netns, wanted.port, listener.port
+            );
             set_user_endpoint(ctx, family, listener);
             PROCEED
         }
@@ -77,8 +79,8 @@ fn decide(wanted: &Endpoint, workload: &Workload) -> Course {
         return Course::Untouched;
     };
     if now() > agent.lease_expires {
-        let direct = workload.outbound_on_loss == OnLoss::DIRECT
-            && destination.on_loss == OnLoss::DIRECT;
+        let direct =
+            workload.outbound_on_loss == OnLoss::DIRECT && destination.on_loss == OnLoss::DIRECT;
         return if direct {
             Course::Direct
         } else {

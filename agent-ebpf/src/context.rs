@@ -86,9 +86,8 @@ macro_rules! load_v6 {
 
 pub fn is_stream(ctx: &SockAddrContext) -> bool {
     // SAFETY: the kernel hands a valid context for the whole run of the program.
-    let kind = unsafe {
-        load::<bpf_sock_addr, { offset_of!(bpf_sock_addr, type_) }>(ctx.sock_addr)
-    };
+    let kind =
+        unsafe { load::<bpf_sock_addr, { offset_of!(bpf_sock_addr, type_) }>(ctx.sock_addr) };
     kind == SOCK_STREAM
 }
 

@@ -4,7 +4,10 @@
 //! read-only data. Dropping makes the stack answer with a reset, exactly as for a port that nobody listens
 //! on (net/ipv4/inet_hashtables.c, `__inet_lookup_listener`): fail closed and look closed are one verdict.
 
-use aya_ebpf::{bindings::sk_action::{SK_DROP, SK_PASS}, programs::SkLookupContext};
+use aya_ebpf::{
+    bindings::sk_action::{SK_DROP, SK_PASS},
+    programs::SkLookupContext,
+};
 use aya_log_ebpf::debug;
 use sealane_common::{ListenKey, ListenerKey, MAX_PORT_MODES, OnLoss, PortModes, Workload};
 
@@ -39,7 +42,9 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
     if unsafe { LISTENING.get(&ListenKey::new(netns, port)) }.is_none() {
         return SK_DROP;
     }
-    let alive = AGENT.get(0).is_some_and(|agent| now() <= agent.lease_expires);
+    let alive = AGENT
+        .get(0)
+        .is_some_and(|agent| now() <= agent.lease_expires);
     let listener = ListenerKey::new(netns, arrival.local.address.is_v4());
     if alive && LISTENERS.redirect_sk_lookup(ctx, listener, 0).is_ok() {
         return SK_PASS;

@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, RingBuf, SockHash},
 };
 use sealane_common::{
-    Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, ListenerKey, OriginalDestination, PeerKey,
-    SourceKey, Workload, capacity,
+    Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, ListenerKey, OriginalDestination,
+    PeerKey, SourceKey, Workload, capacity,
 };
 
 #[unsafe(no_mangle)]

@@ -47,7 +47,14 @@ pub fn own(ctx: &SockAddrContext, family: Family) -> i32 {
         } else {
             workload.address_v6
         };
-        set_user_endpoint(ctx, family, Endpoint { address, port: shown.port });
+        set_user_endpoint(
+            ctx,
+            family,
+            Endpoint {
+                address,
+                port: shown.port,
+            },
+        );
     }
     PROCEED
 }

@@ -38,7 +38,12 @@ fn publish_original(ctx: &SockOpsContext) {
     let key = source_key(ctx);
     if ORIGINALS.insert(&key, &original, 0).is_err() {
         // The agent finds no entry for the connection and resets it.
-        emit(EventKind::MAP_FULL, key.netns, original.address, original.port);
+        emit(
+            EventKind::MAP_FULL,
+            key.netns,
+            original.address,
+            original.port,
+        );
     }
     let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
 }
