@@ -12,12 +12,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::netns;
+use crate::{isolation, netns};
 
 /// The sub-command's name.
 pub const NAME: &str = "enter";
 
-/// A command that will run `program` inside. The environment holds a `PATH` and nothing else.
+/// A command that will run `program` inside. The environment holds `PATH` and `TMPDIR`: names in `/tmp` that are
+/// made of process ids would collide with those of other runs.
 ///
 /// # Errors
 /// When this executable can't be found.
@@ -28,6 +29,7 @@ pub fn command(netns: Option<&Path>, cgroup: Option<&Path>, program: &str) -> Re
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
+    command.env("TMPDIR", isolation::TEMPORARY);
     command.arg(NAME);
     if let Some(netns) = netns {
         command.arg("--netns").arg(netns);

@@ -24,6 +24,8 @@ pub const ISOLATED: &str = "isolated";
 
 const PREFIX: &str = "sealane-test-";
 const DIRECTORY: &str = "/run/sealane-test";
+/// For the temporary files of programs.
+pub const TEMPORARY: &str = "/run/sealane-test/tmp";
 
 /// The isolated run: gives out names and places.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Run {
     pub fn begin(id: &str) -> Result<Self> {
         mount("tmpfs", "/run")?;
         mount("bpf", "/sys/fs/bpf")?;
-        fs::create_dir_all(DIRECTORY)?;
+        fs::create_dir_all(TEMPORARY)?;
         fs::create_dir_all("/run/netns")?;
         allow_many_files()?;
         Ok(Self {
