@@ -10,8 +10,8 @@ use sealane_common::{Address, EventKind, OnLoss, OriginalDestination, Workload};
 
 use crate::{
     context::{
-        Endpoint, Family, PROCEED, REFUSE, is_stream, netns_of, now, set_user_endpoint,
-        socket_cookie, user_endpoint,
+        Endpoint, Family, PROCEED, REFUSE, bind_to_loopback, is_stream, netns_of, now,
+        set_user_endpoint, socket_cookie, user_endpoint,
     },
     events::emit,
     maps::{AGENT, DESTINATIONS, SOCKETS, WORKLOADS},
@@ -53,6 +53,7 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
                 ctx,
                 "redirect: netns {} port {} -> {}", netns, wanted.port, listener.port
             );
+            bind_to_loopback(ctx);
             set_user_endpoint(ctx, family, listener);
             PROCEED
         }

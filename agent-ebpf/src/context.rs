@@ -9,13 +9,15 @@ use core::{arch::asm, mem::offset_of};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops},
-    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_setsockopt},
     programs::{SkLookupContext, SockAddrContext, SockOpsContext},
 };
 use sealane_common::Address;
 
 const AF_INET: u32 = 2;
 const SOCK_STREAM: u32 = 1;
+/// `lo` in every network namespace.
+pub const LOOPBACK_IFINDEX: u32 = 1;
 /// Verdicts of the cgroup hooks (`BPF_PROG_TYPE_CGROUP_SOCK_ADDR`).
 pub const PROCEED: i32 = 1;
 pub const REFUSE: i32 = 0;
@@ -139,6 +141,34 @@ pub fn set_user_endpoint(ctx: &SockAddrContext, family: Family, to: Endpoint) {
     let port = u32::from(to.port.to_be());
     // SAFETY: as above.
     unsafe { store::<bpf_sock_addr, { offset_of!(bpf_sock_addr, user_port) }>(addr, port) };
+}
+
+/// Lets a socket that is bound to a device reach loopback, by binding it to that. Does nothing to any other
+/// socket; if it fails, so will the connect.
+pub fn bind_to_loopback(ctx: &SockAddrContext) {
+    const SOL_SOCKET: i32 = 1;
+    const SO_BINDTOIFINDEX: i32 = 62;
+    // SAFETY: `sk` is a pointer field of a valid context; it is checked before it is followed.
+    let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: not null, and valid while the hook runs.
+    let device = unsafe { load::<bpf_sock, { offset_of!(bpf_sock, bound_dev_if) }>(sk) };
+    if device == 0 {
+        return;
+    }
+    let mut index = LOOPBACK_IFINDEX;
+    // SAFETY: the helper reads four bytes from where `index` is.
+    let _ = unsafe {
+        bpf_setsockopt(
+            ctx.as_ptr(),
+            SOL_SOCKET,
+            SO_BINDTOIFINDEX,
+            (&raw mut index).cast(),
+            4,
+        )
+    };
 }
 
 /// The socket's own port in host order; zero when the context has no socket.

@@ -12,12 +12,11 @@ use aya_log_ebpf::debug;
 use sealane_common::{ListenKey, ListenerKey, MAX_PORT_MODES, OnLoss, PortModes, Workload};
 
 use crate::{
-    context::{arrival, now},
+    context::{LOOPBACK_IFINDEX, arrival, now},
     maps::{AGENT, LISTENERS, LISTENING, NETNS_COOKIE, WORKLOADS},
 };
 
 const IPPROTO_TCP: u32 = 6;
-const LOOPBACK_IFINDEX: u32 = 1;
 
 pub fn steer(ctx: &SkLookupContext) -> u32 {
     let arrival = arrival(ctx);

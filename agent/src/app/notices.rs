@@ -1,6 +1,10 @@
 //! What capture and the source tell: served, counted and logged.
 
-use std::{collections::HashSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use sealane_common::{Event, EventKind};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
@@ -18,6 +22,7 @@ pub(super) async fn handle(mut notices: UnboundedReceiver<Notice>, proxy: Arc<Pr
     let metrics = &proxy.metrics;
     let mut enrolled: HashSet<ObjectName> = HashSet::new();
     let mut failed: HashSet<ObjectName> = HashSet::new();
+    let mut told = Told::default();
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Enrolled { pod, listeners } => {
@@ -36,7 +41,7 @@ pub(super) async fn handle(mut notices: UnboundedReceiver<Notice>, proxy: Arc<Pr
                 enrolled.remove(&name);
                 failed.insert(name);
             }
-            Notice::Event(event) => kernel_event(metrics, event),
+            Notice::Event(event) => kernel_event(metrics, &mut told, event),
             Notice::MapError { .. } => metrics.enrolment_failed(EnrolmentFailure::Map),
         }
         metrics.set_workloads(enrolled.len(), failed.len());
@@ -52,18 +57,54 @@ fn enrolment_failure(reason: &str) -> EnrolmentFailure {
     }
 }
 
-fn kernel_event(metrics: &Metrics, event: Event) {
-    let kind = match event.kind {
-        EventKind::MAP_FULL => CaptureEvent::MapFull,
-        EventKind::LEASE_LAPSED => CaptureEvent::LeaseLapsed,
-        EventKind::NO_LISTENER => CaptureEvent::NoListener,
-        EventKind::LISTEN_CHANGED => CaptureEvent::ListenChanged,
-        EventKind::WENT_DIRECT => CaptureEvent::WentDirect,
-        _ => CaptureEvent::Unknown,
+/// Events of one kind are told at most once in this time; the metric counts all.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// When each kind of event was last told.
+#[derive(Default)]
+struct Told(HashMap<u32, Instant>);
+
+impl Told {
+    fn is_due(&mut self, kind: u32) -> bool {
+        let now = Instant::now();
+        let due = self
+            .0
+            .get(&kind)
+            .is_none_or(|last| now.duration_since(*last) >= QUIET);
+        // Kinds that aren't known share one entry: the table is as long as the list of kinds.
+        if due && (kind <= EventKind::WENT_DIRECT || self.0.is_empty()) {
+            self.0.insert(kind, now);
+        }
+        due
+    }
+}
+
+fn kernel_event(metrics: &Metrics, told: &mut Told, event: Event) {
+    let (kind, text) = match event.kind {
+        EventKind::MAP_FULL => (
+            CaptureEvent::MapFull,
+            "refused: a shared map is full, too many connections or listening ports on this node",
+        ),
+        EventKind::LEASE_LAPSED => (
+            CaptureEvent::LeaseLapsed,
+            "refused: the agent's lease had lapsed and policy wants encryption",
+        ),
+        EventKind::NO_LISTENER => (
+            CaptureEvent::NoListener,
+            "refused: the agent has no listener of this address family in the pod",
+        ),
+        EventKind::LISTEN_CHANGED => (CaptureEvent::ListenChanged, "a port is listened on no more"),
+        EventKind::WENT_DIRECT => (
+            CaptureEvent::WentDirect,
+            "went directly and in clear: the agent's lease had lapsed and policy allows it",
+        ),
+        _ => (CaptureEvent::Unknown, "unknown event"),
     };
     metrics.capture_event(kind, 1);
-    let address = std::net::IpAddr::from(event.address);
-    tracing::debug!(kind = kind.as_str(), netns = event.netns, %address, port = event.port, "kernel");
+    if told.is_due(event.kind) {
+        let address = std::net::IpAddr::from(event.address);
+        tracing::warn!(netns = event.netns, %address, port = event.port, "{text}");
+    }
 }
 
 /// Counts what the source loaded or could not.

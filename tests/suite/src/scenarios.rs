@@ -45,6 +45,7 @@ pub const ALL: &[Scenario] = &[
     scenario("capture-ciphertext", wire::capture_ciphertext),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
+    scenario("bound-to-device", wire::bound_to_device),
     scenario("same-node", paths::same_node),
     scenario("mapped-client", paths::mapped_client),
     scenario("bound-client", paths::bound_client),

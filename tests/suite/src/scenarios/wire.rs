@@ -97,6 +97,17 @@ fn closed_to_the_mesh(shop: &Shop<'_>, port: u16) -> Result<()> {
     }
 }
 
+/// A client that binds its socket to the pod's device is carried like any other.
+pub fn bound_to_device(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let _nginx = shop.nginx()?;
+    Curl::new(&shop.customer)?
+        .arg("--interface")
+        .arg("eth0")
+        .get(&shop.url())?
+        .expect_ok(GREETING)
+}
+
 /// Servers see their clients' own addresses; clients see the addresses that they asked for, and their own.
 pub fn client_address(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("PERMISSIVE")?;
