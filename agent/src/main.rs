@@ -15,11 +15,6 @@ use sealane::{
     telemetry,
 };
 
-/// Handshakes come and go between what stays for as long as a connection: glibc's heap is left full of holes by
-/// that, and idle connections cost half as much again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,

@@ -11,6 +11,7 @@ mod secure;
 
 use std::{io, pin::pin};
 
+use futures_util::TryFutureExt as _;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::close::{arm_reset, disarm_reset, half_close};
@@ -103,15 +104,10 @@ async fn transfer(
     match wire {
         Wire::Plain { stream, received } => {
             let received = std::mem::take(received);
-            let up = plain::copy(local, stream, Vec::new(), |n| meter.up(n));
-            let down = plain::copy(stream, local, received, |n| meter.down(n));
-            both(
-                local,
-                stream,
-                async { up.await.map_err(plain::Side::up) },
-                async { down.await.map_err(plain::Side::down) },
-            )
-            .await
+            let up = pin!(plain::copy(local, stream, Vec::new(), |n| meter.up(n)));
+            let down = pin!(plain::copy(stream, local, received, |n| meter.down(n)));
+            let (up, down) = (up.map_err(plain::Side::up), down.map_err(plain::Side::down));
+            both(local, stream, up, down).await
         }
         Wire::Tls {
             stream,
@@ -120,8 +116,8 @@ async fn transfer(
         } => {
             let received = std::mem::take(received);
             let (sealer, opener) = keys.split();
-            let up = secure::seal(local, stream, sealer, meter);
-            let down = secure::open(stream, local, opener, received, meter);
+            let up = pin!(secure::seal(local, stream, sealer, meter));
+            let down = pin!(secure::open(stream, local, opener, received, meter));
             both(local, stream, up, down).await
         }
     }
@@ -129,25 +125,27 @@ async fn transfer(
 
 /// Drives both directions. While one goes on after the other has ended, nobody reads from the other's
 /// source any more: a reset there would go unnoticed, so it is watched for.
+///
+/// Takes handles on futures that are pinned elsewhere: an argument that is a future would be kept twice, and
+/// every idle connection holds this.
 async fn both(
     local: &TcpStream,
     wire: &TcpStream,
-    up: impl Future<Output = Result<(), RelayError>>,
-    down: impl Future<Output = Result<(), RelayError>>,
+    mut up: impl Future<Output = Result<(), RelayError>> + Unpin,
+    mut down: impl Future<Output = Result<(), RelayError>> + Unpin,
 ) -> Result<(), RelayError> {
-    let (mut up, mut down) = (pin!(up), pin!(down));
     tokio::select! {
         result = &mut up => {
             result?;
             tokio::select! {
-                result = &mut down => result,
+                result = down => result,
                 error = broken(local) => Err(RelayError::Local(error)),
             }
         }
         result = &mut down => {
             result?;
             tokio::select! {
-                result = &mut up => result,
+                result = up => result,
                 error = broken(wire) => Err(RelayError::Wire(error)),
             }
         }
