@@ -12,6 +12,7 @@ use sealane::{
     cli::{Cli, Command},
     commands,
     config::AgentConfig,
+    offload::sys,
     telemetry,
 };
 
@@ -48,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
+    sys::one_heap();
     telemetry::init(&config.log).context("starting the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
