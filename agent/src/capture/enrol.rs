@@ -1,6 +1,7 @@
 //! One pod comes under capture, or leaves it without a trace.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
@@ -47,6 +48,8 @@ pub(super) struct Enrolled {
     pub(super) desired: DesiredPod,
     pub(super) outbound_ports: (u16, u16),
     pub(super) listening: ListeningPorts,
+    /// What the last look at it found.
+    pub(super) found: BTreeSet<u16>,
 }
 
 /// Checks the sandbox and makes the listeners; nothing is captured yet.
@@ -85,6 +88,7 @@ pub(super) fn prepare(
         desired: desired.clone(),
         outbound_ports,
         listening,
+        found: BTreeSet::new(),
     };
     Ok((enrolled, listeners))
 }

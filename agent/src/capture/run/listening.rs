@@ -35,32 +35,47 @@ impl Capture {
     }
 
     fn add_listening(&mut self, cookie: NetnsCookie) {
-        let Some(enrolled) = self.by_cookie(cookie) else {
+        let Some(ports) = self.list(cookie) else {
             return;
         };
-        let ports = match enrolled.listening.list() {
-            Ok(ports) => ports,
-            Err(error) => {
-                tracing::warn!(workload = %enrolled.pod.name, %error, "can't list listening sockets");
-                return;
-            }
+        let found = self
+            .by_cookie(cookie)
+            .map(|e| e.found.clone())
+            .unwrap_or_default();
+        let gone: Vec<_> = found.difference(&ports).copied().collect();
+        for port in &gone {
+            let _ = self.maps.listening.remove(&ListenKey::new(cookie.0, *port));
+        }
+        // Looked up again after a removal: whoever listens anew meanwhile is found.
+        let ports = if gone.is_empty() {
+            ports
+        } else {
+            self.list(cookie).unwrap_or_default()
         };
-        let known: BTreeSet<u16> = ports
-            .iter()
-            .copied()
-            .filter(|port| {
-                self.maps
-                    .listening
-                    .get(&ListenKey::new(cookie.0, *port), 0)
-                    .is_ok()
-            })
-            .collect();
-        for port in ports.difference(&known) {
+        for port in &ports {
             let key = ListenKey::new(cookie.0, *port);
+            if self.maps.listening.get(&key, 0).is_ok() {
+                continue;
+            }
             if let Err(error) = self.maps.listening.insert(key, 1, 0) {
                 self.map_failed(&map_error(map::LISTENING, error));
                 return;
             }
         }
+        let pod = self
+            .enrolled
+            .values_mut()
+            .find(|e| e.pod.netns.cookie() == cookie);
+        if let Some(enrolled) = pod {
+            enrolled.found = ports;
+        }
+    }
+
+    fn list(&self, cookie: NetnsCookie) -> Option<BTreeSet<u16>> {
+        let enrolled = self.by_cookie(cookie)?;
+        let listed = enrolled.listening.list().inspect_err(|error| {
+            tracing::warn!(workload = %enrolled.pod.name, %error, "can't list listening sockets");
+        });
+        listed.ok()
     }
 }
