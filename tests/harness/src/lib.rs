@@ -12,6 +12,7 @@ pub mod agent;
 pub mod apps;
 pub mod cgroup;
 pub mod enter;
+pub mod fault;
 pub mod isolation;
 pub mod metrics;
 pub mod netns;
