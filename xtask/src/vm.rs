@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::{
     initramfs::Job,
-    kernels::named,
+    kernels::{Kernel, list},
     machine::Machine,
 };
 use crate::{build, process, progress::step, setup};
@@ -35,6 +35,9 @@ pub struct Args {
     /// A directory that the command may write to; all else that it writes is lost
     #[arg(long)]
     output: Option<PathBuf>,
+    /// How many processors it has [default: as many as the host, up to 4]
+    #[arg(long)]
+    processors: Option<u32>,
     /// One processor whose clock counts instructions: for ratios that don't depend on the host's load
     #[arg(long)]
     icount: bool,
@@ -47,14 +50,14 @@ pub struct Args {
 #[expect(clippy::print_stdout, reason = "what the command prints is the result")]
 pub fn run(args: &Args) -> ExitCode {
     let outcome = prepare().and_then(|()| {
-        let kernel = named(args.kernel.as_deref())?;
+        let kernel = kernels::named(args.kernel.as_deref())?;
         let mut job = job(args.command.clone())?;
         if let Some(output) = &args.output {
             fs::create_dir_all(output).with_context(|| output.display().to_string())?;
             job.output = Some(output.canonicalize()?);
         }
         let machine = Machine {
-            processors: processors(),
+            processors: args.processors.unwrap_or_else(processors),
             counts_instructions: args.icount,
             timeout: args.timeout,
         };

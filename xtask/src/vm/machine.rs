@@ -39,7 +39,7 @@ pub struct Machine {
 /// Emulation is slow at what these do: page tables per mode, checks around every indirect jump.
 /// The rest makes what goes wrong visible, and ends the machine when the kernel can't go on.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=5 printk.devkmsg=on panic=-1 oops=panic \
-    mitigations=off nopti norandmaps tsc=reliable audit=0";
+    mitigations=off transparent_hugepage=never norandmaps tsc=reliable audit=0";
 /// Taken from the host as it is used, not before.
 const MEMORY: &str = "4G";
 /// After the first sign of trouble the kernel may go on telling for this long.
@@ -98,12 +98,14 @@ impl Machine {
                 "-icount",
                 "shift=1,sleep=off",
             ]);
-            // String instructions count as one, however long the string is.
-            qemu.args(["-cpu", &format!("{},-erms,-fsrm", kernel.cpu), "-smp", "1"]);
+            qemu.args(["-smp", "1"]);
         } else {
-            qemu.args(["-accel", "tcg,thread=multi", "-cpu", &kernel.cpu]);
+            qemu.args(["-accel", "tcg,thread=multi"]);
             qemu.args(["-smp", &self.processors.to_string()]);
         }
+        // Emulation copies byte by byte where a processor with these two is said to be fast; and one such
+        // instruction counts as one, however long it takes.
+        qemu.args(["-cpu", &format!("{},-erms,-fsrm", kernel.cpu)]);
         qemu.args(["-m", MEMORY]);
         // virtiofsd writes into the machine's memory.
         qemu.arg("-object");
