@@ -12,6 +12,7 @@ mod progress;
 mod setup;
 mod tally;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Build,
     /// Sets up, builds, then runs the unit tests and the suite (the suite as root)
     Test(test::Args),
+    /// Sets up, builds, then runs a command on another kernel, in a virtual machine with this one's files (as root)
+    Vm(vm::Args),
     /// Sets up, builds, then shows the product on two nodes made for it (as root)
     Demo,
     /// Checks formatting, clippy, dependencies and the layout of the sources
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Build => build::run(),
         Command::Test(args) => return test::run(&args),
+        Command::Vm(args) => return vm::run(&args),
         Command::Demo => demo::run(),
         Command::Lint => lint::run(),
     };
