@@ -253,6 +253,11 @@ impl Agent {
             .context("no VmRSS")
     }
 
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Open files.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod mariadb;
 mod nginx;
 mod openssl;
 mod redis;
+mod strace;
 
 use std::path::Path;
 
@@ -18,9 +19,10 @@ pub use mariadb::{MariaDb, MariaDbTemplate};
 pub use nginx::{Listener, Nginx};
 pub use openssl::{Leaf, SClient, leaf, show_certificates};
 pub use redis::Redis;
+pub use strace::Strace;
 
 /// Programs that the suite runs, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("unshare", "util-linux"),
@@ -33,6 +35,7 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("mariadb", "mariadb-client"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("strace", "strace"),
     ("tcpdump", "tcpdump"),
     ("promtool", "prometheus"),
 ];

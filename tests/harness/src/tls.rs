@@ -2,7 +2,7 @@
 //!
 //! Judges nobody's certificate: what the peer showed is for the test to look at.
 
-use std::{net::TcpStream, sync::Arc};
+use std::{io::Write, net::TcpStream, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use rustls::{
@@ -34,7 +34,20 @@ pub type ServerStream = StreamOwned<ServerConnection, TcpStream>;
 ///
 /// # Errors
 /// When the handshake fails.
-pub fn connect(mut socket: TcpStream, leaf: Option<&Leaf>, alpn: &[&[u8]]) -> Result<ClientStream> {
+pub fn connect(socket: TcpStream, leaf: Option<&Leaf>, alpn: &[&[u8]]) -> Result<ClientStream> {
+    connect_saying(socket, leaf, alpn, b"")
+}
+
+/// [`connect`], with data in one write with the last message of the handshake.
+///
+/// # Errors
+/// As that.
+pub fn connect_saying(
+    mut socket: TcpStream,
+    leaf: Option<&Leaf>,
+    alpn: &[&[u8]],
+    first: &[u8],
+) -> Result<ClientStream> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -48,6 +61,7 @@ pub fn connect(mut socket: TcpStream, leaf: Option<&Leaf>, alpn: &[&[u8]]) -> Re
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let name = ServerName::try_from("server.test")?;
     let mut connection = ClientConnection::new(Arc::new(config), name)?;
+    connection.writer().write_all(first)?;
     while connection.is_handshaking() {
         connection.complete_io(&mut socket).context("handshake")?;
     }

@@ -2,21 +2,24 @@
 
 mod basics;
 mod certificates;
+mod faults;
 mod harness;
 mod input;
 mod life;
 mod load;
 mod metrics;
+mod offload;
 mod operator;
 mod paths;
 mod peers;
 mod policy;
 mod protocols;
+mod records;
 mod services;
 mod streams;
 mod wire;
 
-use crate::trials::Scenario;
+use crate::trials::{Needs, Scenario};
 
 /// Every scenario, in the order of reading: what the harness itself can do comes first.
 pub const ALL: &[Scenario] = &[
@@ -67,6 +70,23 @@ pub const ALL: &[Scenario] = &[
     scenario("impostor", peers::impostor),
     scenario("key-update", peers::key_update),
     scenario("truncation", peers::truncation),
+    scenario("offload-choice", offload::choice),
+    offloaded("offload-both-halves", offload::both_halves),
+    offloaded("offload-no-payload", offload::no_payload),
+    offloaded("offload-integrity", offload::integrity),
+    offloaded("offload-copy", offload::copy),
+    offloaded("offload-descriptors", offload::descriptors),
+    scenario("offload-quick", offload::quick),
+    scenario("peer-records", records::sizes),
+    scenario("peer-early-data", records::early_data),
+    scenario("peer-truncation", records::truncation),
+    scenario("peer-alert", records::alert),
+    scenario("peer-garbage", records::garbage),
+    scenario("peer-key-update", records::key_update),
+    scenario("peer-openssl", records::openssl),
+    offloaded("fault-prepare", faults::prepare),
+    offloaded("fault-install", faults::install),
+    offloaded("fault-killed", faults::killed),
     scenario("bad-documents", input::bad_documents),
     scenario("vanished-netns", input::vanished_netns),
     scenario("same-address", input::same_address),
@@ -83,5 +103,21 @@ const fn scenario(
     name: &'static str,
     play: fn(&crate::stage::Stage<'_>) -> anyhow::Result<()>,
 ) -> Scenario {
-    Scenario { name, play }
+    Scenario {
+        name,
+        play,
+        needs: Needs::Nothing,
+    }
+}
+
+/// A scenario about connections whose keys the kernel has.
+const fn offloaded(
+    name: &'static str,
+    play: fn(&crate::stage::Stage<'_>) -> anyhow::Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        play,
+        needs: Needs::KernelTls,
+    }
 }

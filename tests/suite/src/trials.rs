@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
-use sealane_harness::{Family, Run, World, apps::MariaDbTemplate};
+use sealane_harness::{Family, Run, World, apps::MariaDbTemplate, kernel};
 
 use crate::{scenarios::ALL, stage::Stage};
 
@@ -25,6 +25,32 @@ const SLOWEST: usize = 10;
 pub struct Scenario {
     pub name: &'static str,
     pub play: fn(&Stage<'_>) -> Result<()>,
+    pub needs: Needs,
+}
+
+/// What a scenario can't do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// `CONFIG_TLS`. Where the kernel has it, a scenario that needs it fails unless the agent uses it.
+    KernelTls,
+}
+
+impl Needs {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::KernelTls => kernel::has_tls(),
+        }
+    }
+
+    /// Shown with the test's name.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::KernelTls => "needs CONFIG_TLS",
+        }
+    }
 }
 
 /// Whether the arguments ask for text alone, which needs neither root nor isolation.
@@ -52,11 +78,17 @@ pub fn run(run: &Arc<Run>, arguments: impl Iterator<Item = OsString>) -> ExitCod
     for scenario in ALL {
         for family in Family::ALL {
             let (run, mariadb, times) = (Arc::clone(run), Arc::clone(&mariadb), times.clone());
-            trials.push(Trial::test(name(scenario, family), move || {
+            let trial = Trial::test(name(scenario, family), move || {
                 times.of(name(scenario, family), || {
                     play(&run, &mariadb, scenario, family)
                 })
-            }));
+            });
+            let needs = scenario.needs;
+            trials.push(
+                trial
+                    .with_kind(needs.kind())
+                    .with_ignored_flag(!needs.is_met()),
+            );
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -37,14 +37,21 @@ pub fn integrity(stage: &Stage<'_>) -> Result<()> {
 }
 
 fn exchange_streams(pair: &Pair, bytes: usize) -> Result<()> {
+    exchange(pair, bytes, bytes, false)?;
+    finish(pair)
+}
+
+/// Sends so many bytes from the client and from the server at once, in writes of random sizes, and compares what
+/// arrives. With `pauses`, readers take their time.
+pub fn exchange(pair: &Pair, up: usize, down: usize, pauses: bool) -> Result<()> {
     let (client, server) = (&pair.client, &pair.server);
     let seeds = [fastrand::u64(..), fastrand::u64(..)];
     thread::scope(|scope| {
         let parts = [
-            scope.spawn(|| send(client, seeds[0], bytes)),
-            scope.spawn(|| send(server, seeds[1], bytes)),
-            scope.spawn(|| receive(server, seeds[0], bytes)),
-            scope.spawn(|| receive(client, seeds[1], bytes)),
+            scope.spawn(|| send(client, seeds[0], up)),
+            scope.spawn(|| send(server, seeds[1], down)),
+            scope.spawn(|| receive(server, seeds[0], up, pauses)),
+            scope.spawn(|| receive(client, seeds[1], down, pauses)),
         ];
         for part in parts {
             part.join().map_err(|_| anyhow!("panicked"))??;
@@ -53,7 +60,17 @@ fn exchange_streams(pair: &Pair, bytes: usize) -> Result<()> {
     })
 }
 
-/// Writes the bytes that `seed` stands for, then ends the direction.
+/// Ends both directions, and sees both ends.
+pub fn finish(pair: &Pair) -> Result<()> {
+    for (from, mut to) in [(&pair.client, &pair.server), (&pair.server, &pair.client)] {
+        from.shutdown(Shutdown::Write)?;
+        let more = io::copy(&mut to, &mut io::sink())?;
+        ensure!(more == 0, "{more} bytes too many");
+    }
+    Ok(())
+}
+
+/// Writes the bytes that `seed` stands for.
 fn send(mut stream: &TcpStream, seed: u64, bytes: usize) -> Result<()> {
     let mut content = Rng::with_seed(seed);
     let mut sizes = Rng::new();
@@ -70,26 +87,31 @@ fn send(mut stream: &TcpStream, seed: u64, bytes: usize) -> Result<()> {
         stream.write_all(part)?;
         left -= part.len();
     }
-    Ok(stream.shutdown(Shutdown::Write)?)
+    Ok(())
 }
 
-fn receive(mut stream: &TcpStream, seed: u64, bytes: usize) -> Result<()> {
+fn receive(mut stream: &TcpStream, seed: u64, bytes: usize, pauses: bool) -> Result<()> {
     let mut content = Rng::with_seed(seed);
     let mut buffer = vec![0; 128 * 1024];
     let mut expected = vec![0; 128 * 1024];
-    let mut at = 0;
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
+    let (mut at, mut pause) = (0, bytes);
+    if pauses {
+        pause = 0;
+    }
+    while at < bytes {
+        let wanted = buffer.len().min(bytes - at);
+        let count = stream.read(&mut buffer[..wanted])?;
+        ensure!(count > 0, "{at} of {bytes} bytes arrived");
         fill(&mut content, &mut expected[..count]);
         if buffer[..count] != expected[..count] {
             bail!("wrong bytes between {at} and {}", at + count);
         }
         at += count;
+        if at > pause {
+            thread::sleep(Duration::from_millis(fastrand::u64(1..20)));
+            pause += fastrand::usize(MIB..3 * MIB);
+        }
     }
-    ensure!(at == bytes, "{at} of {bytes} bytes arrived");
     Ok(())
 }
 
