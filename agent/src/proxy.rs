@@ -15,6 +15,7 @@ mod outcome;
 mod protect;
 mod relay;
 mod report;
+mod serving;
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,5 +74,16 @@ impl Proxy {
                 |proxy, pod, arrival| tokio::spawn(inbound::serve(proxy, pod, arrival)),
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// What an idle connection costs is decided here: its task holds this, and every byte counts as often as there
+    /// are connections.
+    #[test]
+    fn an_established_connection_is_small() {
+        assert!(size_of::<super::serving::Serving>() <= 384);
+        assert!(size_of::<super::Connection>() <= 240);
     }
 }

@@ -254,11 +254,19 @@ fn connection(connection: &Connection) -> api::Connection {
         Some(Session::MutualTls {
             client,
             server,
-            version,
-            cipher,
+            suite,
         }) => {
             let (client, server) = (client.to_string(), server.to_string());
-            (Some(client), Some(server), Some(*version), Some(*cipher))
+            let version = match suite.tls13() {
+                Some(_) => "TLSv1.3",
+                None => "TLSv1.2",
+            };
+            (
+                Some(client),
+                Some(server),
+                Some(version),
+                suite.suite().as_str(),
+            )
         }
         Some(Session::Plaintext) | None => (None, None, None, None),
     };
@@ -295,7 +303,7 @@ fn connection(connection: &Connection) -> api::Connection {
         tls_version: version.map(str::to_owned),
         cipher: cipher.map(str::to_owned),
         mode: route.map_or_else(String::new, |r| r.mode.to_string()),
-        opened_at: timestamp(connection.opened_at),
+        opened_at: timestamp(SystemTime::now() - connection.age()),
         sent_bytes: connection.sent.load(Relaxed),
         received_bytes: connection.received.load(Relaxed),
     }

@@ -8,10 +8,14 @@ pub struct TrustDomain(Arc<str>);
 
 /// `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpiffeId {
+pub struct SpiffeId(Arc<Parts>);
+
+/// Shared: connections keep the identities of both of their ends.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
     trust_domain: TrustDomain,
-    namespace: Arc<str>,
-    service_account: Arc<str>,
+    namespace: Box<str>,
+    service_account: Box<str>,
 }
 
 /// Why a text is not a SPIFFE ID of a Kubernetes workload.
@@ -72,35 +76,37 @@ impl SpiffeId {
                 "spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
             )));
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             trust_domain,
             namespace: namespace.into(),
             service_account: service_account.into(),
-        })
+        })))
     }
 
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+        &self.0.trust_domain
     }
 
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        &self.0.namespace
     }
 
     #[must_use]
     pub fn service_account(&self) -> &str {
-        &self.service_account
+        &self.0.service_account
     }
 
     /// As `AuthorizationPolicy` spells principals: without the scheme.
     #[must_use]
     pub fn principal(&self) -> String {
-        format!(
-            "{}/ns/{}/sa/{}",
-            self.trust_domain, self.namespace, self.service_account
-        )
+        let Parts {
+            trust_domain,
+            namespace,
+            service_account,
+        } = &*self.0;
+        format!("{trust_domain}/ns/{namespace}/sa/{service_account}")
     }
 }
 
@@ -142,11 +148,7 @@ impl FromStr for SpiffeId {
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "spiffe://{}/ns/{}/sa/{}",
-            self.trust_domain, self.namespace, self.service_account
-        )
+        write!(f, "spiffe://{}", self.principal())
     }
 }
 

@@ -8,18 +8,17 @@ use std::{
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use futures_util::task::AtomicWaker;
-use rustls::ProtocolVersion;
+use rustls::SupportedCipherSuite;
 use tokio::sync::Notify;
 
 use crate::{
     identity::SpiffeId,
     policy::Mode,
     telemetry::{CutReason, Direction, Transport},
-    tls::Established,
     workload::{Service, Workload},
 };
 
@@ -36,7 +35,6 @@ pub struct Connections {
 pub struct Connection {
     pub id: u64,
     pub direction: Direction,
-    pub opened_at: SystemTime,
     opened: Instant,
     pub client: SocketAddr,
     /// As the client asked for it.
@@ -71,28 +69,9 @@ pub enum Session {
     MutualTls {
         client: SpiffeId,
         server: SpiffeId,
-        version: &'static str,
-        cipher: &'static str,
+        suite: SupportedCipherSuite,
     },
     Plaintext,
-}
-
-impl Session {
-    pub(super) fn mutual_tls(
-        client: SpiffeId,
-        server: SpiffeId,
-        established: &Established,
-    ) -> Self {
-        Self::MutualTls {
-            client,
-            server,
-            version: match established.version {
-                ProtocolVersion::TLSv1_3 => "TLSv1.3",
-                _ => "TLSv1.2",
-            },
-            cipher: established.suite.suite().as_str().unwrap_or("unknown"),
-        }
-    }
 }
 
 /// What a connection is waiting for.
@@ -122,7 +101,6 @@ impl Connections {
         let connection = Arc::new(Connection {
             id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
             direction,
-            opened_at: SystemTime::now(),
             opened: Instant::now(),
             client,
             destination,

@@ -18,9 +18,11 @@ use super::{
     protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
+    serving::{Open, Serving},
 };
 use crate::{
-    capture::Pod,
+    capture::{ClientEntry, Pod},
+    identity::SpiffeId,
     policy::{Mode, Verdict},
     store::Snapshot,
     telemetry::{Direction, RefusalReason, Side, Transport},
@@ -29,7 +31,11 @@ use crate::{
 };
 
 /// One steered connection, to its end.
-pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
+pub(super) fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Serving {
+    Serving::new(set_up(proxy, pod, arrival))
+}
+
+async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Open> {
     let Arrival {
         stream,
         peer,
@@ -39,17 +45,17 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
         proxy
             .metrics
             .connection_refused(Direction::Inbound, RefusalReason::Limit);
-        return reset(stream);
+        reset(stream);
+        return None;
     };
     let registered = proxy.connections.open(Direction::Inbound, peer, local);
-    let connection = &registered.connection;
-    let report = Report::new(&proxy, connection);
+    let report = Report::new(Arc::clone(&proxy), registered);
+    let connection = report.connection();
     let snapshot = proxy.store.current();
     let result = match snapshot.workload(&pod.name) {
         Some(server) => {
             route(&snapshot, server, connection);
-            // Boxed, so that an established connection doesn't carry the room that a handshake needs.
-            Box::pin(secure(&proxy, server, connection, stream)).await
+            secure(&proxy, server, connection, stream).await
         }
         None => {
             reset(stream);
@@ -59,10 +65,16 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
     drop(snapshot);
     drop(turn);
     let result = match result {
-        Ok(wire) => deliver(&proxy, &pod, &report, wire).await,
+        Ok(wire) => deliver(&proxy, &pod, connection, wire).await,
         Err(failure) => Err(failure),
     };
-    report.finish(&result);
+    match result {
+        Ok((relay, client)) => Some(Open::new(report, relay, Some(client))),
+        Err(failure) => {
+            report.finish(&Err(failure));
+            None
+        }
+    }
 }
 
 fn route(snapshot: &Snapshot, server: &Arc<Workload>, connection: &Connection) {
@@ -173,11 +185,11 @@ async fn handshake(
             proxy
                 .metrics
                 .handshake_succeeded(Side::Server, begun.elapsed());
-            connection.set_session(Session::mutual_tls(
-                established.peer.clone(),
-                server.identity.clone(),
-                &established,
-            ));
+            connection.set_session(Session::MutualTls {
+                client: shared(connection, &established.peer),
+                server: server.identity.clone(),
+                suite: established.secrets.suite,
+            });
             protected(proxy, connection, prepared, peer, established)
         }
         Ok(Err(error)) => {
@@ -191,9 +203,20 @@ async fn handshake(
     }
 }
 
+/// The same identity, as the store has it: one copy for all connections of a workload.
+fn shared(connection: &Connection, peer: &SpiffeId) -> SpiffeId {
+    let known = connection.route().and_then(|r| r.source.as_ref());
+    let known = known.map(|w| &w.identity).filter(|id| *id == peer);
+    known.unwrap_or(peer).clone()
+}
+
 /// Authorizes, then dials the application as the client.
-async fn deliver(proxy: &Proxy, pod: &Pod, report: &Report<'_>, wire: Wire) -> Result<(), Failure> {
-    let connection = report.connection;
+async fn deliver(
+    proxy: &Proxy,
+    pod: &Pod,
+    connection: &Connection,
+    wire: Wire,
+) -> Result<(Relay, ClientEntry), Failure> {
     connection.enter(Phase::Connecting);
     let decision = evaluate(&proxy.store.current(), connection);
     let verdict = decision.map_or(Verdict::Allow, |d| d.verdict);
@@ -204,11 +227,7 @@ async fn deliver(proxy: &Proxy, pod: &Pod, report: &Report<'_>, wire: Wire) -> R
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
-        Ok((local, entry)) => {
-            let result = report.relay(Relay::new(local, wire)).await;
-            drop(entry);
-            result
-        }
+        Ok((local, entry)) => Ok((Relay::new(local, wire), entry)),
         Err(error) => {
             wire.reset();
             Err(Failure::RefusedBecause(

@@ -10,13 +10,14 @@ use super::{
     Proxy,
     accept::Arrival,
     close::reset,
-    connections::{Phase, Registered, Route, Session},
+    connections::{Connection, Phase, Route, Session},
     dial,
     enforce::evaluate,
     outcome::{Failure, handshake_failure, handshake_timeout},
     protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
+    serving::{Open, Serving},
 };
 use crate::{
     capture::{OriginalDst, Pod},
@@ -28,7 +29,11 @@ use crate::{
 };
 
 /// One redirected connection, to its end.
-pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
+pub(super) fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Serving {
+    Serving::new(set_up(proxy, pod, arrival))
+}
+
+async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Open> {
     let Arrival {
         stream: client,
         peer,
@@ -40,7 +45,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
         proxy
             .metrics
             .connection_refused(Direction::Outbound, reason);
-        return reset(client);
+        reset(client);
+        return None;
     };
     let snapshot = proxy.store.current();
     let source = snapshot.workload(&pod.name).cloned();
@@ -53,19 +59,20 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
     let registered = proxy
         .connections
         .open(Direction::Outbound, shown, destination);
-    let report = Report::new(&proxy, &registered.connection);
+    let report = Report::new(Arc::clone(&proxy), registered);
+    let connection = report.connection();
     let result = match source {
-        Some(source) => connect(&proxy, &pod, &registered, &snapshot, source, destination).await,
+        Some(source) => connect(&proxy, &pod, connection, &snapshot, source).await,
         None => Err(Failure::Refused(RefusalReason::NoPolicy)),
     };
-    let result = match result {
-        Ok(wire) => report.relay(Relay::new(client, wire)).await,
+    match result {
+        Ok(wire) => Some(Open::new(report, Relay::new(client, wire), None)),
         Err(failure) => {
             reset(client);
-            Err(failure)
+            report.finish(&Err(failure));
+            None
         }
-    };
-    report.finish(&result);
+    }
 }
 
 /// Where the connection leads, before one of the endpoints has answered.
@@ -77,12 +84,11 @@ struct Target {
 async fn connect(
     proxy: &Proxy,
     pod: &Pod,
-    registered: &Registered,
+    connection: &Connection,
     snapshot: &Snapshot,
     source: Arc<Workload>,
-    destination: SocketAddr,
 ) -> Result<Wire, Failure> {
-    let connection = &registered.connection;
+    let destination = connection.destination;
     connection.enter(Phase::Connecting);
     let target = resolve(snapshot, destination)?;
     let (endpoint, stream) = dial_one(proxy, pod, &target.candidates).await?;
@@ -110,11 +116,11 @@ async fn connect(
             let name = server_name(target.service.as_deref(), destination);
             let prepared = proxy.offload.prepare(&stream);
             let established = handshake(proxy, stream, &source, &server, name).await?;
-            connection.set_session(Session::mutual_tls(
-                source.identity.clone(),
-                server.identity.clone(),
-                &established,
-            ));
+            connection.set_session(Session::MutualTls {
+                client: source.identity.clone(),
+                server: server.identity.clone(),
+                suite: established.secrets.suite,
+            });
             protected(proxy, connection, prepared, Peer::Mesh, established)?
         }
         None => {

@@ -15,9 +15,8 @@ mod up;
 mod wire;
 
 use std::{
-    future::poll_fn,
     io,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use rustls::SupportedCipherSuite;
@@ -82,27 +81,6 @@ pub enum RelayError {
     Install(#[from] InstallError),
 }
 
-/// Runs until both directions have ended, or `cut` is ready.
-///
-/// # Errors
-/// When it did not end in order; `Ok(Some(_))` is what `cut` said.
-pub(super) async fn run<C>(
-    mut relay: Relay,
-    meter: &impl Meter,
-    cut: impl Fn(&mut Context<'_>) -> Poll<C>,
-) -> Result<Option<C>, RelayError> {
-    arm_reset(&relay.local);
-    arm_reset(&relay.wire);
-    meter.down(relay.down.received());
-    let outcome = poll_fn(|cx| match cut(cx) {
-        Poll::Ready(reason) => Poll::Ready(Ok(Some(reason))),
-        Poll::Pending => relay.poll(cx, meter).map_ok(|()| None),
-    })
-    .await;
-    relay.finish(&outcome);
-    outcome
-}
-
 impl Relay {
     pub(super) fn new(local: TcpStream, wire: Wire) -> Self {
         let Wire {
@@ -112,6 +90,8 @@ impl Relay {
             renewal,
             received,
         } = wire;
+        arm_reset(&local);
+        arm_reset(&stream);
         Self {
             local,
             wire: stream,
@@ -119,6 +99,30 @@ impl Relay {
             down: Down::new(opening, &received),
             renewal,
         }
+    }
+
+    /// Bytes from the wire that it has been given to pass on.
+    pub(super) fn received(&self) -> u64 {
+        self.down.received()
+    }
+
+    /// Ready when both directions have ended, or when `cut` is: the sockets are then as they must be when they
+    /// are dropped, which is to be done at once.
+    ///
+    /// # Errors
+    /// When it did not end in order; `Ok(Some(_))` is what `cut` said.
+    pub(super) fn poll_run<C>(
+        &mut self,
+        cx: &mut Context<'_>,
+        meter: &impl Meter,
+        cut: Poll<C>,
+    ) -> Poll<Result<Option<C>, RelayError>> {
+        let outcome = match cut {
+            Poll::Ready(reason) => Ok(Some(reason)),
+            Poll::Pending => ready!(self.poll(cx, meter)).map(|()| None),
+        };
+        self.finish(&outcome);
+        Poll::Ready(outcome)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, meter: &impl Meter) -> Poll<Result<(), RelayError>> {

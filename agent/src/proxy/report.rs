@@ -1,12 +1,12 @@
 //! What the metrics and the access log tell of one connection.
 
-use std::sync::{OnceLock, atomic::Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 
 use super::{
     Proxy,
-    connections::{Connection, Phase, Session},
+    connections::{Connection, Phase, Registered, Session},
     outcome::Failure,
-    relay::{self, Meter, Relay, RelayError},
+    relay::{Meter, RelayError},
 };
 use crate::{
     identity::SpiffeId,
@@ -19,45 +19,46 @@ use crate::{
 };
 
 /// Accompanies a connection from its registration to its end.
-pub(super) struct Report<'c> {
-    proxy: &'c Proxy,
-    pub(super) connection: &'c Connection,
+pub(super) struct Report {
+    proxy: Arc<Proxy>,
+    registered: Registered,
     series: OnceLock<TcpSeries>,
     _active: ActiveConnection,
 }
 
-impl<'c> Report<'c> {
-    pub(super) fn new(proxy: &'c Proxy, connection: &'c Connection) -> Self {
+impl Report {
+    pub(super) fn new(proxy: Arc<Proxy>, registered: Registered) -> Self {
+        let direction = registered.connection.direction;
         Self {
-            proxy,
-            connection,
             series: OnceLock::new(),
-            _active: proxy.metrics.connection_active(connection.direction),
+            _active: proxy.metrics.connection_active(direction),
+            proxy,
+            registered,
         }
     }
 
-    /// Relays to the end, or until the connection is cut.
-    pub(super) async fn relay(&self, relay: Relay) -> Result<(), Failure> {
-        self.connection.enter(Phase::Open);
+    pub(super) fn connection(&self) -> &Connection {
+        &self.registered.connection
+    }
+
+    /// Counts the beginning of the relay.
+    pub(super) fn opened(&self) {
+        self.connection().enter(Phase::Open);
         let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
         series.opened();
         let _ = self.series.set(series);
-        match relay::run(relay, self, |cx| self.connection.poll_cut(cx)).await? {
-            None => Ok(()),
-            Some(reason) => Err(Failure::Cut(reason)),
-        }
     }
 
     /// Counts and logs the end.
     pub(super) fn finish(self, result: &Result<(), Failure>) {
         let refused = result.as_ref().err().and_then(Failure::refusal);
         if let Some(reason) = refused {
-            let direction = self.connection.direction;
+            let direction = self.connection().direction;
             self.proxy.metrics.connection_refused(direction, reason);
         }
         let flags = match result {
             Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
-            Err(failure) => response_flags(failure, self.connection.direction),
+            Err(failure) => response_flags(failure, self.connection().direction),
         };
         match self.series.get() {
             Some(series) if flags == ResponseFlags::None => series.closed(),
@@ -68,7 +69,7 @@ impl<'c> Report<'c> {
     }
 
     fn log(&self, result: &Result<(), Failure>) {
-        let connection = self.connection;
+        let connection = self.connection();
         let route = connection.route();
         let (source_principal, destination_principal) = self.principals();
         let error = result.as_ref().err().map(ToString::to_string);
@@ -96,7 +97,7 @@ impl<'c> Report<'c> {
     }
 
     fn labels(&self, response_flags: ResponseFlags) -> TcpLabels {
-        let route = self.connection.route();
+        let route = self.connection().route();
         let (source, destination) = self.principals();
         let peer = |workload: Option<&Workload>, principal| {
             workload.map_or_else(PeerLabels::unknown, |w| PeerLabels::of(w, principal))
@@ -104,7 +105,7 @@ impl<'c> Report<'c> {
         let server = route.and_then(|r| r.server.as_deref());
         let service = route.and_then(|r| r.service.as_deref());
         TcpLabels {
-            reporter: match self.connection.direction {
+            reporter: match self.connection().direction {
                 Direction::Inbound => Reporter::Destination,
                 Direction::Outbound => Reporter::Source,
             },
@@ -121,14 +122,14 @@ impl<'c> Report<'c> {
     }
 
     fn principals(&self) -> (Option<&SpiffeId>, Option<&SpiffeId>) {
-        match self.connection.session() {
+        match self.connection().session() {
             Some(Session::MutualTls { client, server, .. }) => (Some(client), Some(server)),
             Some(Session::Plaintext) | None => (None, None),
         }
     }
 
     fn security(&self) -> Security {
-        match self.connection.session() {
+        match self.connection().session() {
             Some(Session::MutualTls { .. }) => Security::MutualTls,
             Some(Session::Plaintext) | None => Security::Unknown,
         }
@@ -151,32 +152,32 @@ fn response_flags(failure: &Failure, direction: Direction) -> ResponseFlags {
     }
 }
 
-impl Meter for Report<'_> {
+impl Meter for Report {
     fn up(&self, bytes: u64) {
-        match self.connection.direction {
+        match self.connection().direction {
             Direction::Outbound => self.count_received(bytes),
             Direction::Inbound => self.count_sent(bytes),
         }
     }
 
     fn down(&self, bytes: u64) {
-        match self.connection.direction {
+        match self.connection().direction {
             Direction::Outbound => self.count_sent(bytes),
             Direction::Inbound => self.count_received(bytes),
         }
     }
 }
 
-impl Report<'_> {
+impl Report {
     fn count_received(&self, bytes: u64) {
-        self.connection.received.fetch_add(bytes, Relaxed);
+        self.connection().received.fetch_add(bytes, Relaxed);
         if let Some(series) = self.series.get() {
             series.received(bytes);
         }
     }
 
     fn count_sent(&self, bytes: u64) {
-        self.connection.sent.fetch_add(bytes, Relaxed);
+        self.connection().sent.fetch_add(bytes, Relaxed);
         if let Some(series) = self.series.get() {
             series.sent(bytes);
         }

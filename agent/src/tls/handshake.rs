@@ -6,7 +6,7 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    ClientConfig, ProtocolVersion, ServerConfig, SupportedCipherSuite,
+    ClientConfig, ProtocolVersion, ServerConfig,
     client::{ClientConnectionData, UnbufferedClientConnection},
     pki_types::ServerName,
     server::{ServerConnectionData, UnbufferedServerConnection},
@@ -37,8 +37,6 @@ pub struct Established {
     pub stream: TcpStream,
     pub secrets: Secrets,
     pub peer: SpiffeId,
-    pub version: ProtocolVersion,
-    pub suite: SupportedCipherSuite,
 }
 
 /// The client's part of a handshake.
@@ -137,16 +135,10 @@ async fn establish<S: Side>(
     }
     let common = side.common();
     let peer = verified_id(common.peer_certificates()).ok_or(HandshakeError::NoPeer)?;
-    let version = common.protocol_version().ok_or(HandshakeError::NoPeer)?;
-    let suite = common
-        .negotiated_cipher_suite()
-        .ok_or(HandshakeError::NoPeer)?;
     Ok(Established {
         stream,
         secrets: side.into_secrets()?,
         peer,
-        version,
-        suite,
     })
 }
 

@@ -43,7 +43,7 @@ enum Phase {
     /// The peer has ended its direction.
     Ending,
     /// What came before the error is passed on first.
-    Failing(RelayError),
+    Failing(Box<RelayError>),
     Ended,
 }
 
@@ -91,7 +91,7 @@ impl Down {
                 }
                 phase @ Phase::Failing(_) => {
                     if let Phase::Failing(error) = mem::replace(phase, Phase::Ended) {
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(*error));
                     }
                 }
                 Phase::Ended => return Poll::Ready(Ok(())),
@@ -163,7 +163,7 @@ impl Down {
             Taken::Control(Control::KeyUpdate { asks }) => self.renew(asks, wire, renewal),
         });
         if let Err(error) = done {
-            self.phase = Phase::Failing(error);
+            self.phase = Phase::Failing(Box::new(error));
         }
     }
 

@@ -54,7 +54,7 @@ enum Phase {
     /// The pod has ended its direction: the peer is to be told.
     Farewell,
     /// The kernel's TLS may still hold records that TCP had no room for.
-    Flush(Wait),
+    Flush(Box<Wait>),
     Shut,
     Ended,
 }
@@ -205,7 +205,7 @@ impl Up {
             Sealing::Kernel { transmit, .. } => {
                 let farewell = || transmit.record(wire, content::ALERT, &CLOSE_NOTIFY);
                 ready!(write(cx, wire, farewell)).map_err(RelayError::Wire)?;
-                Phase::Flush(Wait::default())
+                Phase::Flush(Box::default())
             }
         };
         Poll::Ready(Ok(()))
