@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// From power-on to the end of the suite.
-const TIMEOUT: Duration = Duration::from_secs(25 * 60);
+const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 /// Tests at the same time in one machine: they wait more than they compute.
 const THREADS: &str = "3";
 /// How much longer than natively everything may take; see the harness's module `pace`.
