@@ -29,7 +29,7 @@ enum Command {
     Setup,
     /// Builds the eBPF object, then the agent and the test suite (release)
     Build,
-    /// Sets up, builds, then runs the unit tests and the suite (the suite as root)
+    /// Sets up, builds, then runs the unit tests, and the suite here and on other kernels (as root)
     Test(test::Args),
     /// Sets up, builds, then runs a command on another kernel, in a virtual machine with this one's files (as root)
     Vm(vm::Args),

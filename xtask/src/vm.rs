@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 pub use self::{
     initramfs::Job,
     kernels::{Kernel, list},
-    machine::Machine,
+    machine::{Clock, Machine},
 };
 use crate::{build, process, progress::step, setup};
 
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     processors: Option<u32>,
     /// One processor whose clock counts instructions: for ratios that don't depend on the host's load
-    #[arg(long)]
+    #[arg(long, conflicts_with = "processors")]
     icount: bool,
     /// What to run, in the current directory
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -57,8 +57,12 @@ pub fn run(args: &Args) -> ExitCode {
             job.output = Some(output.canonicalize()?);
         }
         let machine = Machine {
-            processors: args.processors.unwrap_or_else(processors),
-            counts_instructions: args.icount,
+            clock: match args.icount {
+                true => Clock::Instructions { is_idle_free: true },
+                false => Clock::Host {
+                    processors: args.processors.unwrap_or_else(processors),
+                },
+            },
             timeout: args.timeout,
         };
         machine.run(&kernel, &job, |line| println!("{line}"))

@@ -28,7 +28,18 @@ impl Netns {
     /// # Errors
     /// When `ip` can't make it.
     pub fn create(name: &str) -> Result<Self> {
-        ip(&["netns", "add", name], "")?;
+        ip(&format!("netns add {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Makes another one, then runs the lines of `ip -batch` in this one.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn create_another(&self, name: &str, lines: &str) -> Result<Self> {
+        self.ip(&format!("netns add {name}\n{lines}"))?;
         Ok(Self {
             name: name.to_owned(),
         })
@@ -49,7 +60,8 @@ impl Netns {
     /// # Errors
     /// What `ip` said.
     pub fn ip(&self, lines: &str) -> Result<()> {
-        ip(&["-n", &self.name, "-batch", "-"], lines)
+        // Joined before `ip` starts: its own -n would also take a mount namespace and another /sys.
+        self.run(|| ip(lines))?
     }
 
     /// Runs `work` on a thread that has joined the namespace. Its sockets belong to the namespace, but to the
@@ -118,20 +130,20 @@ pub fn join(path: &Path) -> Result<()> {
         .with_context(|| format!("joining {}", path.display()))
 }
 
-fn ip(arguments: &[&str], input: &str) -> Result<()> {
+fn ip(lines: &str) -> Result<()> {
     let mut child = Command::new("ip")
-        .args(arguments)
+        .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("running ip (Debian package iproute2)")?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
+        stdin.write_all(lines.as_bytes())?;
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("ip {}: {said}{input}", arguments.join(" "));
+        bail!("ip: {said}{lines}");
     }
     Ok(())
 }

@@ -119,8 +119,7 @@ impl World {
         let host = self.next_host.fetch_add(1, Ordering::Relaxed);
         let addresses = addresses(spec.node, host);
         let name = format!("{}-{host}-{}", self.name, spec.name);
-        let netns = Netns::create(&name)?;
-        attach(&netns, &self.underlay, &format!("p{host}"), addresses)?;
+        let netns = attached(&name, &self.underlay, &format!("p{host}"), addresses)?;
         let parent = self.node(spec.node).cgroup.path();
         let cgroup = Cgroup::create(parent, &format!("{host}-{}", spec.name))?;
         Ok(Pod::new(spec, addresses, cgroup, netns, self.logs.clone()))
@@ -211,9 +210,8 @@ impl Node {
         underlay: &Netns,
     ) -> Result<Self> {
         let label = name.name();
-        let netns = Netns::create(&format!("{world}-{label}"))?;
         let (v4, v6) = addresses(name, 1);
-        attach(&netns, underlay, label, (v4, v6))?;
+        let netns = attached(&format!("{world}-{label}"), underlay, label, (v4, v6))?;
         let cgroup = Cgroup::create(cgroup, label)?;
         let agent_cgroup = cgroup.path().join("agent");
         let source = directory.join(format!("{label}-source"));
@@ -254,19 +252,19 @@ fn addresses(node: NodeName, host: u8) -> (Ipv4Addr, Ipv6Addr) {
     )
 }
 
-/// Connects a namespace to the underlay. Virtual addresses of services get a route through it, which is what
-/// a client needs before it may try to connect.
-fn attach(
-    netns: &Netns,
+/// Makes a namespace that is connected to the underlay. Virtual addresses of services get a route through it, which
+/// is what a client needs before it may try to connect.
+fn attached(
+    name: &str,
     underlay: &Netns,
     port: &str,
     (v4, v6): (Ipv4Addr, Ipv6Addr),
-) -> Result<()> {
-    let inside = netns.name();
-    underlay.ip(&format!(
-        "link add {port} type veth peer name eth0 netns {inside}\n\
+) -> Result<Netns> {
+    let cable = format!(
+        "link add {port} type veth peer name eth0 netns {name}\n\
          link set {port} master br0 up\n"
-    ))?;
+    );
+    let netns = underlay.create_another(name, &cable)?;
     netns.ip(&format!(
         "link set lo up\n\
          link set eth0 up\n\
@@ -274,5 +272,6 @@ fn attach(
          addr add {v6}/64 dev eth0 nodad\n\
          route add default via 10.42.0.1\n\
          route add default via fd00:42::1\n"
-    ))
+    ))?;
+    Ok(netns)
 }

@@ -1,4 +1,4 @@
-//! The programs that the build and the suite call.
+//! The programs that the build, the suite and the virtual machines call.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,11 @@
 //! What the kernel says on its console: signs of trouble, and the verdict. Knows nothing of QEMU.
 
+use std::{fs, time::Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{progress::note, workspace};
+
 /// The first process ends a good run with this and the exit code,
 const VERDICT: &str = "sealane-vm: exit code ";
 /// or a bad one with this.
@@ -26,9 +32,75 @@ const TROUBLE: [(&str, &str); 12] = [
     ("Out of memory:", "out of memory"),
 ];
 
+/// So many of the last lines are shown with a failure.
+const SHOWN: usize = 60;
+
+/// The words of one machine's kernel, and what to make of them.
+pub struct Console {
+    name: String,
+    started: Instant,
+    lines: Vec<String>,
+    trouble: Option<String>,
+    code: Option<u8>,
+}
+
+impl Console {
+    /// Of the machine `name`, which starts now.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            started: Instant::now(),
+            lines: Vec::new(),
+            trouble: None,
+            code: None,
+        }
+    }
+
+    /// Takes a line. Whether it is the first sign of trouble.
+    pub fn take(&mut self, line: String) -> bool {
+        let had_trouble = self.trouble.is_some();
+        match read(&line) {
+            Meaning::Nothing => (),
+            Meaning::Running => {
+                let seconds = self.started.elapsed().as_secs_f32();
+                note("vm", format_args!("{}: up after {seconds:.1} s", self.name));
+            }
+            Meaning::ExitCode(code) => self.code = Some(code),
+            Meaning::Error(error) => self.fail(error),
+            Meaning::Trouble(trouble) => self.fail(trouble.to_owned()),
+        }
+        self.lines.push(line);
+        !had_trouble && self.trouble.is_some()
+    }
+
+    /// Takes note of a trouble; what is first is the cause.
+    pub fn fail(&mut self, trouble: String) {
+        self.trouble.get_or_insert(trouble);
+    }
+
+    /// The exit code of a run without trouble.
+    ///
+    /// # Errors
+    /// The trouble; shows the last lines and keeps all in a file.
+    pub fn verdict(self) -> Result<u8> {
+        let trouble = match (self.trouble, self.code) {
+            (None, Some(code)) => return Ok(code),
+            (Some(trouble), _) => trouble,
+            (None, None) => "no verdict: the machine ended before its command did".to_owned(),
+        };
+        let first = self.lines.len().saturating_sub(SHOWN);
+        for line in &self.lines[first..] {
+            eprintln!("[{}] {line}", self.name);
+        }
+        let file = workspace::target()?.join(format!("vm/console-{}.log", self.name));
+        fs::write(&file, self.lines.join("\n")).with_context(|| file.display().to_string())?;
+        bail!("{trouble} (all of the console is in {})", file.display())
+    }
+}
+
 /// What a line means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Meaning {
+enum Meaning {
     Nothing,
     /// The machine is up.
     Running,
@@ -39,7 +111,7 @@ pub enum Meaning {
 }
 
 /// Reads a line of the console.
-pub fn read(line: &str) -> Meaning {
+fn read(line: &str) -> Meaning {
     if let Some((_, code)) = line.split_once(VERDICT) {
         return code
             .trim()

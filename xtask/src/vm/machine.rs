@@ -2,9 +2,8 @@
 //! any host, in a container or another virtual machine too.
 
 use std::{
-    collections::VecDeque,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,21 +18,30 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{
-    console::{self, Meaning},
+    console::Console,
     initramfs::{self, Job},
     kernels::Kernel,
     share::Share,
 };
-use crate::{process, progress::note, workspace};
+use crate::{process, progress::note};
 
 /// How the machine is made.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    pub processors: u32,
-    /// Time is what instructions take, whatever else the host does: for comparing, not for measuring.
-    pub counts_instructions: bool,
+    pub clock: Clock,
     /// From power-on to the verdict.
     pub timeout: Duration,
+}
+
+/// What time is in the machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// The host's.
+    Host { processors: u32 },
+    /// That of one processor of a constant speed, whatever else the host does: a busy host is not a slow machine.
+    /// When the machine is idle, time goes on as on the host, or jumps to when there is something to do: also while the
+    /// host reads a file.
+    Instructions { is_idle_free: bool },
 }
 
 /// Emulation is slow at what these do: page tables per mode, checks around every indirect jump.
@@ -44,8 +52,6 @@ const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=5 printk.devkmsg=on pa
 const MEMORY: &str = "4G";
 /// After the first sign of trouble the kernel may go on telling for this long.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// So many of the console's last lines are shown with a failure.
-const SHOWN: usize = 60;
 
 enum Event {
     Console(String),
@@ -91,17 +97,19 @@ impl Machine {
             .context("qemu-system-x86_64 is missing: `cargo xtask setup`")?;
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL"]).arg(program);
-        if self.counts_instructions {
-            qemu.args([
-                "-accel",
-                "tcg,thread=single",
-                "-icount",
-                "shift=1,sleep=off",
-            ]);
-            qemu.args(["-smp", "1"]);
-        } else {
-            qemu.args(["-accel", "tcg,thread=multi"]);
-            qemu.args(["-smp", &self.processors.to_string()]);
+        match self.clock {
+            Clock::Host { processors } => {
+                qemu.args(["-accel", "tcg,thread=multi"]);
+                qemu.args(["-smp", &processors.to_string()]);
+            }
+            Clock::Instructions { is_idle_free } => {
+                qemu.args(["-accel", "tcg,thread=single", "-smp", "1"]);
+                let icount = match is_idle_free {
+                    true => "shift=1,sleep=off",
+                    false => "shift=0,sleep=on",
+                };
+                qemu.args(["-icount", icount]);
+            }
         }
         // Emulation copies byte by byte where a processor with these two is said to be fast; and one such
         // instruction counts as one, however long it takes.
@@ -176,16 +184,15 @@ impl Running {
     }
 
     fn watch(&mut self, name: &str, timeout: Duration, look: &mut impl FnMut(&str)) -> Result<u8> {
-        let started = Instant::now();
-        let mut deadline = started + timeout;
-        let mut console = Console::new(name)?;
+        let mut deadline = Instant::now() + timeout;
+        let mut console = Console::new(name);
         let mut open = 2;
         while open > 0 {
             let rest = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(rest) {
                 Ok(Event::Output(line)) => look(&line),
                 Ok(Event::Console(line)) => {
-                    if console.take(line, started) {
+                    if console.take(line) {
                         deadline = deadline.min(Instant::now() + LAST_WORDS);
                     }
                 }
@@ -197,7 +204,11 @@ impl Running {
                 }
             }
         }
-        console.verdict().with_context(|| self.said())
+        let verdict = console.verdict();
+        match self.said() {
+            said if said.is_empty() => verdict,
+            said => verdict.with_context(|| format!("QEMU says: {said}")),
+        }
     }
 
     /// What QEMU itself had to say.
@@ -234,92 +245,61 @@ fn forward(port: UnixStream, to: Sender<Event>, kind: fn(String) -> Event) {
     });
 }
 
-/// The kernel's words, and what to make of them.
-struct Console {
-    name: String,
-    file: fs::File,
-    path: PathBuf,
-    last: VecDeque<String>,
-    trouble: Option<String>,
-    code: Option<u8>,
-}
-
-impl Console {
-    fn new(name: &str) -> Result<Self> {
-        let path = workspace::target()?.join(format!("vm/console-{name}.log"));
-        Ok(Self {
-            name: name.to_owned(),
-            file: fs::File::create(&path).with_context(|| path.display().to_string())?,
-            path,
-            last: VecDeque::new(),
-            trouble: None,
-            code: None,
-        })
-    }
-
-    /// Whether this line is the first sign of trouble.
-    fn take(&mut self, line: String, started: Instant) -> bool {
-        // For later reading only.
-        let _ = writeln!(self.file, "{line}");
-        let had_trouble = self.trouble.is_some();
-        match console::read(&line) {
-            Meaning::Nothing => (),
-            Meaning::Running => {
-                let seconds = started.elapsed().as_secs_f32();
-                note("vm", format_args!("{}: up after {seconds:.1} s", self.name));
-            }
-            Meaning::ExitCode(code) => self.code = Some(code),
-            Meaning::Error(error) => self.fail(error),
-            Meaning::Trouble(trouble) => self.fail(trouble.to_owned()),
-        }
-        self.last.push_back(line);
-        if self.last.len() > SHOWN {
-            self.last.pop_front();
-        }
-        !had_trouble && self.trouble.is_some()
-    }
-
-    /// What is first is the cause.
-    fn fail(&mut self, trouble: String) {
-        self.trouble.get_or_insert(trouble);
-    }
-
-    fn verdict(self) -> Result<u8> {
-        let trouble = match (self.trouble, self.code) {
-            (None, Some(code)) => return Ok(code),
-            (Some(trouble), _) => trouble,
-            (None, None) => "no verdict: the machine ended before its command did".to_owned(),
-        };
-        for line in &self.last {
-            eprintln!("[{}] {line}", self.name);
-        }
-        bail!(
-            "{trouble} (all of the console is in {})",
-            self.path.display()
-        )
-    }
-}
-
 /// A directory for sockets, whose paths must be short, and what else goes with the machine.
 struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
+    const PREFIX: &str = "sealane-vm-";
+
     fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self::remove_abandoned();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sealane-vm-{}-{number}", std::process::id());
+        let name = format!("{}{}-{number}", Self::PREFIX, std::process::id());
         let path = env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(Self { path })
+    }
+
+    /// Those of processes that were killed.
+    fn remove_abandoned() {
+        for entry in fs::read_dir(env::temp_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            let owner = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(Self::PREFIX)?.split('-').next());
+            if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+                // Perhaps somebody else's.
+                let _ = remove(&entry.path());
+            }
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove(&self.path) {
             note("vm", format_args!("{} stays: {error}", self.path.display()));
         }
     }
+}
+
+/// Removes a directory with the files and empty directories in it. Never what is in those: one is where the host's
+/// files were shown.
+fn remove(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
 }

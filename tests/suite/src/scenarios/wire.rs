@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use sealane_harness::{
     Pod,
     apps::{Capture, Curl},
+    pace,
     pcap::{Flow, readable, records},
     sockets::PATIENCE,
     wait::until_true,
@@ -54,8 +55,9 @@ pub fn port_scan(stage: &Stage<'_>) -> Result<()> {
         .iter()
         .map(|port| shop.web.listen(*port))
         .collect::<Result<_, _>>()?;
-    let open = shop.stranger.netns.run(|| scan(&shop))??;
-    ensure!(open == [1, WEB, 9000, 65535], "open: {open:?}");
+    let expected = [1, WEB, 9000, 65535];
+    let open = shop.stranger.netns.run(|| scan(&shop, &expected))??;
+    ensure!(open == expected, "open: {open:?}");
     for port in [2, 8079, 15001, 15006, 15008] {
         closed_to_the_mesh(&shop, port).with_context(|| format!("port {port}"))?;
     }
@@ -67,10 +69,14 @@ pub fn port_scan(stage: &Stage<'_>) -> Result<()> {
     })
 }
 
-/// The ports of `web` that take a connection.
-fn scan(shop: &Shop<'_>) -> Result<Vec<u16>> {
+/// The ports of `web` that take a connection; on a slow machine of `certain` ones and a sample.
+fn scan(shop: &Shop<'_>, certain: &[u16]) -> Result<Vec<u16>> {
+    let all = usize::from(u16::MAX);
+    let stride = all / pace::amount(all);
+    let offset = fastrand::usize(..stride);
+    let is_scanned = |port: &u16| usize::from(*port) % stride == offset || certain.contains(port);
     let mut open = Vec::new();
-    for port in 1..=u16::MAX {
+    for port in (1..=u16::MAX).filter(is_scanned) {
         let address = shop.web_address(port);
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(_) => open.push(port),
