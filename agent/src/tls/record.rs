@@ -26,7 +26,6 @@ pub const RECORDS_PER_KEY: u64 = 1 << 24;
 
 /// Record types (RFC 8446, section 5.1).
 pub mod content {
-    pub const CHANGE_CIPHER_SPEC: u8 = 20;
     pub const ALERT: u8 = 21;
     pub const HANDSHAKE: u8 = 22;
     pub const APPLICATION_DATA: u8 = 23;

@@ -59,6 +59,7 @@ impl Opener {
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
             return Ok(Opened::Incomplete);
         };
+        self.rx.check_type(header[0])?;
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
         if length > MAX_RECORD {
             return Err(RecordError::TooLong(length));
@@ -80,6 +81,21 @@ impl Opener {
 }
 
 impl Protection {
+    /// Before the record is there: who speaks something else than TLS may never send as much as its first bytes
+    /// seem to announce.
+    fn check_type(&self, kind: u8) -> Result<(), RecordError> {
+        let known = match kind {
+            content::APPLICATION_DATA => true,
+            content::ALERT | content::HANDSHAKE => !self.is_tls13(),
+            _ => false,
+        };
+        if known {
+            Ok(())
+        } else {
+            Err(RecordError::UnexpectedType(kind))
+        }
+    }
+
     /// Decrypts into `output`. Returns the record's real type and the length of its plaintext.
     fn open(
         &mut self,
@@ -87,11 +103,6 @@ impl Protection {
         body: &[u8],
         output: &mut [u8],
     ) -> Result<(u8, usize), RecordError> {
-        if self.nonce == NonceKind::Tls13 && header[0] != content::APPLICATION_DATA
-            || header[0] == content::CHANGE_CIPHER_SPEC
-        {
-            return Err(RecordError::UnexpectedType(header[0]));
-        }
         let (nonce, sealed) = self.split_nonce(body)?;
         let (ciphertext, tag) = sealed
             .split_last_chunk::<TAG>()

@@ -53,10 +53,11 @@ pub fn leave(stage: &Stage<'_>) -> Result<()> {
     let _nginx = shop.nginx()?;
     shop.get(&shop.stranger)?.expect_exit(Exit::RECEIVE_ERROR)?;
     set_inject(&shop, &shop.web, false)?;
-    shop.get(&shop.stranger)?.expect_ok(GREETING)?;
-    until_true("the mesh's client to go directly", SOON, || {
-        Ok(shop.get(&shop.customer)?.expect_ok(GREETING).is_ok())
-    })?;
+    for client in [&shop.stranger, &shop.customer] {
+        until_true("the client to go directly", SOON, || {
+            Ok(shop.get(client)?.expect_ok(GREETING).is_ok())
+        })?;
+    }
     expect_listeners(&shop.web, &[WEB])?;
     set_inject(&shop, &shop.web, true)?;
     shop.get(&shop.stranger)?.expect_exit(Exit::RECEIVE_ERROR)?;
