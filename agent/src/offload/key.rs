@@ -7,7 +7,8 @@ use zeroize::Zeroize as _;
 
 use super::InstallError;
 
-/// One half's key in the kernel's layout (include/uapi/linux/tls.h), wiped when dropped.
+/// One half's key in the kernel's layout (include/uapi/linux/tls.h), wiped when dropped. What the stack held on the
+/// way here is overwritten by what comes next.
 pub struct Key {
     pub(super) info: CryptoInfo,
     /// Sequence number of the first record under it.

@@ -26,10 +26,13 @@ thread_local! {
     static SPARE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Most pipes that there are, whatever the descriptors: one that its reader leaves full holds many pages.
+const MOST: usize = 16 * 1024;
+
 /// Lets pipes take a quarter of the process's descriptors: connections that find none copy through a buffer,
 /// and accepting never fails because of pipes.
 pub fn limit_pipes(descriptors: usize) {
-    LIMIT.store(descriptors / 8, Relaxed);
+    LIMIT.store((descriptors / 8).min(MOST), Relaxed);
 }
 
 /// A pipe and how much is in it.
@@ -58,8 +61,10 @@ impl Pipe {
 
     fn new() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        if fcntl_setpipe_size(&write, CAPACITY)? < CAPACITY {
-            return Err(io::ErrorKind::OutOfMemory.into());
+        if let Err(error) = fcntl_setpipe_size(&write, CAPACITY) {
+            // /proc/sys/fs/pipe-user-pages-soft: there will not be more than there are.
+            LIMIT.fetch_min(OPEN.load(Relaxed).saturating_sub(1), Relaxed);
+            return Err(error.into());
         }
         Ok(Self {
             read,

@@ -47,12 +47,20 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Keeps glibc to one heap. With a heap for every thread, each is left with the holes of the handshakes that its
-/// connections once made, and idle connections cost up to twice as much. Nothing allocates on the byte path,
-/// so there is no contention to avoid. Has no effect once threads have been started, or with another libc.
+/// connections once made, and idle connections cost up to twice as much. Hardly anything allocates on the byte
+/// path, so there is no contention to avoid. Has no effect once threads have been started, or with another libc.
 pub fn one_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt only sets a parameter of the allocator.
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives back what the heap holds and nobody uses: what starting took would stay for ever. Has no effect with
+/// another libc than glibc.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim only returns free pages to the kernel.
+    let _ = unsafe { libc::malloc_trim(0) };
 }
 
 /// Makes a TCP socket ready for keys (Documentation/networking/tls.rst). Until it has one, it is what it was.

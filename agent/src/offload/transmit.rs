@@ -15,6 +15,9 @@ const MAX_PLAINTEXT: u64 = 1 << 14;
 const OVERHEAD: u64 = 5 + 1 + 16;
 /// Records left under a key when it counts as used up: more than one call can make.
 const MARGIN: u64 = 4096;
+/// Records by our own count after which the kernel is asked for its: how it cuts them is its own business, but
+/// it makes fewer than four times as many as we think.
+const RECOUNT: u64 = 1 << 20;
 
 /// Proof that a socket has a transmit key in the kernel, and the count of what went out under it: the kernel
 /// doesn't count.
@@ -24,8 +27,10 @@ pub struct Transmit {
     info: usize,
     /// Records that may be sealed under one key.
     limit: u64,
-    /// Sealed under the key in force, at most.
+    /// Sealed under the key in force, by our own count.
     sealed: u64,
+    /// When that is reached, the kernel is asked.
+    recount_at: u64,
     /// Sequence number of the first record under the key in force.
     first: u64,
     /// Position in the TCP stream that comes before everything that is counted here.
@@ -48,6 +53,7 @@ impl Transmit {
             info: key.info.size(),
             limit: if unlimited { u64::MAX } else { limit },
             sealed: 0,
+            recount_at: 0,
             first: 0,
             origin: sys::written_position(socket.as_fd()).map_err(kernel)?,
             earlier: 0,
@@ -59,8 +65,16 @@ impl Transmit {
 
     fn set(&mut self, socket: impl AsFd, key: &Key) -> Result<(), InstallError> {
         sys::set_key(socket, Half::Transmit, &key.info).map_err(kernel)?;
-        (self.first, self.sealed, self.plaintext) = (key.sequence, key.sequence, 0);
+        (self.first, self.plaintext) = (key.sequence, 0);
+        self.counted(key.sequence);
         Ok(())
+    }
+
+    /// What the kernel has sealed. The nearer the limit, the sooner it is asked again.
+    fn counted(&mut self, sealed: u64) {
+        self.sealed = sealed;
+        let left = self.limit.saturating_sub(sealed);
+        self.recount_at = sealed + RECOUNT.min(left / 4);
     }
 
     /// Replaces the key, after our `KeyUpdate` was sent.
@@ -79,7 +93,6 @@ impl Transmit {
     pub fn count(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.plaintext += bytes;
-        // How the kernel cuts records is its own business: one call may end one record and begin another.
         self.sealed += bytes.div_ceil(MAX_PLAINTEXT) + 1;
     }
 
@@ -89,14 +102,12 @@ impl Transmit {
     /// # Errors
     /// As getsockopt(2).
     pub fn is_used_up(&mut self, socket: impl AsFd) -> io::Result<bool> {
-        if self.sealed.saturating_add(MARGIN) < self.limit {
+        if self.limit == u64::MAX || self.sealed < self.recount_at {
             return Ok(false);
         }
-        if self.limit == u64::MAX {
-            return Ok(false);
-        }
-        self.sealed = sys::next_sequence(socket, self.info)?;
-        Ok(self.sealed.saturating_add(MARGIN) >= self.limit)
+        let sealed = sys::next_sequence(socket, self.info)?;
+        self.counted(sealed);
+        Ok(sealed.saturating_add(MARGIN) >= self.limit)
     }
 
     /// Sends one record of another type than data.

@@ -27,12 +27,15 @@ use crate::{
     offload::InstallError,
     tls::{
         Schedule,
-        record::{Alert, CLOSE_NOTIFY, RecordError, SealError},
+        record::{Alert, INTERNAL_ERROR, RecordError, SealError},
     },
 };
 use down::{Down, received_error};
 use up::Up;
 pub(super) use wire::{Halves, Received, Wire};
+
+/// Loads that a direction moves before others have their turn.
+const TURNS: usize = 16;
 
 /// Everything that an established connection is: another process could take it over.
 pub(super) struct Relay {
@@ -60,7 +63,8 @@ pub(super) trait Meter {
     fn down(&self, bytes: u64);
 }
 
-/// Why a connection did not end in order. Both sides have been reset.
+/// Why a connection did not end in order. The pod's side has been reset, and the wire unless it could be ended in
+/// order.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("pod: {0}")]
@@ -133,12 +137,10 @@ impl Relay {
             down,
             renewal,
         } = self;
-        let up_ended = up
-            .poll(cx, local, wire, renewal, |bytes| meter.up(bytes))?
-            .is_ready();
-        let down_ended = down
-            .poll(cx, wire, local, renewal, |bytes| meter.down(bytes))?
-            .is_ready();
+        let up_polled = up.poll(cx, local, wire, renewal, |bytes| meter.up(bytes));
+        let down_polled = down.poll(cx, wire, local, renewal, |bytes| meter.down(bytes));
+        // What the peer has said before it reset the connection has been passed on by now.
+        let (up_ended, down_ended) = (up_polled?.is_ready(), down_polled?.is_ready());
         if up_ended && down_ended {
             return Poll::Ready(Ok(()));
         }
@@ -164,12 +166,16 @@ impl Relay {
                 disarm_reset(&self.wire);
             }
             Err(RelayError::Record(error)) => {
-                self.up.last_word(&self.wire, [fatal, error.alert()]);
+                self.up.alert(&self.wire, [fatal, error.alert()]);
             }
-            // Nobody did anything wrong: the peer sees an orderly end, the pod that something is missing.
+            // Nobody did anything wrong. Where nothing is on its way the peer sees an orderly end; else an error, for
+            // it must not take the cut for the end of the data.
             Err(RelayError::KeyUpdate | RelayError::Seal(SealError::KeyUsedUp)) => {
-                self.up.last_word(&self.wire, CLOSE_NOTIFY);
-                disarm_reset(&self.wire);
+                if self.up.close(&self.local, &self.wire) {
+                    disarm_reset(&self.wire);
+                } else {
+                    self.up.alert(&self.wire, [fatal, INTERNAL_ERROR]);
+                }
             }
             // Dropped armed: both sides see a reset.
             Ok(Some(_)) | Err(_) => {}

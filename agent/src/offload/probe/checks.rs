@@ -1,9 +1,6 @@
 //! The checks: each uses what the relay will use, and compares what comes out.
 
-use std::{
-    io::{Read as _, Write as _},
-    time::Instant,
-};
+use std::io::{Read as _, Write as _};
 
 use rustls::SupportedCipherSuite;
 
@@ -17,22 +14,22 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// Bytes of one round of the measurement, and rounds. In all a millisecond on a CPU with AES.
+/// Bytes of one round of the measurement, and rounds, of which the best counts: others were interrupted. In all a
+/// millisecond on a CPU with AES.
 const ROUND: usize = 32 * 1024;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 /// A cipher: what is on the wire is a record, both directions work. Returns bytes per second.
 pub(super) fn cipher(suite: SupportedCipherSuite) -> Result<u64, CheckError> {
     seals(suite)?;
     let (mut pair, _transmit, _receive) = Loopback::keyed(suite)?;
     let data = pattern(ROUND);
-    // The first round pays for what is made on first use.
-    pair.pass(&data, 1)?;
-    let begun = Instant::now();
-    pair.pass(&data, ROUNDS)?;
-    let nanos = begun.elapsed().as_nanos().max(1);
-    let bytes = (ROUND * ROUNDS) as u128;
-    Ok(u64::try_from(bytes * 1_000_000_000 / nanos).unwrap_or(u64::MAX))
+    let mut best = pair.pass(&data)?;
+    for _ in 1..ROUNDS {
+        best = best.min(pair.pass(&data)?);
+    }
+    let rate = ROUND as u128 * 1_000_000_000 / best.as_nanos().max(1);
+    Ok(u64::try_from(rate).unwrap_or(u64::MAX))
 }
 
 /// What leaves a socket with a key is not what was written to it.
@@ -128,7 +125,7 @@ fn wait_readable(socket: &std::net::TcpStream) -> Result<(), CheckError> {
 /// Keys can be replaced on both ends, in the order of RFC 8446, section 4.6.3.
 pub(super) fn rekey(suite: SupportedCipherSuite) -> Result<(), CheckError> {
     let (mut pair, mut transmit, receive) = Loopback::keyed(suite)?;
-    pair.pass(&pattern(100), 1)?;
+    pair.pass(&pattern(100))?;
     transmit.record(&pair.near, HANDSHAKE, &[24, 0, 0, 1, 0])?;
     transmit.renew(&pair.near, &Key::known(suite, 2))?;
     wait_readable(&pair.far)?;
@@ -137,7 +134,7 @@ pub(super) fn rekey(suite: SupportedCipherSuite) -> Result<(), CheckError> {
         Some((HANDSHAKE, 5)) => receive.renew(&pair.far, &Key::known(suite, 2))?,
         _ => return Err(CheckError::Wrong("the key update was lost")),
     }
-    pair.pass(&pattern(20_000), 2)
+    pair.pass(&pattern(20_000)).map(|_| ())
 }
 
 #[cfg(test)]

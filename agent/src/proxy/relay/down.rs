@@ -8,7 +8,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{
-    RelayError, Renewal,
+    RelayError, Renewal, TURNS,
     buffer::Buffer,
     ciphertext::{Ciphertext, Taken},
     half_close,
@@ -75,7 +75,7 @@ impl Down {
         renewal: &mut Option<Box<Renewal>>,
         count: impl Fn(u64),
     ) -> Poll<Result<(), RelayError>> {
-        loop {
+        for _ in 0..TURNS {
             while !self.load.is_empty() {
                 ready!(write(cx, local, || self.load.give(local))).map_err(RelayError::Local)?;
             }
@@ -97,6 +97,8 @@ impl Down {
                 Phase::Ended => return Poll::Ready(Ok(())),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Whether it waits for the peer to say something, and so hears of a reset.

@@ -91,6 +91,9 @@ impl Load {
                 (given, *end - *start)
             }
         };
+        if given == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         if left == 0
             && let Self::Pipe(pipe) = std::mem::take(self)
         {

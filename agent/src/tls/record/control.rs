@@ -27,6 +27,9 @@ pub const KEY_UPDATE_MESSAGE: [u8; 5] = [KEY_UPDATE, 0, 0, 1, 0];
 /// The alert that ends our direction.
 pub const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 
+/// The alert for what is nobody's fault but ours (RFC 8446, section 6.2).
+pub const INTERNAL_ERROR: u8 = 80;
+
 const KEY_UPDATE: u8 = 24;
 const NEW_SESSION_TICKET: u8 = 4;
 const HELLO_REQUEST: u8 = 0;

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{Aad, Nonce};
 
-use super::{Control, HEADER, MAX_PLAINTEXT, MAX_RECORD, TAG, content, control};
+use super::{Control, HEADER, INTERNAL_ERROR, MAX_PLAINTEXT, MAX_RECORD, TAG, content, control};
 use crate::tls::keys::{KeyError, NonceKind, Opener, Protection};
 
 /// What one record meant.
@@ -44,7 +44,7 @@ impl RecordError {
             Self::UnexpectedType(_) | Self::UnexpectedHandshake(_) => 10,
             Self::Decrypt => 20,
             Self::Malformed => 50,
-            Self::Keys(_) => 80,
+            Self::Keys(_) => INTERNAL_ERROR,
         }
     }
 }

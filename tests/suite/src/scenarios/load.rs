@@ -63,8 +63,7 @@ fn wait_connected(client: &Socket) -> Result<()> {
 pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
     // With the keys in the kernel a connection is two sockets and two counters; else it has its keys as well.
     let most = if kernel::has_tls() { 1536 } else { 4096 };
-    let warm = pace::amount(500);
-    let connections = pace::amount(4000).clamp(1000, 2000);
+    let (warm, connections) = (50, pace::amount(4000).clamp(1000, 2000));
     let shop = stage.shop("STRICT")?;
     let listener = shop.web.listen(PORT)?;
     let open = || -> Result<Pair> {
