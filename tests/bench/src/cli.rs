@@ -1,0 +1,170 @@
+//! What can be typed.
+
+use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use crate::{
+    machine,
+    plan::{DIRECT, ForeignPair, Plan, Size},
+    rounds::MOST_BATCHES,
+    variants::NAMES,
+};
+
+const ABOUT: &str =
+    "Measures Sealane beside direct TCP and other proxies, all in one interleaved run";
+
+const VARIANTS: &str = "\
+Variants, all between a client's and a server's network namespace on one bridge:
+  direct         TCP, nothing in the way: what all ratios are to
+  plain          from outside the mesh to a PERMISSIVE server: one agent relays plaintext
+  userspace-tls  between two mesh pods, STRICT, two agents with --ktls off
+  ktls-copy      the same with --ktls copy
+  ktls-splice    the same with --ktls auto
+  stunnel        stunnel in front of the client and of the server, mutual TLS 1.3, when it is installed
+  haproxy        HAProxy likewise
+A variant that this kernel or agent can't do is reported as such, never replaced by another.
+
+Foreign pairs (all four options, once for each pair; COMMAND is for sh, and must stay in the foreground):
+  --pair ghostunnel --client 127.0.0.1:7001 --server 127.0.0.1:7003 --start '
+    ip netns exec $CLIENT_NETNS ghostunnel client --listen 127.0.0.1:7001 --target $SERVER_IP:7002 ... &
+    ip netns exec $SERVER_NETNS ghostunnel server --listen $SERVER_IP:7002 --target 127.0.0.1:7003 ... & wait'
+COMMAND is started in the client's namespace and finds in its environment CLIENT_NETNS, SERVER_NETNS (names),
+CLIENT_IP, SERVER_IP, and in CERTS a directory with root.crt and {client,server}.{crt,key,pem}: ECDSA P-256,
+SPIFFE IDs and the DNS names client.test and server.test; a .pem is certificate and key in one file.
+
+Results: a table on stdout; NAME.json with every single value; NAME.svg. Needs root.";
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about = ABOUT, after_help = VARIANTS)]
+pub struct Args {
+    /// Prints the JSON instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Measures every variant so often, in turn; the medians count
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: u32,
+    /// Two short rounds: to see that it works, not for numbers
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+    /// Only these variants, and direct
+    #[arg(long, value_name = "VARIANT,...", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Milliseconds of each measurement
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(20..=60_000))]
+    time: u64,
+    /// Fixed amounts instead of fixed times: so many bytes of a bulk transfer, and operations in proportion.
+    /// The default where the processor is emulated
+    #[arg(long, value_name = "N", conflicts_with_all = ["time", "quick"], value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 40))]
+    bytes: Option<u64>,
+    /// Idle connections that are opened at a time, four times at most, to measure their memory
+    #[arg(long, value_name = "N", default_value_t = 1500, value_parser = batch)]
+    idle: usize,
+    /// Name of the result files
+    #[arg(long, default_value = "bench")]
+    name: String,
+    /// Directory of the result files [default: bench in cargo's target directory]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Name of a foreign pair of proxies
+    #[arg(long, value_name = "NAME")]
+    pair: Vec<String>,
+    /// Command that starts both proxies of the pair
+    #[arg(long, value_name = "COMMAND")]
+    start: Vec<OsString>,
+    /// Where the client connects
+    #[arg(long, value_name = "ADDR:PORT")]
+    client: Vec<SocketAddr>,
+    /// Where the server listens
+    #[arg(long, value_name = "ADDR:PORT")]
+    server: Vec<SocketAddr>,
+}
+
+fn batch(typed: &str) -> Result<usize, String> {
+    let most = 9000 / MOST_BATCHES;
+    match typed.parse() {
+        Ok(batch) if (1..=most).contains(&batch) => Ok(batch),
+        _ => Err(format!("1 to {most}")),
+    }
+}
+
+/// Of a bulk transfer in an emulated processor, where a second is long.
+const EMULATED_BYTES: u64 = 16 << 20;
+const QUICK: u64 = 200;
+
+impl Args {
+    /// # Errors
+    /// When what was typed doesn't fit together.
+    pub fn plan(&self) -> Result<Plan> {
+        let size = match self.bytes {
+            Some(bytes) => Size::Amount(bytes),
+            None if machine::is_emulated() => Size::Amount(EMULATED_BYTES),
+            None if self.quick => Size::Time(QUICK),
+            None => Size::Time(self.time),
+        };
+        let pairs = self.pairs()?;
+        for name in &self.only {
+            let is_known = NAMES.contains(&name.as_str()) || self.pair.contains(name);
+            ensure!(is_known, "--only {name}: no such variant");
+        }
+        ensure!(self.rounds > 0, "--rounds 0");
+        ensure!(
+            is_file_name(&self.name),
+            "--name {}: letters, digits, - and _",
+            self.name
+        );
+        Ok(Plan {
+            rounds: if self.quick { 2 } else { self.rounds },
+            size,
+            idle: self.idle,
+            only: self.only.clone(),
+            pairs,
+            json: self.json,
+            output: self.output.clone().map_or_else(default_output, Ok)?,
+            name: self.name.clone(),
+        })
+    }
+
+    fn pairs(&self) -> Result<Vec<ForeignPair>> {
+        let count = self.pair.len();
+        let complete = [self.start.len(), self.client.len(), self.server.len()] == [count; 3];
+        ensure!(
+            complete,
+            "every --pair needs its --start, --client and --server"
+        );
+        let mut pairs: Vec<ForeignPair> = Vec::with_capacity(count);
+        for (index, name) in self.pair.iter().enumerate() {
+            let is_new = name != DIRECT
+                && !NAMES.contains(&name.as_str())
+                && !pairs.iter().any(|pair| pair.name == *name);
+            ensure!(
+                is_new && is_file_name(name),
+                "--pair {name}: taken, or not a plain word"
+            );
+            pairs.push(ForeignPair {
+                name: name.clone(),
+                start: self.start[index].clone(),
+                client: self.client[index],
+                server: self.server[index],
+            });
+        }
+        Ok(pairs)
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(is_plain)
+}
+
+/// `bench` in the target directory that this program was built in (cargo marks it with CACHEDIR.TAG).
+fn default_output() -> Result<PathBuf> {
+    let own = fs::canonicalize(std::env::current_exe()?)?;
+    let target = own
+        .ancestors()
+        .find(|parent| parent.join("CACHEDIR.TAG").is_file());
+    let target =
+        target.context("no cargo target directory above this program: say --output DIR")?;
+    Ok(target.join("bench"))
+}
