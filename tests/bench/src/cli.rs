@@ -16,28 +16,34 @@ const ABOUT: &str =
     "Measures Sealane beside direct TCP and other proxies, all in one interleaved run";
 
 const VARIANTS: &str = "\
-Variants, all between a client's and a server's network namespace on one bridge:
+Variants, each between a client's and a server's network namespace on a bridge:
   direct         TCP, nothing in the way: what all ratios are to
-  plain          from outside the mesh to a PERMISSIVE server: one agent relays plaintext
-  userspace-tls  between two mesh pods, STRICT, two agents with --ktls off
+  plain          from outside the mesh to a PERMISSIVE server: one agent
+  userspace-tls  two mesh pods, STRICT, two agents with --ktls off
   ktls-copy      the same with --ktls copy
   ktls-splice    the same with --ktls auto
-  stunnel        stunnel in front of the client and of the server, mutual TLS 1.3, when it is installed
-  haproxy        HAProxy likewise
-A variant that this kernel or agent can't do is reported as such, never replaced by another.
+  stunnel        stunnel in front of client and server, mutual TLS 1.3
+  haproxy        HAProxy likewise, TCP mode
+One that this kernel, agent or machine can't do is reported as such, and never
+replaced by another.
 
-Foreign pairs (all four options, once for each pair; COMMAND is for sh, and must stay in the foreground):
-  --pair ghostunnel --client 127.0.0.1:7001 --server 127.0.0.1:7003 --start '
-    ip netns exec $CLIENT_NETNS ghostunnel client --listen 127.0.0.1:7001 --target $SERVER_IP:7002 ... &
-    ip netns exec $SERVER_NETNS ghostunnel server --listen $SERVER_IP:7002 --target 127.0.0.1:7003 ... & wait'
-COMMAND is started in the client's namespace and finds in its environment CLIENT_NETNS, SERVER_NETNS (names),
-CLIENT_IP, SERVER_IP, and in CERTS a directory with root.crt and {client,server}.{crt,key,pem}: ECDSA P-256,
-SPIFFE IDs and the DNS names client.test and server.test; a .pem is certificate and key in one file.
+Foreign pairs take all four options, once for each pair:
+  --pair NAME --client 127.0.0.1:7001 --server 127.0.0.1:7003 --start '
+    ip netns exec $CLIENT_NETNS proxy --listen 127.0.0.1:7001 --to $SERVER_IP:7002 &
+    ip netns exec $SERVER_NETNS proxy --listen $SERVER_IP:7002 --to 127.0.0.1:7003 &
+    wait'
+COMMAND is for sh, and stays in the foreground. It is started in the client's
+namespace; its environment has CLIENT_NETNS and SERVER_NETNS (names), CLIENT_IP
+and SERVER_IP, and in CERTS a directory with root.crt and
+{client,server}.{crt,key,pem}: ECDSA P-256, for client.test and server.test; a
+.pem is certificate and key in one file. When it doesn't work, the error shows
+what it wrote.
 
-Results: a table on stdout; NAME.json with every single value; NAME.svg. Needs root.";
+Results: a table on stdout, NAME.json with every single value, NAME.svg.
+Needs root. Progress goes to stderr.";
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about = ABOUT, after_help = VARIANTS)]
+#[command(max_term_width = 100, name = "cargo xtask bench", bin_name = "cargo xtask bench", about = ABOUT, after_help = VARIANTS)]
 pub struct Args {
     /// Prints the JSON instead of the table
     #[arg(long)]
@@ -58,6 +64,9 @@ pub struct Args {
     /// The default where the processor is emulated
     #[arg(long, value_name = "N", conflicts_with_all = ["time", "quick"], value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 40))]
     bytes: Option<u64>,
+    /// In a virtual machine whose clock counts instructions: `cargo xtask vm --icount`
+    #[arg(long)]
+    vm: bool,
     /// Idle connections that are opened at a time, four times at most, to measure their memory
     #[arg(long, value_name = "N", default_value_t = 1500, value_parser = batch)]
     idle: usize,
@@ -65,7 +74,7 @@ pub struct Args {
     #[arg(long, default_value = "bench")]
     name: String,
     /// Directory of the result files [default: bench in cargo's target directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", overrides_with = "output")]
     output: Option<PathBuf>,
     /// Name of a foreign pair of proxies
     #[arg(long, value_name = "NAME")]
@@ -108,6 +117,10 @@ impl Args {
             let is_known = NAMES.contains(&name.as_str()) || self.pair.contains(name);
             ensure!(is_known, "--only {name}: no such variant");
         }
+        ensure!(
+            !self.vm,
+            "--vm: the machine is started by `cargo xtask bench`"
+        );
         ensure!(self.rounds > 0, "--rounds 0");
         ensure!(
             is_file_name(&self.name),

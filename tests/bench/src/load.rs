@@ -28,7 +28,7 @@ pub struct Extent {
 }
 
 /// What a load process can be told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Job {
     /// Be the server at this address until the end.
     Serve { at: SocketAddr },

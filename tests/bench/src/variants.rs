@@ -73,7 +73,7 @@ struct Site {
 /// What is between client and server.
 enum Between {
     Nothing,
-    Agents(Agents),
+    Agents(Box<Agents>),
     Pair(#[expect(dead_code, reason = "ends the proxies when dropped")] pair::Proxies),
 }
 

@@ -80,7 +80,12 @@ pub(super) fn build(run: &Arc<Run>, name: &str) -> Result<Built> {
         .map(|node| site.world.node(*node).agent_cgroup.clone())
         .collect();
     let address = site.server_address();
-    let mut variant = Variant::open(site, Between::Agents(agents), (address, address), groups)?;
+    let mut variant = Variant::open(
+        site,
+        Between::Agents(Box::new(agents)),
+        (address, address),
+        groups,
+    )?;
     let facts = facts(&variant, nodes, kind.about)?;
     variant.client.does(&Job::Close)?;
     match facts.transport.as_deref() {
