@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     machine,
-    plan::{DIRECT, ForeignPair, Plan, Size},
+    plan::{DIRECT, ForeignPair, Measure, Plan, Size},
     rounds::MOST_BATCHES,
     variants::NAMES,
 };
@@ -57,6 +57,9 @@ pub struct Args {
     /// Only these variants, and direct
     #[arg(long, value_name = "VARIANT,...", value_delimiter = ',')]
     only: Vec<String>,
+    /// Only these measurements
+    #[arg(long, value_name = "MEASURE,...", value_delimiter = ',', value_enum)]
+    measure: Vec<Measure>,
     /// Milliseconds of each measurement
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(20..=60_000))]
     time: u64,
@@ -132,6 +135,11 @@ impl Args {
             size,
             idle: self.idle,
             only: self.only.clone(),
+            measures: if self.measure.is_empty() {
+                Measure::ALL.to_vec()
+            } else {
+                self.measure.clone()
+            },
             pairs,
             json: self.json,
             output: self.output.clone().map_or_else(default_output, Ok)?,

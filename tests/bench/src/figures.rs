@@ -125,7 +125,8 @@ fn frequency(round: &Round, measure: Measure) -> Option<f64> {
 
 /// Per 10⁹ bytes, over both bulk transfers.
 fn bulk_cost(round: &Round, cost: fn(&Sample) -> f64) -> Option<f64> {
-    let samples = [round.get(&Measure::Stream)?, round.get(&Measure::Streams)?];
+    let samples = [Measure::Stream, Measure::Streams].map(|measure| round.get(&measure));
+    let samples: Vec<_> = samples.into_iter().flatten().collect();
     let bytes: u64 = samples.iter().map(|sample| sample.outcome.bytes).sum();
     over(
         samples.iter().map(|sample| cost(sample)).sum(),

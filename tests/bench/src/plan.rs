@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::load::{Extent, Visit};
@@ -15,6 +16,7 @@ pub struct Plan {
     pub idle: usize,
     /// Names of variants; empty: all.
     pub only: Vec<String>,
+    pub measures: Vec<Measure>,
     pub pairs: Vec<ForeignPair>,
     pub json: bool,
     /// Results go to `DIRECTORY/NAME.json` and `.svg`.
@@ -52,7 +54,7 @@ pub struct ForeignPair {
 }
 
 /// A measurement. Its name is its key in the JSON file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     Stream,

@@ -86,7 +86,7 @@ pub fn measure(built: Vec<(String, Result<Built>)>, plan: &Plan) -> Vec<Measured
         Size::Time(milliseconds) => Size::Time(milliseconds.min(WARM_UP_MILLISECONDS)),
         Size::Amount(bytes) => Size::Amount(bytes.min(WARM_UP_BYTES)),
     };
-    for measure in Measure::ALL {
+    for &measure in &plan.measures {
         each(&mut candidates, |variant, _| {
             sample(variant, measure, size).map(|_| ())
         });
@@ -96,7 +96,7 @@ pub fn measure(built: Vec<(String, Result<Built>)>, plan: &Plan) -> Vec<Measured
             measured.rounds.push(Round::new());
             Ok(())
         });
-        for measure in Measure::ALL {
+        for &measure in &plan.measures {
             let started = Instant::now();
             each(&mut candidates, |variant, measured| {
                 let sample = sample(variant, measure, plan.size)?;

@@ -11,7 +11,7 @@ mod stunnel;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sealane_harness::{NodeName, Pod, PodSpec, Run, World, until, world::Agents};
 
 use crate::{
@@ -143,7 +143,8 @@ impl Variant {
         let mut server = Load::start(&site.server)?;
         server.serve(at).context("starting the server")?;
         let mut client = Load::start(&site.client)?;
-        come_through(&mut client, to).with_context(|| site.world.evidence())?;
+        come_through(&mut client, to)
+            .map_err(|error| anyhow!("{error:#}\n{}", site.world.evidence()))?;
         let groups = [&site.client, &site.server].map(|pod| pod.cgroup.path().to_owned());
         let accounts = Accounts {
             proxies,

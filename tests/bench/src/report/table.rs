@@ -15,13 +15,18 @@ pub(super) fn text(report: &Report<'_>) -> String {
         .filter(|one| !one.rounds.is_empty())
         .collect();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(std::iter::once("").chain(shown.iter().map(|one| one.name.as_str())));
     for figure in figures::ALL {
-        let cells = shown
+        let summaries: Vec<_> = shown
             .iter()
-            .map(|one| cell(figure.summary(one, report.measured)));
-        table.add_row(std::iter::once(Cell::new(figure.label)).chain(cells));
+            .map(|one| figure.summary(one, report.measured))
+            .collect();
+        // What was not asked for is no row.
+        if summaries.iter().any(Option::is_some) {
+            let cells = summaries.into_iter().map(cell);
+            table.add_row(std::iter::once(Cell::new(figure.label)).chain(cells));
+        }
     }
     let idle = shown.iter().map(|one| {
         let summary = figures::idle_kib(one).map(|median| Summary {
@@ -52,7 +57,7 @@ fn cell(summary: Option<Summary>) -> Cell {
         Some(Summary {
             median,
             ratio: Some(ratio),
-        }) => format!("{} {ratio:>6.2}", number(median)),
+        }) => format!("{} ({ratio:.2})", number(median)),
     })
 }
 
@@ -85,16 +90,21 @@ fn note(one: &Measured) -> String {
     parts.extend(
         one.failure
             .as_ref()
-            .map(|reason| format!("FAILED: {reason}")),
+            .map(|reason| format!("FAILED: {}", first_line(reason))),
     );
     parts.extend((failures > 0).then(|| format!("{failures} connections failed")));
     format!("{}: {}\n", one.name, parts.join("; "))
 }
 
+/// What programs said is in the JSON file.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
 fn frame(report: &Report<'_>) -> String {
     let machine = &report.machine;
     format!(
-        "Medians of {} rounds, and medians of the ratios to direct of the same round.\n{}, {} × {}, {}\n",
+        "Medians of {} rounds, in brackets medians of the ratios to direct of the same round.\n{}, {} × {}, {}\n",
         report.plan.rounds,
         machine.kernel,
         machine.cpus,

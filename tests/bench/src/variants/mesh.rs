@@ -2,7 +2,7 @@
 
 use std::{process::Command, sync::Arc};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use sealane_harness::{
     NodeName, PodSpec, Run, World,
     objects::{MESH, PeerAuthentication},
@@ -63,7 +63,7 @@ pub(super) fn build(run: &Arc<Run>, name: &str) -> Result<Built> {
     let agents = site
         .world
         .start_agents(&flags)
-        .with_context(|| site.world.evidence())?;
+        .map_err(|error| anyhow!("{error:#}\n{}", site.world.evidence()))?;
     if kind.client_in_mesh {
         agents.a.wait_enrolled(&site.client, true)?;
     }

@@ -157,7 +157,7 @@ pub(super) fn foreign(site: &Site, pair: &ForeignPair) -> Result<Proxies> {
     let process = Process::spawn(&pair.name, &site.world.logs, command)?;
     Ok(Proxies {
         facts: Facts {
-            about: format!("as given: {}", pair.start.display()),
+            about: format!("as given: {}", one_line(&pair.start.to_string_lossy())),
             ..Facts::default()
         },
         client: pair.client,
@@ -165,6 +165,10 @@ pub(super) fn foreign(site: &Site, pair: &ForeignPair) -> Result<Proxies> {
         _processes: vec![process],
         groups: vec![group],
     })
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A program where programs usually are; the first of the names that is there.
