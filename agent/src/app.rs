@@ -7,6 +7,7 @@
 mod desired;
 mod inspect;
 mod notices;
+mod offload;
 
 use std::{
     collections::HashSet,
@@ -31,7 +32,7 @@ use crate::{
     config::AgentConfig,
     control::{FileSource, Settings},
     identity::{SpiffeId, Svid},
-    proxy::{self, Connections, Pending, Proxy, Timeouts},
+    proxy::{self, Connections, Offload, Pending, Proxy, Timeouts},
     store::{self, Reader, Snapshot},
     telemetry::Metrics,
     tls::{Credentials, TlsConfigs, TrustAnchors},
@@ -55,6 +56,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let metrics = Metrics::new().context("metrics")?;
     let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
     let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
+    let offload = offload::start(config.ktls, &metrics).await;
     let (capture, flows, notices, capture_status) =
         Capture::attach(capture_config(&config), config.lease).context("capture")?;
     let (writer, reader) = store::store();
@@ -64,6 +66,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
         reader.clone(),
         flows,
         &svids,
+        offload,
         metrics.clone(),
     ));
     let inspector = Arc::new(Inspector {
@@ -137,6 +140,7 @@ fn proxy(
     store: Reader,
     flows: Flows,
     svids: &Svids<EmbeddedCa>,
+    offload: Offload,
     metrics: Metrics,
 ) -> Proxy {
     let credentials = Arc::new(NodeCredentials {
@@ -145,7 +149,8 @@ fn proxy(
     });
     Proxy {
         store,
-        tls: TlsConfigs::new(credentials),
+        tls: TlsConfigs::new(credentials, &offload::suites(&offload)),
+        offload,
         flows,
         connections: Arc::new(Connections::default()),
         pending: Arc::new(Pending::default()),

@@ -172,6 +172,16 @@ pub struct AgentArgs {
     )]
     pub detect_timeout: String,
 
+    /// How connections use the kernel's TLS, where it has one: auto for all that it can, copy to move bytes
+    /// through the agent's memory all the same, off for TLS in the agent
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "SEALANE_KTLS",
+        default_value = "auto"
+    )]
+    pub ktls: Ktls,
+
     /// Life of the pods' certificates, renewed after half of it (10s to 24h)
     #[arg(
         long,
@@ -200,6 +210,17 @@ pub struct CleanupArgs {
     /// Directory in a BPF file system where the agent pinned its programs and maps
     #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
     pub bpffs: PathBuf,
+}
+
+/// How connections use the kernel's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ktls {
+    /// Whatever the kernel can
+    Auto,
+    /// Without splice
+    Copy,
+    /// Not at all
+    Off,
 }
 
 /// How log lines look.

@@ -12,7 +12,7 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use crate::cli::LogFormat;
+pub use crate::cli::{Ktls, LogFormat};
 use crate::{
     cli::AgentArgs,
     identity::{ParseSpiffeIdError, TrustDomain},
@@ -42,6 +42,7 @@ pub struct AgentConfig {
     pub handshake_timeout: Duration,
     pub detect_timeout: Duration,
     pub svid_ttl: Duration,
+    pub ktls: Ktls,
 }
 
 /// What is logged, and how.
@@ -162,6 +163,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
                 Duration::from_secs(10),
                 minutes(24 * 60),
             )?,
+            ktls: args.ktls,
         })
     }
 }

@@ -12,6 +12,7 @@ mod inbound;
 mod limits;
 mod outbound;
 mod outcome;
+mod protect;
 mod relay;
 mod report;
 
@@ -20,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 pub use connections::{Connection, Connections, Phase, Route, Session};
 pub use enforce::enforce;
 pub use limits::Pending;
+pub use protect::{KernelTls, Offload};
 pub use relay::RelayError;
 
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
 pub struct Proxy {
     pub store: Reader,
     pub tls: TlsConfigs,
+    pub offload: Offload,
     pub flows: Flows,
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,

@@ -10,7 +10,7 @@ mod tcp;
 pub use access::AccessRecord;
 pub use labels::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason,
-    Reporter, ResponseFlags, Security, Side,
+    Reporter, ResponseFlags, Security, Side, Transport,
 };
 pub use log::init;
 pub use metrics::{ActiveConnection, Metrics};

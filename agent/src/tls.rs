@@ -1,7 +1,7 @@
 //! Mutual TLS with SPIFFE identities: configurations, verification, the handshake, the record layer.
 //!
 //! The handshake is rustls'. What follows it is ours: once keys are agreed, a connection is its two sockets
-//! and its record state ([`Keys`]), which userspace ([`record`]) or the kernel can carry on. Does not dial,
+//! and its secrets ([`Secrets`]), with which userspace ([`record`]) or the kernel can carry on. Does not dial,
 //! accept, or know policy.
 
 mod config;
@@ -13,8 +13,8 @@ pub mod record;
 mod testing;
 mod verify;
 
-pub use config::{Credentials, TlsConfigError, TlsConfigs};
+pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect};
 pub use hello::{FirstBytes, Greeting, first_bytes};
-pub use keys::{KeyError, Keys, Opener, Protection, Sealer};
+pub use keys::{KeyError, Opener, Schedule, Sealer, Secret, Secrets};
 pub use verify::{TrustAnchors, VerifyError};

@@ -13,6 +13,7 @@ mod progress;
 mod setup;
 mod tally;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Build,
     /// Sets up, builds, then runs the unit tests and the suite (the suite as root)
     Test(test::Args),
+    /// Sets up, builds, then runs a command on another kernel, in a virtual machine with this one's files (as root)
+    Vm(vm::Args),
     /// Sets up, builds, then shows the product on two nodes made for it (as root)
     Demo,
     /// Sets up, builds, then measures Sealane beside direct TCP and other proxies (as root); --help tells more
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Build => build::run(),
         Command::Test(args) => return test::run(&args),
+        Command::Vm(args) => return vm::run(&args),
         Command::Demo => demo::run(),
         Command::Bench(args) => return bench::run(&args),
         Command::Lint => lint::run(),

@@ -3,7 +3,7 @@
 //! Looks first and does nothing where all is there. Installs packages with apt and toolchains with
 //! rustup only; on other machines it says what to install. Leaves no service running or enabled.
 
-mod apt;
+pub mod apt;
 mod kernel;
 mod programs;
 mod services;

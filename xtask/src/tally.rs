@@ -29,7 +29,48 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+/// How one test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl Verdict {
+    /// Reads libtest's `test NAME ... ok`; the name comes first in what it returns.
+    pub fn from_line(line: &str) -> Option<(&str, Self)> {
+        let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+        let verdict = match verdict.trim_end() {
+            "ok" => Self::Passed,
+            "FAILED" => Self::Failed,
+            "ignored" => Self::Skipped,
+            _ => return None,
+        };
+        Some((name.trim_end(), verdict))
+    }
+}
+
+impl From<Verdict> for Tally {
+    fn from(verdict: Verdict) -> Self {
+        let mut tally = Self::default();
+        match verdict {
+            Verdict::Passed => tally.passed = 1,
+            Verdict::Failed => tally.failed = 1,
+            Verdict::Skipped => tally.skipped = 1,
+        }
+        tally
+    }
+}
+
 impl Tally {
+    /// Of what went wrong outside any test.
+    pub const FAILURE: Self = Self {
+        passed: 0,
+        failed: 1,
+        skipped: 0,
+    };
+
     /// Reads libtest's `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
     pub fn from_libtest(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
@@ -65,7 +106,7 @@ fn count(field: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{Tally, Verdict};
 
     const EXPECTED: Tally = Tally {
         passed: 31,
@@ -79,6 +120,25 @@ mod tests {
         assert_eq!(Tally::from_libtest(line), Some(EXPECTED));
         assert_eq!(Tally::from_libtest("test proxy::relay ... ok"), None);
         assert_eq!(Tally::from_libtest("test result: ok. many passed"), None);
+    }
+
+    #[test]
+    fn verdicts() {
+        let read = Verdict::from_line;
+        assert_eq!(
+            read("test reset::v4          ... ok"),
+            Some(("reset::v4", Verdict::Passed))
+        );
+        assert_eq!(
+            read("test reset::v6 ... FAILED"),
+            Some(("reset::v6", Verdict::Failed))
+        );
+        assert_eq!(
+            read("test reset::v6 ... ignored"),
+            Some(("reset::v6", Verdict::Skipped))
+        );
+        assert_eq!(read("test result: ok. 3 passed; 0 failed"), None);
+        assert_eq!(read("reset::v4 ... ok"), None);
     }
 
     #[test]

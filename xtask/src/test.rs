@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that can be tested on one machine, and one line that sums it up.
 
+mod machines;
+
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
@@ -9,7 +11,7 @@ use crate::{
     progress::{note, step},
     setup,
     tally::Tally,
-    workspace,
+    vm, workspace,
 };
 
 #[derive(clap::Args)]
@@ -17,11 +19,20 @@ pub struct Args {
     /// Only tests whose name contains this
     filter: Option<String>,
     /// Only the unit tests
-    #[arg(long, conflicts_with = "suite")]
+    #[arg(long, group = "part")]
     unit: bool,
-    /// Only the suite: the scenarios, on real sockets in network namespaces
-    #[arg(long)]
+    /// Only the suite on this machine's kernel: the scenarios, on real sockets in network namespaces
+    #[arg(long, group = "part")]
     suite: bool,
+    /// Only the suite on the kernels of tests/vm/kernels.toml, in virtual machines
+    #[arg(long, group = "part")]
+    vm: bool,
+}
+
+impl Args {
+    fn all(&self) -> bool {
+        !(self.unit || self.suite || self.vm)
+    }
 }
 
 /// Runs the tests; the last line of stdout is `N passed, N failed, N skipped`.
@@ -46,15 +57,22 @@ fn prepare(args: &Args) -> Result<()> {
         "the suite makes network namespaces and loads eBPF programs: run it as root, or only the unit tests with --unit"
     );
     setup::run()?;
-    build::run()
+    build::run()?;
+    if args.vm || args.all() {
+        vm::build_init()?;
+    }
+    Ok(())
 }
 
 fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
-    if !args.suite {
+    if args.unit || args.all() {
         *tally += step("test", "unit tests", || unit(args))?;
     }
-    if !args.unit {
+    if args.suite || args.all() {
         *tally += step("test", "suite", || suite(args))?;
+    }
+    if args.vm || args.all() {
+        *tally += machines::run(args.filter.as_deref())?;
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct Status {
     pub source: Source,
     pub ca: Authority,
     pub capture: Capture,
+    #[serde(default)]
+    pub kernel_tls: KernelTls,
     pub workloads: Vec<Workload>,
     /// Objects left out because another one has their address.
     #[serde(default)]
@@ -63,6 +65,31 @@ pub struct Capture {
     pub attached: bool,
     #[serde(default)]
     pub programs: Vec<String>,
+}
+
+/// What the kernel's TLS can on this node, and how far it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelTls {
+    /// `auto`, `copy` or `off`.
+    pub mode: String,
+    /// Those that work in both directions, the fastest first. None: TLS is done in the agent.
+    pub ciphers: Vec<Cipher>,
+    pub splice: bool,
+    /// Whether keys of a connection can be changed.
+    pub rekey: bool,
+    /// The kernel's driver for AES-GCM.
+    #[serde(default)]
+    pub aes_driver: Option<String>,
+    /// What is missing, with the reason.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+/// A cipher suite and its speed through both ends of a connection, as measured at start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cipher {
+    pub suite: String,
+    pub bytes_per_second: u64,
 }
 
 /// A pod of this node that belongs to the mesh.
@@ -122,7 +149,8 @@ pub struct Connection {
     pub destination_workload: Option<String>,
     pub destination_principal: Option<String>,
     pub security: Security,
-    /// How the bytes move: userspace_tls, ktls, splice, …
+    /// How the bytes move: ktls_splice, ktls_copy, ktls_transmit, userspace_tls or copy (plaintext); empty before
+    /// that is known.
     pub transport: String,
     pub tls_version: Option<String>,
     pub cipher: Option<String>,

@@ -40,6 +40,17 @@ impl Inspect for Stub {
                 attached: true,
                 programs: vec!["connect4".into()],
             },
+            kernel_tls: api::KernelTls {
+                mode: "auto".into(),
+                ciphers: vec![api::Cipher {
+                    suite: "TLS13_AES_128_GCM_SHA256".into(),
+                    bytes_per_second: 2_000_000_000,
+                }],
+                splice: true,
+                rekey: false,
+                aes_driver: Some("generic-gcm-aesni".into()),
+                missing: vec!["rekey: busy".into()],
+            },
             workloads: vec![api::Workload {
                 name: "shop/web".into(),
                 identity: "spiffe://cluster.local/ns/shop/sa/web".into(),
@@ -69,7 +80,7 @@ impl Inspect for Stub {
             destination_workload: None,
             destination_principal: None,
             security: api::Security::Plaintext,
-            transport: "splice".into(),
+            transport: "ktls_splice".into(),
             tls_version: None,
             cipher: None,
             mode: "PERMISSIVE".into(),

@@ -16,7 +16,7 @@ use crate::{
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::SourceStatus,
-    proxy::{Connection, Phase, Proxy, Session},
+    proxy::{Connection, KernelTls, Offload, Phase, Proxy, Session},
     store::Reader,
     telemetry::Direction,
     workload::{ObjectName, Workload},
@@ -74,6 +74,7 @@ impl Inspect for Inspector {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
             },
+            kernel_tls: self.kernel_tls(),
             workloads: self.workloads(&capture),
             conflicts: snapshot
                 .conflicts()
@@ -144,6 +145,37 @@ impl Inspector {
             healthy: self.svids.healthy(),
             root_not_after: Some(timestamp(self.svids.issuer().not_after())),
             error,
+        }
+    }
+
+    fn kernel_tls(&self) -> api::KernelTls {
+        let Offload {
+            capabilities,
+            allowed,
+        } = &self.proxy.offload;
+        api::KernelTls {
+            mode: match allowed {
+                KernelTls::Auto => "auto",
+                KernelTls::Copy => "copy",
+                KernelTls::Off => "off",
+            }
+            .to_owned(),
+            ciphers: capabilities
+                .ciphers
+                .iter()
+                .map(|c| api::Cipher {
+                    suite: c.suite.suite().as_str().unwrap_or_default().to_owned(),
+                    bytes_per_second: c.bytes_per_second,
+                })
+                .collect(),
+            splice: capabilities.splice,
+            rekey: capabilities.rekey,
+            aes_driver: capabilities.aes_driver.clone(),
+            missing: capabilities
+                .missing
+                .iter()
+                .map(|m| format!("{}: {}", m.what, m.why))
+                .collect(),
         }
     }
 
@@ -257,12 +289,9 @@ fn connection(connection: &Connection) -> api::Connection {
         } else {
             api::Security::Plaintext
         },
-        transport: if version.is_some() {
-            "userspace_tls"
-        } else {
-            "copy"
-        }
-        .to_owned(),
+        transport: connection
+            .transport()
+            .map_or_else(String::new, |t| t.as_str().to_owned()),
         tls_version: version.map(str::to_owned),
         cipher: cipher.map(str::to_owned),
         mode: route.map_or_else(String::new, |r| r.mode.to_string()),

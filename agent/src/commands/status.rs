@@ -46,6 +46,7 @@ fn summary(status: &api::Status) -> String {
         ("Source", source(status)),
         ("CA", authority(&status.ca)),
         ("Capture", capture(&status.capture)),
+        ("Kernel TLS", kernel_tls(&status.kernel_tls)),
     ]
     .into_iter()
     .map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")))
@@ -81,6 +82,26 @@ fn capture(capture: &api::Capture) -> String {
         (true, []) => "attached".to_owned(),
         (true, programs) => format!("attached: {}", programs.join(", ")),
     }
+}
+
+fn kernel_tls(tls: &api::KernelTls) -> String {
+    let Some(fastest) = tls.ciphers.first() else {
+        return match (tls.mode.as_str(), tls.missing.first()) {
+            ("off", _) => "off: TLS is done in the agent".to_owned(),
+            (_, Some(why)) => format!("none ({why}): TLS is done in the agent"),
+            (_, None) => "none: TLS is done in the agent".to_owned(),
+        };
+    };
+    let yes = |present| if present { "yes" } else { "no" };
+    let driver = tls.aes_driver.as_deref().unwrap_or("none");
+    format!(
+        "{}, {} of 3 suites, {} first (AES: {driver}); splice: {}, rekey: {}",
+        tls.mode,
+        tls.ciphers.len(),
+        fastest.suite,
+        yes(tls.splice),
+        yes(tls.rekey)
+    )
 }
 
 fn list(text: &mut String, title: &str, lines: &[String]) {

@@ -7,16 +7,18 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant, SystemTime},
 };
 
+use futures_util::task::AtomicWaker;
 use rustls::ProtocolVersion;
 use tokio::sync::Notify;
 
 use crate::{
     identity::SpiffeId,
     policy::Mode,
-    telemetry::{CutReason, Direction},
+    telemetry::{CutReason, Direction, Transport},
     tls::Established,
     workload::{Service, Workload},
 };
@@ -41,13 +43,15 @@ pub struct Connection {
     pub destination: SocketAddr,
     route: OnceLock<Route>,
     session: OnceLock<Session>,
+    transport: OnceLock<Transport>,
     phase: AtomicU8,
     /// From the client to the server, in bytes.
     pub received: AtomicU64,
     /// From the server to the client.
     pub sent: AtomicU64,
     cut: OnceLock<CutReason>,
-    wake: Notify,
+    /// Wakes the one task that serves it.
+    wake: AtomicWaker,
 }
 
 /// Where a connection leads; known once it is resolved.
@@ -124,11 +128,12 @@ impl Connections {
             destination,
             route: OnceLock::new(),
             session: OnceLock::new(),
+            transport: OnceLock::new(),
             phase: AtomicU8::new(Phase::Detecting as u8),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             cut: OnceLock::new(),
-            wake: Notify::new(),
+            wake: AtomicWaker::new(),
         });
         self.live().insert(connection.id, Arc::clone(&connection));
         Registered {
@@ -198,6 +203,10 @@ impl Connection {
         let _ = self.session.set(session);
     }
 
+    pub(super) fn set_transport(&self, transport: Transport) {
+        let _ = self.transport.set(transport);
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -210,6 +219,12 @@ impl Connection {
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
         self.session.get()
+    }
+
+    /// How its bytes move, once they do.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        self.transport.get().copied()
     }
 
     #[must_use]
@@ -230,17 +245,18 @@ impl Connection {
     /// Ends the connection; the first reason counts.
     pub(super) fn cut(&self, reason: CutReason) {
         let _ = self.cut.set(reason);
-        // One waiter, woken even when it isn't waiting yet.
-        self.wake.notify_one();
+        self.wake.wake();
     }
 
-    /// Completes when the connection must end.
-    pub(super) async fn cut_off(&self) -> CutReason {
-        loop {
-            if let Some(reason) = self.cut.get() {
-                return *reason;
-            }
-            self.wake.notified().await;
+    /// Ready when the connection must end. Only the task that serves it may ask.
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<CutReason> {
+        if let Some(reason) = self.cut.get() {
+            return Poll::Ready(*reason);
+        }
+        self.wake.register(cx.waker());
+        match self.cut.get() {
+            Some(reason) => Poll::Ready(*reason),
+            None => Poll::Pending,
         }
     }
 }

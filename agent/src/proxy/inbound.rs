@@ -14,8 +14,8 @@ use super::{
     connections::{Connection, Phase, Route, Session},
     dial,
     enforce::evaluate,
-    outbound::wire_of,
     outcome::{Failure, handshake_failure, handshake_timeout},
+    protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
 };
@@ -23,7 +23,7 @@ use crate::{
     capture::Pod,
     policy::{Mode, Verdict},
     store::Snapshot,
-    telemetry::{Direction, RefusalReason, Side},
+    telemetry::{Direction, RefusalReason, Side, Transport},
     tls::{self, FirstBytes, Greeting},
     workload::{Endpoint, Workload},
 };
@@ -89,11 +89,7 @@ async fn secure(
     mut stream: TcpStream,
 ) -> Result<Wire, Failure> {
     let strict = connection.route().is_none_or(|r| r.mode == Mode::Strict);
-    let from_mesh = connection
-        .route()
-        .and_then(|r| r.source.as_ref())
-        .is_some_and(|w| w.enrolled);
-    let patience = patience(proxy, strict, from_mesh);
+    let patience = patience(proxy, strict, from_mesh(connection));
     let begun = Instant::now();
     let first = match tls::first_bytes(&mut stream, !strict, patience).await {
         Ok(first) => first,
@@ -124,12 +120,17 @@ async fn secure(
         // A client that has ended already may still wait for what the server has to say.
         (_, false) => {
             connection.set_session(Session::Plaintext);
-            Ok(Wire::Plain {
-                stream,
-                received: bytes,
-            })
+            connection.set_transport(Transport::Copy);
+            Ok(Wire::plain(stream, bytes))
         }
     }
+}
+
+fn from_mesh(connection: &Connection) -> bool {
+    connection
+        .route()
+        .and_then(|r| r.source.as_ref())
+        .is_some_and(|w| w.enrolled)
 }
 
 /// A workload of the mesh speaks first, and TLS: there is no reason to take its silence for plaintext soon.
@@ -160,6 +161,12 @@ async fn handshake(
             ));
         }
     };
+    let prepared = proxy.offload.prepare(&stream);
+    let peer = if from_mesh(connection) {
+        Peer::Mesh
+    } else {
+        Peer::Foreign
+    };
     let begun = Instant::now();
     match timeout(within, tls::accept(stream, config, received)).await {
         Ok(Ok(established)) => {
@@ -171,7 +178,7 @@ async fn handshake(
                 server.identity.clone(),
                 &established,
             ));
-            Ok(wire_of(established))
+            protected(proxy, connection, prepared, peer, established)
         }
         Ok(Err(error)) => {
             proxy
@@ -191,19 +198,19 @@ async fn deliver(proxy: &Proxy, pod: &Pod, report: &Report<'_>, wire: Wire) -> R
     let decision = evaluate(&proxy.store.current(), connection);
     let verdict = decision.map_or(Verdict::Allow, |d| d.verdict);
     if let Verdict::Refuse(refusal) = verdict {
-        reset(wire.into_stream());
+        wire.reset();
         return Err(Failure::Refused(refusal.into()));
     }
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
         Ok((local, entry)) => {
-            let result = report.relay(Relay { local, wire }).await;
+            let result = report.relay(Relay::new(local, wire)).await;
             drop(entry);
             result
         }
         Err(error) => {
-            reset(wire.into_stream());
+            wire.reset();
             Err(Failure::RefusedBecause(
                 RefusalReason::Unreachable,
                 error.to_string(),

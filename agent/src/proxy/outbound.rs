@@ -14,6 +14,7 @@ use super::{
     dial,
     enforce::evaluate,
     outcome::{Failure, handshake_failure, handshake_timeout},
+    protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
 };
@@ -21,7 +22,7 @@ use crate::{
     capture::{OriginalDst, Pod},
     policy::{Mode, Verdict},
     store::Snapshot,
-    telemetry::{Direction, RefusalReason, Side},
+    telemetry::{Direction, RefusalReason, Side, Transport},
     tls::{self, Established},
     workload::{Endpoint, Service, Workload},
 };
@@ -58,14 +59,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) {
         None => Err(Failure::Refused(RefusalReason::NoPolicy)),
     };
     let result = match result {
-        Ok(wire) => {
-            report
-                .relay(Relay {
-                    local: client,
-                    wire,
-                })
-                .await
-        }
+        Ok(wire) => report.relay(Relay::new(client, wire)).await,
         Err(failure) => {
             reset(client);
             Err(failure)
@@ -114,20 +108,19 @@ async fn connect(
         Some(server) => {
             connection.enter(Phase::Handshaking);
             let name = server_name(target.service.as_deref(), destination);
+            let prepared = proxy.offload.prepare(&stream);
             let established = handshake(proxy, stream, &source, &server, name).await?;
             connection.set_session(Session::mutual_tls(
                 source.identity.clone(),
                 server.identity.clone(),
                 &established,
             ));
-            wire_of(established)
+            protected(proxy, connection, prepared, Peer::Mesh, established)?
         }
         None => {
             connection.set_session(Session::Plaintext);
-            Wire::Plain {
-                stream,
-                received: Vec::new(),
-            }
+            connection.set_transport(Transport::Copy);
+            Wire::plain(stream, Vec::new())
         }
     };
     // Registered above, evaluated now: a change of policy either is seen here or finds the connection.
@@ -218,38 +211,4 @@ fn server_name(service: Option<&Service>, destination: SocketAddr) -> ServerName
             ServerName::try_from(name).ok()
         })
         .unwrap_or_else(|| ServerName::from(destination.ip()))
-}
-
-pub(super) fn wire_of(established: Established) -> Wire {
-    let Established {
-        stream,
-        keys,
-        leftover,
-        ..
-    } = established;
-    Wire::Tls {
-        stream,
-        keys: Box::new(keys),
-        received: leftover,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::workload::ObjectName;
-
-    #[test]
-    fn service_names_are_istios() {
-        let service = Service {
-            name: ObjectName::new("shop", "web"),
-            host: "web.shop.svc.cluster.local".into(),
-            virtual_addresses: Vec::new(),
-            ports: Vec::new(),
-        };
-        let name = server_name(Some(&service), "10.96.0.1:80".parse().unwrap());
-        assert_eq!(name.to_str(), "outbound_.80_._.web.shop.svc.cluster.local");
-        let name = server_name(None, "10.0.0.1:80".parse().unwrap());
-        assert!(matches!(name, ServerName::IpAddress(_)));
-    }
 }

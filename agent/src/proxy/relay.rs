@@ -2,44 +2,55 @@
 //!
 //! Exact in what it passes on: a half-close as a half-close, a reset as a reset, back-pressure as
 //! back-pressure. A TLS peer that ends without `close_notify` was cut off, and the application sees a reset.
-//! Buffers are taken when there is something to move and given back when there is nothing: an idle
-//! connection holds none.
+//! A [`Relay`] is one value: two sockets, what each direction carries, and the state of the records. Buffers and
+//! pipes are taken when there is something to move and given back when there is nothing: an idle connection
+//! holds none. When descriptors run out there are no more pipes, and bytes are copied.
 
 mod buffer;
-mod plain;
-mod secure;
+mod ciphertext;
+mod down;
+mod load;
+mod socket;
+mod up;
+mod wire;
 
-use std::{io, pin::pin};
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
 
-use futures_util::TryFutureExt as _;
-use tokio::{io::Interest, net::TcpStream};
+use rustls::SupportedCipherSuite;
+use tokio::net::TcpStream;
 
 use super::close::{arm_reset, disarm_reset, half_close};
-use crate::tls::{
-    Keys,
-    record::{Alert, RecordError, SealError},
+use crate::{
+    offload::InstallError,
+    tls::{
+        Schedule,
+        record::{Alert, CLOSE_NOTIFY, RecordError, SealError},
+    },
 };
+use down::{Down, received_error};
+use up::Up;
+pub(super) use wire::{Halves, Received, Wire};
 
 /// Everything that an established connection is: another process could take it over.
 pub(super) struct Relay {
     /// The pod's side: the client's socket outbound, the application's inbound. Always plaintext.
-    pub(super) local: TcpStream,
-    pub(super) wire: Wire,
+    local: TcpStream,
+    wire: TcpStream,
+    up: Up,
+    down: Down,
+    renewal: Option<Box<Renewal>>,
 }
 
-/// The side that leaves the pod.
-pub(super) enum Wire {
-    Plain {
-        stream: TcpStream,
-        /// Read from the wire already, to be passed on first.
-        received: Vec<u8>,
-    },
-    Tls {
-        stream: TcpStream,
-        keys: Box<Keys>,
-        /// Ciphertext that came behind the handshake.
-        received: Vec<u8>,
-    },
+/// What it takes to change keys; absent where they can't be changed.
+struct Renewal {
+    suite: SupportedCipherSuite,
+    schedule: Schedule,
+    /// The peer wants our next key before our next data.
+    requested: bool,
 }
 
 /// Counts what passes.
@@ -61,121 +72,103 @@ pub enum RelayError {
     Truncated,
     #[error("the peer sent alert {}", .0.0)]
     Alert(Alert),
+    #[error("the peer changed its key, which this kernel can't follow")]
+    KeyUpdate,
     #[error("the peer broke the protocol: {0}")]
     Record(#[from] RecordError),
     #[error(transparent)]
     Seal(#[from] SealError),
+    #[error("key update: {0}")]
+    Install(#[from] InstallError),
 }
 
-/// Runs until both directions have ended, or `cut` completes.
+/// Runs until both directions have ended, or `cut` is ready.
 ///
 /// # Errors
 /// When it did not end in order; `Ok(Some(_))` is what `cut` said.
 pub(super) async fn run<C>(
-    relay: Relay,
-    meter: &(impl Meter + Sync),
-    cut: impl Future<Output = C>,
+    mut relay: Relay,
+    meter: &impl Meter,
+    cut: impl Fn(&mut Context<'_>) -> Poll<C>,
 ) -> Result<Option<C>, RelayError> {
-    let Relay { local, mut wire } = relay;
-    arm_reset(&local);
-    arm_reset(wire.stream());
-    let outcome = tokio::select! {
-        result = transfer(&local, &mut wire, meter) => result.map(|()| None),
-        reason = cut => Ok(Some(reason)),
-    };
-    if matches!(outcome, Ok(None)) {
-        disarm_reset(&local);
-        disarm_reset(wire.stream());
-        return Ok(None);
-    }
-    if let (Err(RelayError::Record(error)), Wire::Tls { stream, keys, .. }) = (&outcome, &mut wire)
-    {
-        secure::last_alert(stream, keys, error.alert());
-    }
-    // Dropped armed: both sides see a reset.
+    arm_reset(&relay.local);
+    arm_reset(&relay.wire);
+    meter.down(relay.down.received());
+    let outcome = poll_fn(|cx| match cut(cx) {
+        Poll::Ready(reason) => Poll::Ready(Ok(Some(reason))),
+        Poll::Pending => relay.poll(cx, meter).map_ok(|()| None),
+    })
+    .await;
+    relay.finish(&outcome);
     outcome
 }
 
-async fn transfer(
-    local: &TcpStream,
-    wire: &mut Wire,
-    meter: &(impl Meter + Sync),
-) -> Result<(), RelayError> {
-    match wire {
-        Wire::Plain { stream, received } => {
-            let received = std::mem::take(received);
-            let up = pin!(plain::copy(local, stream, Vec::new(), |n| meter.up(n)));
-            let down = pin!(plain::copy(stream, local, received, |n| meter.down(n)));
-            let (up, down) = (up.map_err(plain::Side::up), down.map_err(plain::Side::down));
-            both(local, stream, up, down).await
-        }
-        Wire::Tls {
+impl Relay {
+    pub(super) fn new(local: TcpStream, wire: Wire) -> Self {
+        let Wire {
             stream,
-            keys,
+            sealing,
+            opening,
+            renewal,
             received,
-        } => {
-            let received = std::mem::take(received);
-            let (sealer, opener) = keys.split();
-            let up = pin!(secure::seal(local, stream, sealer, meter));
-            let down = pin!(secure::open(stream, local, opener, received, meter));
-            both(local, stream, up, down).await
+        } = wire;
+        Self {
+            local,
+            wire: stream,
+            up: Up::new(sealing),
+            down: Down::new(opening, &received),
+            renewal,
         }
     }
-}
 
-/// Drives both directions. While one goes on after the other has ended, nobody reads from the other's
-/// source any more: a reset there would go unnoticed, so it is watched for.
-///
-/// Takes handles on futures that are pinned elsewhere: an argument that is a future would be kept twice, and
-/// every idle connection holds this.
-async fn both(
-    local: &TcpStream,
-    wire: &TcpStream,
-    mut up: impl Future<Output = Result<(), RelayError>> + Unpin,
-    mut down: impl Future<Output = Result<(), RelayError>> + Unpin,
-) -> Result<(), RelayError> {
-    tokio::select! {
-        result = &mut up => {
-            result?;
-            tokio::select! {
-                result = down => result,
-                error = broken(local) => Err(RelayError::Local(error)),
+    fn poll(&mut self, cx: &mut Context<'_>, meter: &impl Meter) -> Poll<Result<(), RelayError>> {
+        let Self {
+            local,
+            wire,
+            up,
+            down,
+            renewal,
+        } = self;
+        let up_ended = up
+            .poll(cx, local, wire, renewal, |bytes| meter.up(bytes))?
+            .is_ready();
+        let down_ended = down
+            .poll(cx, wire, local, renewal, |bytes| meter.down(bytes))?
+            .is_ready();
+        if up_ended && down_ended {
+            return Poll::Ready(Ok(()));
+        }
+        if !up.is_reading()
+            && let Poll::Ready(error) = socket::broken(cx, local)
+        {
+            return Poll::Ready(Err(RelayError::Local(error)));
+        }
+        if (!down.is_reading() || down.fails_silently())
+            && let Poll::Ready(error) = socket::broken(cx, wire)
+        {
+            return Poll::Ready(Err(received_error(error)));
+        }
+        Poll::Pending
+    }
+
+    /// Leaves the sockets as they must end when they are dropped.
+    fn finish<C>(&mut self, outcome: &Result<Option<C>, RelayError>) {
+        let fatal = 2;
+        match outcome {
+            Ok(None) => {
+                disarm_reset(&self.local);
+                disarm_reset(&self.wire);
             }
-        }
-        result = &mut down => {
-            result?;
-            tokio::select! {
-                result = up => result,
-                error = broken(wire) => Err(RelayError::Wire(error)),
+            Err(RelayError::Record(error)) => {
+                self.up.last_word(&self.wire, [fatal, error.alert()]);
             }
-        }
-    }
-}
-
-/// Completes when a socket has an error.
-async fn broken(stream: &TcpStream) -> io::Error {
-    if let Err(error) = stream.ready(Interest::ERROR).await {
-        return error;
-    }
-    match stream.take_error() {
-        Ok(Some(error)) | Err(error) => error,
-        // Readiness without an error: the socket is closed in both directions, and nothing more can happen
-        // to it.
-        Ok(None) => std::future::pending().await,
-    }
-}
-
-impl Wire {
-    fn stream(&self) -> &TcpStream {
-        match self {
-            Self::Plain { stream, .. } | Self::Tls { stream, .. } => stream,
-        }
-    }
-
-    /// The socket, whatever it carries.
-    pub(super) fn into_stream(self) -> TcpStream {
-        match self {
-            Self::Plain { stream, .. } | Self::Tls { stream, .. } => stream,
+            // Nobody did anything wrong: the peer sees an orderly end, the pod that something is missing.
+            Err(RelayError::KeyUpdate | RelayError::Seal(SealError::KeyUsedUp)) => {
+                self.up.last_word(&self.wire, CLOSE_NOTIFY);
+                disarm_reset(&self.wire);
+            }
+            // Dropped armed: both sides see a reset.
+            Ok(Some(_)) | Err(_) => {}
         }
     }
 }

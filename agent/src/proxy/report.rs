@@ -42,7 +42,7 @@ impl<'c> Report<'c> {
         let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
         series.opened();
         let _ = self.series.set(series);
-        match relay::run(relay, self, self.connection.cut_off()).await? {
+        match relay::run(relay, self, |cx| self.connection.poll_cut(cx)).await? {
             None => Ok(()),
             Some(reason) => Err(Failure::Cut(reason)),
         }
@@ -84,6 +84,7 @@ impl<'c> Report<'c> {
             destination_workload: route.and_then(|r| r.server.as_ref()).map(|w| &w.name),
             destination_principal,
             security: self.security(),
+            transport: connection.transport(),
             mode: route.map_or(Mode::Permissive, |r| r.mode),
             sent_bytes: connection.sent.load(Relaxed),
             received_bytes: connection.received.load(Relaxed),

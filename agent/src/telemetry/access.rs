@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Direction, RefusalReason, Security};
+use super::{Direction, RefusalReason, Security, Transport};
 use crate::{identity::SpiffeId, policy::Mode, workload::ObjectName};
 
 /// What the log tells of a connection. Absent fields are left out of the line.
@@ -19,6 +19,8 @@ pub struct AccessRecord<'a> {
     pub destination_workload: Option<&'a ObjectName>,
     pub destination_principal: Option<&'a SpiffeId>,
     pub security: Security,
+    /// How the bytes moved; `None` when there was nothing to move.
+    pub transport: Option<Transport>,
     pub mode: Mode,
     /// From the server to the client, in bytes of the application.
     pub sent_bytes: u64,
@@ -45,6 +47,7 @@ impl AccessRecord<'_> {
             destination_workload = self.destination_workload.map(display),
             destination_principal = self.destination_principal.map(display),
             security = self.security.as_str(),
+            transport = self.transport.map(Transport::as_str),
             mode = %self.mode,
             sent_bytes = self.sent_bytes,
             received_bytes = self.received_bytes,

@@ -7,7 +7,7 @@ use prometheus::{
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
-    tcp::TcpTable,
+    Transport, tcp::TcpTable,
 };
 
 /// Series of Istio's TCP metrics: far more than one node's pods and their peers make.
@@ -37,6 +37,8 @@ pub(super) struct ConnectionFamilies {
     pub(super) active: IntGaugeVec,
     pub(super) refused: IntCounterVec,
     pub(super) cuts: IntCounterVec,
+    pub(super) protected: IntCounterVec,
+    pub(super) offload_failures: IntCounter,
 }
 
 /// The CA and what it issues.
@@ -51,6 +53,7 @@ pub(super) struct NodeFamilies {
     pub(super) workloads: IntGaugeVec,
     pub(super) enrolment_errors: IntCounterVec,
     pub(super) capture_events: IntCounterVec,
+    pub(super) kernel_tls: IntGaugeVec,
 }
 
 /// Objects and policy.
@@ -92,6 +95,17 @@ impl ConnectionFamilies {
                 "policy_cuts_total",
                 "Established connections cut, by reason.",
                 &["reason"],
+            )?,
+            protected: counters(
+                r,
+                "tls_connections_total",
+                "Connections under mutual TLS, by how their bytes move.",
+                &["transport"],
+            )?,
+            offload_failures: counter(
+                r,
+                "ktls_install_failures_total",
+                "Connections closed after their handshake because the kernel did not take the keys.",
             )?,
         })
     }
@@ -141,6 +155,12 @@ impl NodeFamilies {
                 "capture_events_total",
                 "Events from the programs in the kernel, by kind.",
                 &["kind"],
+            )?,
+            kernel_tls: gauges(
+                r,
+                "ktls_capability",
+                "1 for what kernel TLS can on this node: cipher suites, splice, rekey.",
+                &["capability"],
             )?,
         })
     }
@@ -222,6 +242,11 @@ impl Families {
             node.workloads.with_label_values(&[state]);
         }
         zero(&certificates.refresh, ["ok", "error"].into_iter());
+        for transport in Transport::ALL.iter().filter(|t| **t != Transport::Copy) {
+            connections
+                .protected
+                .with_label_values(&[transport.as_str()]);
+        }
         zero(&connections.cuts, CutReason::ALL.iter().map(|r| r.as_str()));
         zero(
             &node.enrolment_errors,

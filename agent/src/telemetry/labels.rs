@@ -67,6 +67,20 @@ label_values! {
         NoRouteFound = "NR",
     }
 
+    /// How the bytes of a connection move.
+    Transport {
+        /// Kernel TLS in both directions; bytes never reach userspace.
+        KtlsSplice = "ktls_splice",
+        /// Kernel TLS in both directions, copied through a buffer.
+        KtlsCopy = "ktls_copy",
+        /// Kernel TLS towards the peer, userspace TLS from it.
+        KtlsTransmit = "ktls_transmit",
+        /// TLS in userspace.
+        UserspaceTls = "userspace_tls",
+        /// Plaintext, as policy allows.
+        Copy = "copy",
+    }
+
     /// Why a handshake failed.
     HandshakeFailure {
         /// Not done within `--handshake-timeout`.
@@ -99,6 +113,8 @@ label_values! {
         /// TLS of another kind than the mesh's at a STRICT port.
         ForeignTls = "foreign_tls",
         HandshakeFailed = "handshake_failed",
+        /// The kernel did not take the keys.
+        OffloadFailed = "offload_failed",
         /// The pod has no valid SVID.
         NoSvid = "no_svid",
         /// Where the connection was meant to go isn't known.

@@ -9,7 +9,7 @@ use prometheus::{Encoder, Error, IntGauge, TextEncoder};
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
-    TcpLabels, TcpSeries,
+    TcpLabels, TcpSeries, Transport,
     families::{Families, NO_REASON},
 };
 use crate::identity::SpiffeId;
@@ -92,6 +92,29 @@ impl Metrics {
     pub fn connection_refused(&self, direction: Direction, reason: RefusalReason) {
         let labels = [direction.as_str(), reason.as_str()];
         self.0.connections.refused.with_label_values(&labels).inc();
+    }
+
+    /// A connection under mutual TLS goes on in this way.
+    pub fn connection_protected(&self, transport: Transport) {
+        self.0
+            .connections
+            .protected
+            .with_label_values(&[transport.as_str()])
+            .inc();
+    }
+
+    /// The kernel did not take a connection's keys.
+    pub fn offload_failed(&self) {
+        self.0.connections.offload_failures.inc();
+    }
+
+    /// What the probe of kernel TLS has found.
+    pub fn set_kernel_tls(&self, capability: &str, present: bool) {
+        self.0
+            .node
+            .kernel_tls
+            .with_label_values(&[capability])
+            .set(i64::from(present));
     }
 
     pub fn certificate_issued(&self, id: &SpiffeId, not_after: SystemTime) {

@@ -6,9 +6,12 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ServerConfig,
+    ClientConfig, ServerConfig, SupportedCipherSuite,
     client::Resumption,
-    crypto::{CryptoProvider, aws_lc_rs},
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{self, cipher_suite},
+    },
     server::NoServerSessionStorage,
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
@@ -40,9 +43,52 @@ pub enum TlsConfigError {
     Rustls(#[from] rustls::Error),
 }
 
+/// The cipher suites of TLS 1.3, in the order in which they are preferred.
+#[derive(Clone, Debug)]
+pub struct Suites {
+    pub order: Vec<SupportedCipherSuite>,
+    /// Whether our order counts as a server. Clients know best which cipher is fast for them, unless one that
+    /// they prefer costs us much more.
+    pub insist: bool,
+}
+
+impl Suites {
+    /// Every suite of TLS 1.3 that there is.
+    pub const ALL: [SupportedCipherSuite; 3] = [
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+
+    /// The given ones first, the others behind them: a peer that has none of the first is served all the same.
+    #[must_use]
+    pub fn preferring(first: &[SupportedCipherSuite]) -> Self {
+        let others = Self::ALL.iter().filter(|suite| !first.contains(suite));
+        Self {
+            order: first.iter().chain(others).copied().collect(),
+            insist: !first.is_empty() && first.len() < Self::ALL.len(),
+        }
+    }
+
+    /// rustls' provider with these, and with its suites of TLS 1.2 for foreign clients. Its key exchanges are
+    /// X25519MLKEM768, then X25519, P-256 and P-384.
+    fn provider(&self) -> CryptoProvider {
+        let provider = aws_lc_rs::default_provider();
+        let tls12 = provider
+            .cipher_suites
+            .iter()
+            .filter(|suite| suite.tls13().is_none());
+        CryptoProvider {
+            cipher_suites: self.order.iter().chain(tls12).copied().collect(),
+            ..provider
+        }
+    }
+}
+
 /// Makes and keeps configurations.
 pub struct TlsConfigs {
     provider: Arc<CryptoProvider>,
+    insist: bool,
     credentials: Arc<dyn Credentials>,
     clients: Cache<(SpiffeId, SpiffeId), ClientConfig>,
     servers: Cache<SpiffeId, ServerConfig>,
@@ -90,9 +136,10 @@ impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
 
 impl TlsConfigs {
     #[must_use]
-    pub fn new(credentials: Arc<dyn Credentials>) -> Self {
+    pub fn new(credentials: Arc<dyn Credentials>, suites: &Suites) -> Self {
         Self {
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider: Arc::new(suites.provider()),
+            insist: suites.insist,
             credentials,
             clients: Cache(Mutex::new(HashMap::new())),
             servers: Cache(Mutex::new(HashMap::new())),
@@ -149,6 +196,7 @@ impl TlsConfigs {
                     .with_cert_resolver(resolver(svid));
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
+                config.ignore_client_order = self.insist;
                 config.max_early_data_size = 0;
                 config.enable_secret_extraction = true;
                 Ok(config)

@@ -1,7 +1,7 @@
 //! Drives rustls' handshake over a socket, one record at a time, and takes the keys out when it is done.
 //!
-//! Records that follow the handshake are never given to rustls: they are left for the record layer, or for
-//! the kernel, with the sequence numbers untouched.
+//! Records that follow the handshake are not even read: they are left in the socket for the record layer, or
+//! for the kernel, with the sequence numbers untouched.
 
 use std::{io, sync::Arc};
 
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    keys::{KeyError, Keys},
+    keys::Secrets,
     record::{HEADER, MAX_RECORD},
     verify::verified_id,
 };
@@ -30,16 +30,12 @@ pub use failure::HandshakeError;
 
 /// Handshake messages that are not whole yet, at most: certificate chains are long, but not that long.
 const MAX_HANDSHAKE: usize = 128 * 1024;
-/// Bytes of one read. Bounds what may be left over for the record layer.
-const CHUNK: usize = 4096;
 
 /// A connection that both ends have proved their identity on.
 #[derive(Debug)]
 pub struct Established {
     pub stream: TcpStream,
-    pub keys: Keys,
-    /// Ciphertext that arrived behind the handshake.
-    pub leftover: Vec<u8>,
+    pub secrets: Secrets,
     pub peer: SpiffeId,
     pub version: ProtocolVersion,
     pub suite: SupportedCipherSuite,
@@ -79,7 +75,7 @@ trait Side: Sized {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn common(&self) -> &rustls::CommonState;
-    fn into_keys(self) -> Result<Keys, KeyError>;
+    fn into_secrets(self) -> Result<Secrets, rustls::Error>;
 }
 
 impl Side for UnbufferedClientConnection {
@@ -93,9 +89,9 @@ impl Side for UnbufferedClientConnection {
     fn common(&self) -> &rustls::CommonState {
         self
     }
-    fn into_keys(self) -> Result<Keys, KeyError> {
+    fn into_secrets(self) -> Result<Secrets, rustls::Error> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Keys::client(&secrets, connection)
+        Ok(Secrets::client(secrets, connection))
     }
 }
 
@@ -110,9 +106,9 @@ impl Side for UnbufferedServerConnection {
     fn common(&self) -> &rustls::CommonState {
         self
     }
-    fn into_keys(self) -> Result<Keys, KeyError> {
+    fn into_secrets(self) -> Result<Secrets, rustls::Error> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Keys::server(&secrets, connection)
+        Ok(Secrets::server(secrets, connection))
     }
 }
 
@@ -147,8 +143,7 @@ async fn establish<S: Side>(
         .ok_or(HandshakeError::NoPeer)?;
     Ok(Established {
         stream,
-        keys: side.into_keys()?,
-        leftover: incoming.bytes,
+        secrets: side.into_secrets()?,
         peer,
         version,
         suite,
@@ -174,9 +169,10 @@ async fn drive<S: Side>(
                 stream.write_all(&outgoing).await?;
                 outgoing = Vec::new();
             }
-            // A message that has been begun and is not whole would be lost.
+            // A message that has been begun and is not whole would be lost. Nothing can come before our flight
+            // that belongs behind the peer's last one.
             Next::Check if !side.common().is_handshaking() => {
-                return if incoming.seen == 0 {
+                return if incoming.bytes.is_empty() {
                     Ok(())
                 } else {
                     Err(HandshakeError::EarlyData)
@@ -227,23 +223,29 @@ impl Incoming {
         self.seen -= length;
     }
 
-    /// Reads until another record is whole, and lets rustls see it. An impossible length is shown as it is,
-    /// for rustls to refuse.
+    /// Reads until another record is whole, and not a byte more: what follows the handshake stays in the socket,
+    /// where the kernel can open it. Lets rustls see the record; an impossible length is shown as it is, for
+    /// rustls to refuse.
     async fn show_next_record(&mut self, stream: &mut TcpStream) -> Result<(), HandshakeError> {
         if self.seen > MAX_HANDSHAKE {
             return Err(HandshakeError::TooLong);
         }
         loop {
             let unseen = &self.bytes[self.seen..];
-            if let [_, _, _, high, low, ..] = unseen {
-                let length = usize::from(u16::from_be_bytes([*high, *low]));
-                if length > MAX_RECORD || unseen.len() >= HEADER + length {
-                    self.seen += unseen.len().min(HEADER + length);
-                    return Ok(());
+            let needed = match unseen {
+                [_, _, _, high, low, ..] => {
+                    let length = usize::from(u16::from_be_bytes([*high, *low]));
+                    if length > MAX_RECORD || unseen.len() >= HEADER + length {
+                        self.seen += unseen.len().min(HEADER + length);
+                        return Ok(());
+                    }
+                    HEADER + length
                 }
-            }
-            self.bytes.reserve(CHUNK);
-            let mut limited = AsyncReadExt::take(&mut *stream, CHUNK as u64);
+                _ => HEADER,
+            };
+            let missing = needed - unseen.len();
+            self.bytes.reserve(missing);
+            let mut limited = AsyncReadExt::take(&mut *stream, missing as u64);
             if limited.read_buf(&mut self.bytes).await? == 0 {
                 return Err(HandshakeError::Closed);
             }

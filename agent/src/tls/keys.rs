@@ -1,12 +1,6 @@
-//! A connection's keys after the handshake: what the record layer needs, and how to renew it.
+//! A connection's secrets after the handshake, and the two halves of the record layer that is made from them.
 
-use std::{
-    fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::fmt;
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, UnboundKey,
@@ -16,40 +10,35 @@ use rustls::{
     client::ClientConnectionData, kernel::KernelConnection, server::ServerConnectionData,
 };
 
-/// The keys of one established connection. Never cloned, never printed; aws-lc and rustls wipe them on drop.
-pub struct Keys {
-    tx: Protection,
-    rx: Protection,
-    schedule: Mutex<Schedule>,
-    /// The peer has asked for our next key.
-    update_requested: AtomicBool,
-    /// A record has been begun and not been sent whole.
-    sending: bool,
-}
+/// One direction's traffic secret and the sequence number of its first record. rustls wipes it on drop.
+pub type Secret = (u64, ConnectionTrafficSecrets);
 
-/// The half that seals.
-pub struct Sealer<'k> {
-    pub(super) tx: &'k mut Protection,
-    schedule: &'k Mutex<Schedule>,
-    update_requested: &'k AtomicBool,
-    sending: &'k mut bool,
-}
-
-/// The half that opens.
-pub struct Opener<'k> {
-    pub(super) rx: &'k mut Protection,
-    schedule: &'k Mutex<Schedule>,
-    update_requested: &'k AtomicBool,
+/// What a handshake leaves. Never cloned, never printed.
+pub struct Secrets {
+    pub tx: Secret,
+    pub rx: Secret,
+    pub suite: SupportedCipherSuite,
+    pub schedule: Schedule,
 }
 
 /// Derives the next traffic secrets (RFC 8446, section 7.2).
-enum Schedule {
+pub enum Schedule {
     Client(KernelConnection<ClientConnectionData>),
     Server(KernelConnection<ServerConnectionData>),
 }
 
-/// One direction's key, IV and position.
-pub struct Protection {
+/// The half that seals.
+pub struct Sealer {
+    pub(super) tx: Protection,
+}
+
+/// The half that opens.
+pub struct Opener {
+    pub(super) rx: Protection,
+}
+
+/// One direction's key, IV and position. aws-lc wipes the key on drop.
+pub(super) struct Protection {
     pub(super) key: LessSafeKey,
     pub(super) iv: [u8; 12],
     /// Sequence number of the next record.
@@ -71,153 +60,117 @@ pub(super) enum NonceKind {
 /// Keys of a kind that the record layer doesn't have.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("unsupported cipher suite {0:?}")]
-    Suite(rustls::CipherSuite),
+    #[error("unsupported cipher suite")]
+    Suite,
     #[error("key of the wrong length")]
     Length,
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
-impl Keys {
+impl Secrets {
     pub(super) fn client(
-        secrets: &ExtractedSecrets,
+        secrets: ExtractedSecrets,
         connection: KernelConnection<ClientConnectionData>,
-    ) -> Result<Self, KeyError> {
+    ) -> Self {
         let suite = connection.negotiated_cipher_suite();
-        let version = connection.protocol_version();
-        Self::new(secrets, version, suite, Schedule::Client(connection))
+        Self::new(secrets, suite, Schedule::Client(connection))
     }
 
     pub(super) fn server(
-        secrets: &ExtractedSecrets,
+        secrets: ExtractedSecrets,
         connection: KernelConnection<ServerConnectionData>,
-    ) -> Result<Self, KeyError> {
+    ) -> Self {
         let suite = connection.negotiated_cipher_suite();
-        let version = connection.protocol_version();
-        Self::new(secrets, version, suite, Schedule::Server(connection))
+        Self::new(secrets, suite, Schedule::Server(connection))
     }
 
-    fn new(
-        secrets: &ExtractedSecrets,
-        version: ProtocolVersion,
-        suite: SupportedCipherSuite,
-        schedule: Schedule,
-    ) -> Result<Self, KeyError> {
-        let tls13 = version == ProtocolVersion::TLSv1_3;
-        let protection = |secret: &(u64, ConnectionTrafficSecrets)| {
-            Protection::new(secret, tls13)?.ok_or_else(|| KeyError::Suite(suite.suite()))
-        };
-        Ok(Self {
-            tx: protection(&secrets.tx)?,
-            rx: protection(&secrets.rx)?,
-            schedule: Mutex::new(schedule),
-            update_requested: AtomicBool::new(false),
-            sending: false,
-        })
-    }
-
-    /// One half for each direction.
-    pub fn split(&mut self) -> (Sealer<'_>, Opener<'_>) {
-        let Self {
+    fn new(secrets: ExtractedSecrets, suite: SupportedCipherSuite, schedule: Schedule) -> Self {
+        let ExtractedSecrets { tx, rx } = secrets;
+        Self {
             tx,
             rx,
+            suite,
             schedule,
-            update_requested,
-            sending,
-        } = self;
-        (
-            Sealer {
-                tx,
-                schedule,
-                update_requested,
-                sending,
-            },
-            Opener {
-                rx,
-                schedule,
-                update_requested,
-            },
-        )
-    }
-}
-
-impl Sealer<'_> {
-    /// To be set while records are being written, so that nothing is put in between.
-    pub fn sending(&mut self, sending: bool) {
-        *self.sending = sending;
+        }
     }
 
+    /// Whether the version is TLS 1.3, in which keys can be renewed.
     #[must_use]
-    pub fn is_between_records(&self) -> bool {
-        !*self.sending
-    }
-
-    /// Whether the peer waits for our next key; asking takes the answer away.
-    pub(super) fn take_update_request(&self) -> bool {
-        self.update_requested.swap(false, Ordering::Relaxed)
-    }
-
-    /// Moves on to our own next key; the `KeyUpdate` must already be sealed.
-    pub(super) fn renew(&mut self) -> Result<(), KeyError> {
-        *self.tx = Protection::next(self.schedule, Schedule::next_tx)?;
-        Ok(())
+    pub fn is_tls13(&self) -> bool {
+        is_tls13(self.suite)
     }
 }
 
-impl Opener<'_> {
-    pub(super) fn request_update(&self) {
-        self.update_requested.store(true, Ordering::Relaxed);
-    }
-
-    /// Moves on to the peer's next key, after its `KeyUpdate`.
-    pub(super) fn renew(&mut self) -> Result<(), KeyError> {
-        *self.rx = Protection::next(self.schedule, Schedule::next_rx)?;
-        Ok(())
-    }
+fn is_tls13(suite: SupportedCipherSuite) -> bool {
+    suite.version().version == ProtocolVersion::TLSv1_3
 }
 
 impl Schedule {
-    fn next_tx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
-        match self {
-            Self::Client(c) => c.update_tx_secret(),
-            Self::Server(c) => c.update_tx_secret(),
-        }
+    /// # Errors
+    /// In TLS 1.2.
+    pub fn next_tx(&mut self) -> Result<Secret, KeyError> {
+        Ok(match self {
+            Self::Client(c) => c.update_tx_secret()?,
+            Self::Server(c) => c.update_tx_secret()?,
+        })
     }
 
-    fn next_rx(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
-        match self {
-            Self::Client(c) => c.update_rx_secret(),
-            Self::Server(c) => c.update_rx_secret(),
-        }
+    /// # Errors
+    /// In TLS 1.2.
+    pub fn next_rx(&mut self) -> Result<Secret, KeyError> {
+        Ok(match self {
+            Self::Client(c) => c.update_rx_secret()?,
+            Self::Server(c) => c.update_rx_secret()?,
+        })
     }
 }
 
-impl fmt::Debug for Keys {
+impl Sealer {
+    /// # Errors
+    /// When the record layer doesn't have the cipher.
+    pub fn new(suite: SupportedCipherSuite, secret: &Secret) -> Result<Self, KeyError> {
+        let tx = Protection::new(secret, is_tls13(suite))?;
+        Ok(Self { tx })
+    }
+
+    /// Moves on to our own next key; the `KeyUpdate` must already be sealed.
+    pub(super) fn renew(&mut self, schedule: &mut Schedule) -> Result<(), KeyError> {
+        self.tx = Protection::new(&schedule.next_tx()?, true)?;
+        Ok(())
+    }
+}
+
+impl Opener {
+    /// # Errors
+    /// When the record layer doesn't have the cipher.
+    pub fn new(suite: SupportedCipherSuite, secret: &Secret) -> Result<Self, KeyError> {
+        let rx = Protection::new(secret, is_tls13(suite))?;
+        Ok(Self { rx })
+    }
+
+    /// Moves on to the peer's next key, after its `KeyUpdate`.
+    ///
+    /// # Errors
+    /// In TLS 1.2.
+    pub fn renew(&mut self, schedule: &mut Schedule) -> Result<(), KeyError> {
+        self.rx = Protection::new(&schedule.next_rx()?, true)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
+        f.debug_struct("Secrets").finish_non_exhaustive()
     }
 }
 
 impl Protection {
-    /// Whether keys can be renewed on this connection.
     pub(super) fn is_tls13(&self) -> bool {
         self.nonce == NonceKind::Tls13
     }
 
-    fn next(
-        schedule: &Mutex<Schedule>,
-        next: fn(&mut Schedule) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error>,
-    ) -> Result<Self, KeyError> {
-        let mut schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
-        Self::new(&next(&mut schedule)?, true)?.ok_or(KeyError::Length)
-    }
-
-    /// `None` for a cipher that the record layer doesn't have.
-    fn new(
-        (sequence, secrets): &(u64, ConnectionTrafficSecrets),
-        tls13: bool,
-    ) -> Result<Option<Self>, KeyError> {
+    fn new((sequence, secrets): &Secret, tls13: bool) -> Result<Self, KeyError> {
         let (algorithm, key, iv, nonce): (&'static Algorithm, _, _, _) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => {
                 (&AES_128_GCM, key, iv, NonceKind::Tls12Explicit)
@@ -228,14 +181,14 @@ impl Protection {
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
                 (&CHACHA20_POLY1305, key, iv, NonceKind::Tls12Implicit)
             }
-            _ => return Ok(None),
+            _ => return Err(KeyError::Suite),
         };
         let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| KeyError::Length)?;
-        Ok(Some(Self {
+        Ok(Self {
             key: LessSafeKey::new(key),
             iv: iv.as_ref().try_into().map_err(|_| KeyError::Length)?,
             sequence: *sequence,
             nonce: if tls13 { NonceKind::Tls13 } else { nonce },
-        }))
+        })
     }
 }

@@ -1,13 +1,15 @@
 //! The TLS record layer in userspace (RFC 8446, section 5; RFC 5246, section 6), for connections whose
-//! kernel can't do it.
+//! kernel can't do it, and what both have in common.
 //!
 //! Works on the caller's buffers and keeps none of its own: an idle connection is its keys and two sequence
 //! numbers. Says what a record is; what to do about it is the relay's.
 
+mod control;
 mod open;
 mod seal;
 
-pub use open::{Alert, Opened, RecordError};
+pub use control::{Alert, CLOSE_NOTIFY, Control, KEY_UPDATE_MESSAGE, control};
+pub use open::{Opened, RecordError};
 pub use seal::SealError;
 
 /// Bytes of a record's header: type, version, length.
@@ -23,11 +25,11 @@ pub(super) const TAG: usize = 16;
 pub const RECORDS_PER_KEY: u64 = 1 << 24;
 
 /// Record types (RFC 8446, section 5.1).
-pub(super) mod content {
-    pub(in super::super) const CHANGE_CIPHER_SPEC: u8 = 20;
-    pub(in super::super) const ALERT: u8 = 21;
-    pub(in super::super) const HANDSHAKE: u8 = 22;
-    pub(in super::super) const APPLICATION_DATA: u8 = 23;
+pub mod content {
+    pub const CHANGE_CIPHER_SPEC: u8 = 20;
+    pub const ALERT: u8 = 21;
+    pub const HANDSHAKE: u8 = 22;
+    pub const APPLICATION_DATA: u8 = 23;
 }
 
 #[cfg(test)]

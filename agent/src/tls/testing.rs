@@ -14,7 +14,7 @@ use rustls::{
 };
 
 use super::{
-    Credentials, Established, HandshakeError, TlsConfigs, TrustAnchors, accept,
+    Credentials, Established, HandshakeError, Suites, TlsConfigs, TrustAnchors, accept,
     verify::PeerVerifier,
 };
 use crate::{
@@ -95,7 +95,9 @@ pub(super) fn server(
         .enable_all()
         .build()
         .unwrap();
-    let config = TlsConfigs::new(Arc::new(pki)).server(&id("web")).unwrap();
+    let config = TlsConfigs::new(Arc::new(pki), &Suites::preferring(&[]))
+        .server(&id("web"))
+        .unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let copy = stream.try_clone().unwrap();

@@ -17,6 +17,7 @@ use crate::{
     enter,
     metrics::Metrics,
     objects::Objects,
+    pace,
     pod::{Family, NodeName},
     process::{Output, Process},
     sockets::PATIENCE,
@@ -106,8 +107,8 @@ impl Agent {
         let answer = std::thread::scope(|scope| {
             let exchange = scope.spawn(|| -> Result<String> {
                 crate::netns::join(&netns)?;
-                let mut stream = TcpStream::connect_timeout(&admin(), PATIENCE)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                let mut stream = TcpStream::connect_timeout(&admin(), pace::span(PATIENCE))?;
+                stream.set_read_timeout(Some(pace::span(PATIENCE)))?;
                 stream.write_all(request.as_bytes())?;
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer)?;

@@ -23,13 +23,21 @@ pub const NAME: &str = "enter";
 /// # Errors
 /// When this executable can't be found.
 pub fn command(netns: Option<&Path>, cgroup: Option<&Path>, program: &str) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // Where there is nothing to join, there is no need for a detour.
+    let is_outside = netns.is_none() && cgroup.is_none();
+    let mut command = match is_outside {
+        true => Command::new(program),
+        false => Command::new(std::env::current_exe()?),
+    };
     command.env_clear();
     command.env(
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
     command.env("TMPDIR", isolation::TEMPORARY);
+    if is_outside {
+        return Ok(command);
+    }
     command.arg(NAME);
     if let Some(netns) = netns {
         command.arg("--netns").arg(netns);

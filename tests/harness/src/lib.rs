@@ -4,7 +4,7 @@
 //! `isolation` gives a run its own mounts and processes; `world` builds nodes and pods out of `netns` and
 //! `cgroup` and tells the agents of them through `objects`; `process` and `sockets` act inside a pod; `agent`
 //! drives the product; `apps` are real programs; `pki` makes certificates, `tls` speaks TLS as a foreigner,
-//! `pcap` reads what was on the wire.
+//! `pcap` reads what was on the wire; `pace` knows how fast the machine is.
 //!
 //! Knows the product only by its command line, its files and its wire: imports none of its crates.
 
@@ -12,10 +12,12 @@ pub mod agent;
 pub mod apps;
 pub mod cgroup;
 pub mod enter;
+pub mod fault;
 pub mod isolation;
 pub mod metrics;
 pub mod netns;
 pub mod objects;
+pub mod pace;
 pub mod pcap;
 pub mod pki;
 pub mod pod;

@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 /// Where `ip netns` keeps names.
 const DIRECTORY: &str = "/run/netns";
@@ -93,10 +96,16 @@ pub fn listening_ports() -> Result<Vec<u16>> {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        if let Err(error) = ip(&["netns", "del", &self.name], "") {
+        if let Err(error) = remove(&self.path()) {
             eprintln!("network namespace {} stays: {error:#}", self.name);
         }
     }
+}
+
+/// What `ip netns del` does.
+fn remove(path: &Path) -> Result<()> {
+    unmount(path, UnmountFlags::DETACH)?;
+    Ok(fs::remove_file(path)?)
 }
 
 /// Moves the calling thread into the network namespace at `path`.

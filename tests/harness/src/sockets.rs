@@ -22,10 +22,10 @@ use socket2::Socket;
 
 pub use factory::{NAME, run};
 
-use crate::process::Process;
+use crate::{pace, process::Process};
 use wire::{Answer, Request};
 
-/// How long a connect, a read or a write may take before the test fails.
+/// How long a connect, a read or a write may take before the test fails, on a machine of ordinary speed.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The test's end of a pod's factory.
@@ -63,10 +63,11 @@ impl Sockets {
     /// # Errors
     /// What `connect(2)` said in the pod.
     pub fn connect(&self, to: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
-        let wait_ms = PATIENCE.as_secs() * 1000;
+        let patience = pace::span(PATIENCE);
+        let wait_ms = patience.as_secs() * 1000;
         let stream = TcpStream::from(self.ask(&Request::Connect { to, from, wait_ms })?);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(stream)
     }
 

@@ -7,10 +7,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// How often a condition is looked at.
+use crate::pace;
+
+/// How often a condition is looked at: on a slow machine less often, as looking takes longer.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Asks `probe` until it answers; `what` completes "did not happen within …: ".
+/// Asks `probe` until it answers; `what` completes "did not happen within …: ". The limit is that of a machine of
+/// ordinary speed.
 ///
 /// # Errors
 /// The probe's own error at once, or that `limit` passed without an answer.
@@ -19,6 +22,7 @@ pub fn until<T>(
     limit: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let limit = pace::span(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = probe().with_context(|| format!("waiting for: {what}"))? {
@@ -27,7 +31,7 @@ pub fn until<T>(
         if Instant::now() >= deadline {
             bail!("did not happen within {limit:?}: {what}");
         }
-        thread::sleep(POLL);
+        thread::sleep(pace::span(POLL));
     }
 }
 

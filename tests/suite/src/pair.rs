@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use sealane_harness::{Pod, sockets::PATIENCE, until};
+use sealane_harness::{Pod, pace, sockets::PATIENCE, until};
 use socket2::SockRef;
 
 use crate::stage::SOON;
@@ -50,8 +50,8 @@ pub fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
         Err(error) => Err(error.into()),
     })?;
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(pace::span(PATIENCE)))?;
+    stream.set_write_timeout(Some(pace::span(PATIENCE)))?;
     Ok((
         stream,
         SocketAddr::new(peer.ip().to_canonical(), peer.port()),

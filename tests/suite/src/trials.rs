@@ -5,7 +5,8 @@ use std::{
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, anyhow};
@@ -16,6 +17,8 @@ use crate::{scenarios::ALL, stage::Stage};
 
 /// Trials wait more than they compute.
 const THREADS: usize = 3;
+/// The slowest trials are named at the end: so many.
+const SLOWEST: usize = 10;
 
 /// A scenario; its name is that of the list of scenarios, where it is there.
 #[derive(Clone, Copy)]
@@ -44,16 +47,20 @@ pub fn run(run: &Arc<Run>, arguments: impl Iterator<Item = OsString>) -> ExitCod
     let mut arguments = Arguments::from_iter(std::iter::once(program).chain(arguments));
     arguments.test_threads.get_or_insert(THREADS);
     let mariadb = Arc::new(MariaDbTemplate::default());
+    let times = Times::default();
     let mut trials = Vec::new();
     for scenario in ALL {
         for family in Family::ALL {
-            let (run, mariadb) = (Arc::clone(run), Arc::clone(&mariadb));
+            let (run, mariadb, times) = (Arc::clone(run), Arc::clone(&mariadb), times.clone());
             trials.push(Trial::test(name(scenario, family), move || {
-                play(&run, &mariadb, scenario, family)
+                times.of(name(scenario, family), || {
+                    play(&run, &mariadb, scenario, family)
+                })
             }));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
+    let _ = writeln!(io::stdout(), "slowest: {}", times.slowest());
     let (passed, failed) = (conclusion.num_passed, conclusion.num_failed);
     let summary = format!(
         "{passed} passed, {failed} failed, {} skipped",
@@ -65,6 +72,28 @@ pub fn run(run: &Arc<Run>, arguments: impl Iterator<Item = OsString>) -> ExitCod
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// How long each trial took.
+#[derive(Clone, Default)]
+struct Times(Arc<Mutex<Vec<(Duration, String)>>>);
+
+impl Times {
+    fn of<T>(&self, name: String, trial: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let outcome = trial();
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.push((start.elapsed(), name));
+        outcome
+    }
+
+    fn slowest(&self) -> String {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.sort_by(|a, b| b.cmp(a));
+        let slowest = times.iter().take(SLOWEST);
+        let shown = slowest.map(|(time, name)| format!("{name} {:.1} s", time.as_secs_f32()));
+        shown.collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn name(scenario: &Scenario, family: Family) -> String {

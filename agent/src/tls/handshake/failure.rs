@@ -4,8 +4,6 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use crate::tls::keys::KeyError;
-
 /// What ended a handshake.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
@@ -21,8 +19,6 @@ pub enum HandshakeError {
     TooLong,
     #[error("the handshake ended without a verified peer")]
     NoPeer,
-    #[error(transparent)]
-    Keys(#[from] KeyError),
 }
 
 impl HandshakeError {

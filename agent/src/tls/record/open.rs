@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{Aad, Nonce};
 
-use super::{HEADER, MAX_PLAINTEXT, MAX_RECORD, TAG, content};
+use super::{Control, HEADER, MAX_PLAINTEXT, MAX_RECORD, TAG, content, control};
 use crate::tls::keys::{KeyError, NonceKind, Opener, Protection};
 
 /// What one record meant.
@@ -12,23 +12,17 @@ pub enum Opened {
     Incomplete,
     /// `length` bytes of plaintext stand at the start of the output; `record` bytes of input are used up.
     Data { record: usize, length: usize },
-    /// Nothing for the application: a session ticket or a key update.
-    Nothing { record: usize },
-    /// The peer sends no more.
-    CloseNotify { record: usize },
-    /// The peer ends the connection.
-    Alert(Alert),
+    /// Nothing for the application.
+    Control { record: usize, control: Control },
 }
-
-/// A fatal alert (RFC 8446, section 6.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alert(pub u8);
 
 /// Why a record can't be accepted; each names the alert that it is answered with.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("a record of {0} bytes")]
     TooLong(usize),
+    #[error("a record that is longer than allowed")]
+    Oversized,
     #[error("a record of type {0}")]
     UnexpectedType(u8),
     #[error("a record that does not decrypt")]
@@ -46,7 +40,7 @@ impl RecordError {
     #[must_use]
     pub fn alert(&self) -> u8 {
         match self {
-            Self::TooLong(_) => 22,
+            Self::TooLong(_) | Self::Oversized => 22,
             Self::UnexpectedType(_) | Self::UnexpectedHandshake(_) => 10,
             Self::Decrypt => 20,
             Self::Malformed => 50,
@@ -55,13 +49,9 @@ impl RecordError {
     }
 }
 
-const KEY_UPDATE: u8 = 24;
-const NEW_SESSION_TICKET: u8 = 4;
-const HELLO_REQUEST: u8 = 0;
-
-impl Opener<'_> {
+impl Opener {
     /// Opens the first record of `input` into the start of `output`, which must have room for
-    /// [`MAX_RECORD`] bytes.
+    /// [`MAX_RECORD`] bytes. After a `KeyUpdate` the opener must be renewed before it opens the next.
     ///
     /// # Errors
     /// When the peer breaks the protocol: the connection must be closed with the error's alert.
@@ -78,54 +68,14 @@ impl Opener<'_> {
         };
         let record = HEADER + length;
         let (kind, plaintext) = self.rx.open(*header, body, output)?;
-        match kind {
-            content::APPLICATION_DATA => Ok(Opened::Data {
+        if kind == content::APPLICATION_DATA {
+            return Ok(Opened::Data {
                 record,
                 length: plaintext,
-            }),
-            content::ALERT => self.alert(record, &output[..plaintext]),
-            content::HANDSHAKE => self.handshake(record, &output[..plaintext]),
-            other => Err(RecordError::UnexpectedType(other)),
+            });
         }
-    }
-
-    fn alert(&self, record: usize, message: &[u8]) -> Result<Opened, RecordError> {
-        match message {
-            [_, 0] => Ok(Opened::CloseNotify { record }),
-            // TLS 1.2 has warnings that may be passed over; TLS 1.3 has none but this one.
-            [1, description] if !self.rx.is_tls13() || *description == 90 => {
-                Ok(Opened::Nothing { record })
-            }
-            [_, description] => Ok(Opened::Alert(Alert(*description))),
-            _ => Err(RecordError::Malformed),
-        }
-    }
-
-    /// Messages after the handshake. Several may share a record; one split over records is not something
-    /// that tickets or key updates of a sane peer are, and is refused.
-    fn handshake(&mut self, record: usize, mut messages: &[u8]) -> Result<Opened, RecordError> {
-        while let [kind, a, b, c, rest @ ..] = messages {
-            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-            let body = rest.get(..length).ok_or(RecordError::Malformed)?;
-            messages = &rest[length..];
-            match (*kind, body) {
-                // The key changes with the next record: nothing may follow in this one (RFC 8446, 5.1).
-                (KEY_UPDATE, [asks @ (0 | 1)]) if self.rx.is_tls13() && messages.is_empty() => {
-                    self.renew()?;
-                    if *asks == 1 {
-                        self.request_update();
-                    }
-                }
-                (NEW_SESSION_TICKET, _) if self.rx.is_tls13() => {}
-                (HELLO_REQUEST, []) if !self.rx.is_tls13() => {}
-                (other, _) => return Err(RecordError::UnexpectedHandshake(other)),
-            }
-        }
-        if messages.is_empty() {
-            Ok(Opened::Nothing { record })
-        } else {
-            Err(RecordError::Malformed)
-        }
+        let control = control(kind, &output[..plaintext], self.rx.is_tls13())?;
+        Ok(Opened::Control { record, control })
     }
 }
 

@@ -1,26 +1,27 @@
 //! Plaintext -> records.
 
-use aws_lc_rs::aead::{Aad, Nonce};
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, Nonce};
 
-use super::{HEADER, MAX_PLAINTEXT, RECORDS_PER_KEY, TAG, content};
-use crate::tls::keys::{KeyError, NonceKind, Protection, Sealer};
+use super::{HEADER, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, RECORDS_PER_KEY, TAG, content};
+use crate::tls::keys::{KeyError, NonceKind, Protection, Schedule, Sealer};
 
 /// Room before the payload: the header and, in TLS 1.2, eight bytes of nonce.
 const EXPLICIT_NONCE: usize = 8;
 /// Room behind it: in TLS 1.3 a byte for the type, then the tag.
 const BEHIND: usize = 1 + TAG;
+
 /// Why nothing can be sent any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error("encryption failed")]
     Cipher,
-    #[error("the record limit of the key is reached and TLS 1.2 can't renew it")]
-    KeyExhausted,
+    #[error("the key has sealed as many records as it may, and can't be renewed")]
+    KeyUsedUp,
     #[error(transparent)]
     Keys(#[from] KeyError),
 }
 
-impl Sealer<'_> {
+impl Sealer {
     /// Where a record's payload starts in its slot.
     #[must_use]
     pub fn payload_offset(&self) -> usize {
@@ -51,36 +52,34 @@ impl Sealer<'_> {
         Ok(written)
     }
 
-    /// A `KeyUpdate` (RFC 8446, section 4.6.3) if the peer has asked for one or the key's limit is near; what
-    /// is sealed afterwards uses the next key.
-    ///
-    /// # Errors
-    /// When the limit is reached in TLS 1.2, which can't renew.
-    pub fn key_update_if_due(&mut self) -> Result<Option<Vec<u8>>, SealError> {
+    /// Whether the key has sealed as much as it may: it must be renewed before anything else is sealed.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
         // ChaCha20-Poly1305 has no limit that a connection could reach.
-        let limited = self.tx.nonce != NonceKind::Tls12Implicit;
-        let exhausted = limited && self.tx.sequence >= RECORDS_PER_KEY;
-        if !exhausted && !self.take_update_request() {
-            return Ok(None);
-        }
-        if !self.tx.is_tls13() {
-            return Err(SealError::KeyExhausted);
-        }
-        // It asks nothing back: both sides count for themselves.
-        let record = self
-            .tx
-            .seal_message(content::HANDSHAKE, &[24, 0, 0, 1, 0])?;
-        self.renew()?;
-        Ok(Some(record))
+        self.tx.key.algorithm() != &CHACHA20_POLY1305 && self.tx.sequence >= RECORDS_PER_KEY
     }
 
-    /// An alert (RFC 8446, section 6); description 0 is `close_notify`.
+    /// A `KeyUpdate` (RFC 8446, section 4.6.3); what is sealed afterwards uses the next key.
+    ///
+    /// # Errors
+    /// In TLS 1.2, which can't renew.
+    pub fn key_update(&mut self, schedule: &mut Schedule) -> Result<Vec<u8>, SealError> {
+        if !self.tx.is_tls13() {
+            return Err(SealError::KeyUsedUp);
+        }
+        let record = self
+            .tx
+            .seal_message(content::HANDSHAKE, &KEY_UPDATE_MESSAGE)?;
+        self.renew(schedule)?;
+        Ok(record)
+    }
+
+    /// A record of another type than data.
     ///
     /// # Errors
     /// When the cipher refuses.
-    pub fn alert(&mut self, fatal: bool, description: u8) -> Result<Vec<u8>, SealError> {
-        let level = if fatal { 2 } else { 1 };
-        self.tx.seal_message(content::ALERT, &[level, description])
+    pub fn control(&mut self, kind: u8, message: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.tx.seal_message(kind, message)
     }
 }
 

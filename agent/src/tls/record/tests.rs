@@ -8,9 +8,9 @@ use std::{
 
 use rustls::crypto::aws_lc_rs;
 
-use super::{MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError};
+use super::{CLOSE_NOTIFY, Control, MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError, content};
 use crate::tls::{
-    Established,
+    Established, Opener, Sealer, Secrets,
     testing::{client, id, pki, server},
 };
 
@@ -20,12 +20,18 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Opens records until `close_notify`.
-fn read_to_end(established: &mut Established, stream: &mut TcpStream) -> Vec<u8> {
-    let (_, mut opener) = established.keys.split();
-    let mut input = std::mem::take(&mut established.leftover);
+/// Opens records until `close_notify`. Tells whether the peer has changed its key.
+fn read_to_end(established: &mut Established, stream: &mut TcpStream) -> (Vec<u8>, bool) {
+    let Secrets {
+        rx,
+        suite,
+        schedule,
+        ..
+    } = &mut established.secrets;
+    let mut opener = Opener::new(*suite, rx).unwrap();
+    let mut input = Vec::new();
     let mut output = vec![0; MAX_RECORD];
-    let mut data = Vec::new();
+    let (mut data, mut updated) = (Vec::new(), false);
     loop {
         match opener.open(&input, &mut output).unwrap() {
             Opened::Incomplete => {
@@ -38,18 +44,36 @@ fn read_to_end(established: &mut Established, stream: &mut TcpStream) -> Vec<u8>
                 data.extend_from_slice(&output[..length]);
                 input.drain(..record);
             }
-            Opened::Nothing { record } => drop(input.drain(..record)),
-            Opened::CloseNotify { .. } => return data,
-            Opened::Alert(alert) => panic!("{alert:?}"),
+            Opened::Control { record, control } => {
+                input.drain(..record);
+                match control {
+                    Control::Nothing => {}
+                    Control::KeyUpdate { .. } => {
+                        opener.renew(schedule).unwrap();
+                        updated = true;
+                    }
+                    Control::CloseNotify => return (data, updated),
+                    Control::Alert(alert) => panic!("{alert:?}"),
+                }
+            }
         }
     }
 }
 
-fn seal_all(established: &mut Established, data: &[u8]) -> Vec<u8> {
-    let (mut sealer, _) = established.keys.split();
+/// Seals everything, with a new key if asked to, and a `close_notify`.
+fn seal_all(established: &mut Established, data: &[u8], update: bool) -> Vec<u8> {
+    let Secrets {
+        tx,
+        suite,
+        schedule,
+        ..
+    } = &mut established.secrets;
+    let mut sealer = Sealer::new(*suite, tx).unwrap();
     let mut records = Vec::new();
+    if update {
+        records.extend(sealer.key_update(schedule).unwrap());
+    }
     for part in data.chunks(3 * MAX_PLAINTEXT + 100) {
-        records.extend(sealer.key_update_if_due().unwrap().unwrap_or_default());
         let mut buffer = vec![0; 4 * sealer.slot()];
         for (index, payload) in part.chunks(MAX_PLAINTEXT).enumerate() {
             let start = index * sealer.slot() + sealer.payload_offset();
@@ -58,7 +82,7 @@ fn seal_all(established: &mut Established, data: &[u8]) -> Vec<u8> {
         let length = sealer.seal_slots(&mut buffer, part.len()).unwrap();
         records.extend_from_slice(&buffer[..length]);
     }
-    records.extend(sealer.alert(false, 0).unwrap());
+    records.extend(sealer.control(content::ALERT, &CLOSE_NOTIFY).unwrap());
     records
 }
 
@@ -94,14 +118,15 @@ fn every_suite_carries_data_both_ways() {
         let (established, mut stream) = server(pki_server, &listener);
         let mut established = established.unwrap();
         assert_eq!(established.peer, id("customer"));
-        let received = read_to_end(&mut established, &mut stream);
+        let (received, updated) = read_to_end(&mut established, &mut stream);
+        assert_eq!(updated, suite.tls13().is_some());
         assert_eq!(
             received,
             [pattern(100_000), pattern(70_000)].concat(),
             "{suite:?}"
         );
         stream
-            .write_all(&seal_all(&mut established, &pattern(300_000)))
+            .write_all(&seal_all(&mut established, &pattern(300_000), updated))
             .unwrap();
         drop((stream, established));
         assert_eq!(peer.join().unwrap(), pattern(300_000), "{suite:?}");
@@ -126,15 +151,16 @@ fn a_changed_record_is_refused_and_nothing_panics() {
         tls
     });
     let (established, mut stream) = server(pki_server, &listener);
-    let mut established = established.unwrap();
+    let established = established.unwrap();
     let _peer = peer.join().unwrap();
-    let mut record = std::mem::take(&mut established.leftover);
+    let mut record = Vec::new();
     while record.len() < 5 + 5 + 1 + 16 {
         let mut chunk = [0; 64];
         let length = stream.read(&mut chunk).unwrap();
         record.extend_from_slice(&chunk[..length]);
     }
-    let (_, mut opener) = established.keys.split();
+    let secrets = &established.secrets;
+    let mut opener = Opener::new(secrets.suite, &secrets.rx).unwrap();
     let mut output = vec![0; MAX_RECORD];
     for length in 0..record.len() {
         assert_eq!(

@@ -5,7 +5,7 @@ use std::{ffi::OsStr, process::Command, time::Duration};
 use anyhow::{Result, bail};
 
 use super::require;
-use crate::{pki::LeafFiles, pod::Pod, process::Output};
+use crate::{pace, pki::LeafFiles, pod::Pod, process::Output};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -42,7 +42,8 @@ impl<'a> Curl<'a> {
     pub fn new(pod: &'a Pod) -> Result<Self> {
         require("curl")?;
         let mut command = pod.command("curl")?;
-        command.args(["-sS", "--max-time", "15", "-w", "\n%{http_code}"]);
+        command.args(["-sS", "-w", "\n%{http_code}", "--max-time"]);
+        command.arg(pace::span(LIMIT / 2).as_secs().to_string());
         Ok(Self { pod, command })
     }
 

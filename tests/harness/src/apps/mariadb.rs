@@ -14,6 +14,7 @@ use super::require;
 use crate::{
     enter,
     isolation::Run,
+    pace,
     pod::{Family, Pod},
     process::{Output, Process},
     world::World,
@@ -116,7 +117,9 @@ fn client(pod: &Pod) -> Result<Command> {
     let mut command = pod.command("mariadb")?;
     command.args(["--no-defaults", "--user=app", "--password=secret"]);
     command.args(["--skip-ssl", "--batch", "--skip-column-names"]);
-    command.args(["--connect-timeout=10", "--port=3306", "--protocol=tcp"]);
+    let patience = pace::span(Duration::from_secs(10)).as_secs();
+    command.arg(format!("--connect-timeout={patience}"));
+    command.args(["--port=3306", "--protocol=tcp"]);
     Ok(command)
 }
 

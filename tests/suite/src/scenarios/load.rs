@@ -1,13 +1,10 @@
 //! Many connections at once.
 
-use std::{
-    io::{Read, Write},
-    time::Duration,
-};
+use std::io::{Read, Write};
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
-use sealane_harness::{NodeName, sockets::PATIENCE};
+use sealane_harness::{NodeName, pace, sockets::PATIENCE};
 use socket2::Socket;
 
 use crate::{
@@ -19,26 +16,26 @@ const PORT: u16 = 9000;
 
 /// A thousand connects in flight at once: every one gets its own answer.
 pub fn thousand(stage: &Stage<'_>) -> Result<()> {
-    const CONNECTIONS: u32 = 1000;
+    let connections = u32::try_from(pace::amount(1000))?;
     let shop = stage.shop("STRICT")?;
     let listener = shop.web.listen(PORT)?;
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         clients.push(shop.customer.start_connect(shop.web_address(PORT))?);
     }
-    for (number, client) in (0..CONNECTIONS).zip(&mut clients) {
+    for (number, client) in (0..connections).zip(&mut clients) {
         wait_connected(client).with_context(|| format!("connection {number}"))?;
         client.write_all(&number.to_be_bytes())?;
     }
     let mut servers = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         let (mut server, _) = pair::accept(&listener)?;
         let mut number = [0; 4];
         server.read_exact(&mut number)?;
         server.write_all(&number)?;
         servers.push(server);
     }
-    for (number, client) in (0..CONNECTIONS).zip(&mut clients) {
+    for (number, client) in (0..connections).zip(&mut clients) {
         let mut answer = [0; 4];
         client
             .read_exact(&mut answer)
@@ -50,7 +47,7 @@ pub fn thousand(stage: &Stage<'_>) -> Result<()> {
 
 /// Waits until a connect in progress is done, then makes the socket a blocking one.
 fn wait_connected(client: &Socket) -> Result<()> {
-    let timeout = PATIENCE.try_into()?;
+    let timeout = pace::span(PATIENCE).try_into()?;
     let mut ready = [PollFd::new(client, PollFlags::OUT)];
     poll(&mut ready, Some(&timeout))?;
     ensure!(!ready[0].revents().is_empty(), "not connected in time");
@@ -58,15 +55,15 @@ fn wait_connected(client: &Socket) -> Result<()> {
         return Err(error.into());
     }
     client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(pace::span(PATIENCE)))?;
     Ok(())
 }
 
 /// What an idle connection over mutual TLS costs an agent.
 pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
-    const WARM: usize = 500;
-    const CONNECTIONS: usize = 2000;
     const MOST: u64 = 6 * 1024;
+    let warm = pace::amount(500);
+    let connections = pace::amount(2000);
     let shop = stage.shop("STRICT")?;
     let listener = shop.web.listen(PORT)?;
     let open = || -> Result<Pair> {
@@ -75,24 +72,23 @@ pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
         Ok(pair)
     };
     let mut pairs = Vec::new();
-    for _ in 0..WARM {
+    for _ in 0..warm {
         pairs.push(open()?);
     }
     let before = NodeName::ALL.map(|node| shop.agents.on(node).rss_kib());
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         pairs.push(open()?);
     }
     let mut each = [0; 2];
     for ((node, before), each) in NodeName::ALL.into_iter().zip(before).zip(&mut each) {
         let grown = shop.agents.on(node).rss_kib()?.saturating_sub(before?);
-        *each = grown * 1024 / u64::try_from(CONNECTIONS)?;
+        *each = grown * 1024 / u64::try_from(connections)?;
     }
     ensure!(
         each.iter().all(|each| *each < MOST),
         "bytes each on nodes A and B: {each:?}"
     );
     for (number, pair) in pairs.iter_mut().enumerate() {
-        pair.client.set_read_timeout(Some(Duration::from_secs(5)))?;
         pair.talk()
             .with_context(|| format!("connection {number}"))?;
     }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use sealane_harness::{
     NodeName, Pod, PodSpec,
     objects::MESH,
+    pace,
     pki::{Leaf, Pki, Validity, Wanted},
     tls::{self, ClientStream},
 };
@@ -66,7 +67,8 @@ fn drain(stream: &mut impl Read) -> Result<()> {
 pub fn slow_handshake(stage: &Stage<'_>) -> Result<()> {
     const CLIENTS: usize = 200;
     const DEADLINE: Duration = Duration::from_secs(2);
-    let shop = stage.shop_with("STRICT", &["--handshake-timeout", "2s"])?;
+    let flags = ["--handshake-timeout", &pace::flag(DEADLINE)];
+    let shop = stage.shop_with("STRICT", &flags)?;
     let _nginx = shop.nginx()?;
     let listener = shop.web.listen(PORT)?;
     let mut clients = Vec::new();
@@ -77,15 +79,12 @@ pub fn slow_handshake(stage: &Stage<'_>) -> Result<()> {
     }
     let opened = Instant::now();
     shop.get(&shop.customer)?.expect_ok(GREETING)?;
-    ensure!(opened.elapsed() < DEADLINE, "others wait");
+    ensure!(opened.elapsed() < pace::span(DEADLINE), "others wait");
     for (number, client) in clients.iter_mut().enumerate() {
         drain(client).with_context(|| format!("client {number}"))?;
     }
     let took = opened.elapsed();
-    ensure!(
-        took < DEADLINE + Duration::from_secs(2),
-        "closed after {took:?}"
-    );
+    ensure!(took < 2 * pace::span(DEADLINE), "closed after {took:?}");
     pair::expect_nobody(&listener)
 }
 

@@ -13,7 +13,7 @@ use sealane_harness::{
     Pod,
     apps::{Curl, Exit, Listener, Nginx},
     objects::{MESH, PeerAuthentication},
-    until,
+    pace, until,
     wait::until_true,
 };
 
@@ -55,7 +55,7 @@ fn toggle(shop: &Shop<'_>, requests: &AtomicU32) -> Result<()> {
         until_true("plaintext to be refused", OBEY, || {
             Ok(ask(&shop.stranger, shop.web_address(WEB)).is_err())
         })?;
-        plain.client.set_read_timeout(Some(OBEY))?;
+        plain.client.set_read_timeout(Some(pace::span(OBEY)))?;
         pair::expect_over(&mut plain.client).context("the plaintext client")?;
         pair::expect_over(&mut plain.server).context("the plaintext server")?;
         mutual.talk().with_context(|| format!("round {round}"))?;

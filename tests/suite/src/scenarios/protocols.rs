@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sealane_harness::{
     Pod,
     apps::{Curl, Listener, MariaDb, Nginx, Redis},
+    pace,
     pki::{Pki, Wanted},
 };
 use tungstenite::Message;
@@ -24,7 +25,8 @@ use crate::{
 /// detection of a silent client.
 pub fn server_first(stage: &Stage<'_>) -> Result<()> {
     const DETECT: Duration = Duration::from_secs(3);
-    let shop = stage.shop_with("PERMISSIVE", &["--detect-timeout", "3s"])?;
+    let flags = ["--detect-timeout", &pace::flag(DETECT)];
+    let shop = stage.shop_with("PERMISSIVE", &flags)?;
     let _mariadb = MariaDb::start(shop.world(), &shop.web, stage.mariadb)?;
     let query = |pod| {
         let statement = "SELECT name FROM shop.fruit";
@@ -33,7 +35,10 @@ pub fn server_first(stage: &Stage<'_>) -> Result<()> {
     let start = Instant::now();
     expect_fruit(&query(&shop.customer)?.success()?.stdout)?;
     let waited = start.elapsed();
-    ensure!(waited < DETECT, "a known peer waited {waited:?}");
+    ensure!(
+        waited < pace::span(DETECT),
+        "a known peer waited {waited:?}"
+    );
     expect_fruit(&query(&shop.stranger)?.success()?.stdout)?;
     shop.set_mode("STRICT")?;
     expect_fruit(&query(&shop.customer)?.success()?.stdout)?;
@@ -109,7 +114,7 @@ pub fn keep_alive(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;
     let _nginx = shop.nginx()?;
     let mut stream = BufReader::new(shop.customer.connect(shop.web_address(WEB))?);
-    for number in 0..2000 {
+    for number in 0..pace::amount(2000) {
         stream
             .get_mut()
             .write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
@@ -139,13 +144,14 @@ fn response(stream: &mut BufReader<TcpStream>) -> Result<String> {
 /// Many connections of one request each, several at a time.
 pub fn short_connections(stage: &Stage<'_>) -> Result<()> {
     const WORKERS: usize = 8;
-    const EACH: usize = 250;
     let shop = stage.shop("STRICT")?;
     let _nginx = shop.nginx()?;
     let files = shop.agents.b.open_files()?;
     thread::scope(|scope| -> Result<()> {
         let workers: Vec<_> = (0..WORKERS)
-            .map(|_| scope.spawn(|| ask_often(&shop.customer, shop.web_address(WEB), EACH)))
+            .map(|_| {
+                scope.spawn(|| ask_often(&shop.customer, shop.web_address(WEB), pace::amount(250)))
+            })
             .collect();
         for worker in workers {
             worker.join().map_err(|_| anyhow!("panicked"))??;

@@ -11,11 +11,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fastrand::Rng;
-use sealane_harness::NodeName;
+use sealane_harness::{NodeName, pace};
 
 use crate::{
     pair::{self, Pair},
-    stage::{GREETING, Shop, Stage},
+    stage::{GREETING, SOON, Shop, Stage},
 };
 
 const PORT: u16 = 9000;
@@ -30,7 +30,8 @@ pub fn integrity(stage: &Stage<'_>) -> Result<()> {
     let listener = shop.web.listen(PORT)?;
     for (pod, bytes) in [(&shop.customer, MESH_BYTES), (&shop.stranger, PLAIN_BYTES)] {
         let pair = Pair::open(pod, shop.web_address(PORT), &listener)?;
-        exchange_streams(&pair, bytes).with_context(|| format!("from {}", pod.spec.name))?;
+        exchange_streams(&pair, pace::amount(bytes))
+            .with_context(|| format!("from {}", pod.spec.name))?;
     }
     Ok(())
 }
@@ -170,7 +171,7 @@ pub fn never_reads(stage: &Stage<'_>) -> Result<()> {
     }
     let start = Instant::now();
     shop.get(&shop.customer)?.expect_ok(GREETING)?;
-    ensure!(start.elapsed() < Duration::from_secs(2), "others wait");
+    ensure!(start.elapsed() < pace::span(SOON / 5), "others wait");
     Ok(())
 }
 

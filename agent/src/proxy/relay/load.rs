@@ -1,0 +1,101 @@
+//! What has been taken from one socket and not yet been given to the other.
+
+use std::io;
+
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::net::TcpStream;
+
+use super::buffer::Buffer;
+use crate::offload::Pipe;
+
+/// Bytes on their way. An idle direction carries nothing.
+#[derive(Default)]
+pub(super) enum Load {
+    #[default]
+    Empty,
+    Pipe(Pipe),
+    Bytes {
+        buffer: Buffer,
+        start: usize,
+        end: usize,
+        /// Bytes of the application that these are, which may be sealed already.
+        content: usize,
+    },
+}
+
+impl Load {
+    /// The first `end` bytes of a buffer, which carry `content` bytes of the application.
+    pub(super) fn bytes(buffer: Buffer, end: usize, content: usize) -> Self {
+        if end == 0 {
+            return Self::Empty;
+        }
+        Self::Bytes {
+            buffer,
+            start: 0,
+            end,
+            content,
+        }
+    }
+
+    /// A copy of `bytes`, which must fit into a buffer: what does not is cut off.
+    pub(super) fn copy_of(bytes: &[u8], content: usize) -> Self {
+        let mut buffer = Buffer::take();
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        Self::bytes(buffer, length, content)
+    }
+
+    /// Takes what a plain socket has: through a pipe if asked to and as long as there are pipes, else through a
+    /// buffer. `None` is the end of the stream.
+    pub(super) fn take(from: &TcpStream, splice: bool) -> io::Result<Option<Self>> {
+        if splice && let Some(mut pipe) = Pipe::take() {
+            let filled = pipe.fill(from);
+            return match filled {
+                Ok(0) | Err(_) => {
+                    pipe.give_back();
+                    filled.map(|_| None)
+                }
+                Ok(_) => Ok(Some(Self::Pipe(pipe))),
+            };
+        }
+        let mut buffer = Buffer::take();
+        let (length, _) = recv(from, &mut buffer[..], RecvFlags::DONTWAIT)?;
+        Ok((length > 0).then(|| Self::bytes(buffer, length, length)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Bytes of the application in it.
+    pub(super) fn content(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Pipe(pipe) => pipe.filled(),
+            Self::Bytes { content, .. } => *content,
+        }
+    }
+
+    /// Gives as much as the socket takes, and returns how much that was. What carried it goes back where it
+    /// came from as soon as it is empty.
+    pub(super) fn give(&mut self, to: &TcpStream) -> io::Result<usize> {
+        let (given, left) = match self {
+            Self::Empty => return Ok(0),
+            Self::Pipe(pipe) => (pipe.drain(to)?, pipe.filled()),
+            Self::Bytes {
+                buffer, start, end, ..
+            } => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                let given = send(to, &buffer[*start..*end], flags)?;
+                *start += given;
+                (given, *end - *start)
+            }
+        };
+        if left == 0
+            && let Self::Pipe(pipe) = std::mem::take(self)
+        {
+            pipe.give_back();
+        }
+        Ok(given)
+    }
+}

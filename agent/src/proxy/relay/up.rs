@@ -1,0 +1,285 @@
+//! Pod -> wire: takes plaintext, sends records.
+
+use std::{
+    io::{self, IoSliceMut},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use rustix::io::readv;
+use tokio::{net::TcpStream, time::Sleep};
+
+use super::{
+    RelayError, Renewal,
+    buffer::Buffer,
+    half_close,
+    load::Load,
+    socket::{read, write},
+};
+use crate::{
+    offload::{Key, Transmit},
+    tls::{
+        Sealer,
+        record::{CLOSE_NOTIFY, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, SealError, content},
+    },
+};
+
+/// Records that are filled with one read.
+const SLOTS: usize = 4;
+
+/// Who seals.
+pub(super) enum Sealing {
+    /// Nobody: the wire is plaintext, as policy allows.
+    Plain,
+    User(Box<Sealer>),
+    Kernel {
+        transmit: Transmit,
+        splice: bool,
+        /// Whether the kernel can change keys. When it can't, a peer that asks for our next key doesn't get it:
+        /// TLS 1.3 demands it (RFC 8446, section 4.6.3), but no implementation insists.
+        rekey: bool,
+    },
+}
+
+/// The direction from the pod to the wire.
+pub(super) struct Up {
+    sealing: Sealing,
+    load: Load,
+    phase: Phase,
+}
+
+enum Phase {
+    Open,
+    /// The pod has ended its direction: the peer is to be told.
+    Farewell,
+    /// The kernel's TLS may still hold records that TCP had no room for.
+    Flush(Wait),
+    Shut,
+    Ended,
+}
+
+impl Up {
+    pub(super) fn new(sealing: Sealing) -> Self {
+        Self {
+            sealing,
+            load: Load::Empty,
+            phase: Phase::Open,
+        }
+    }
+
+    /// Ready when the direction has ended in order.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &TcpStream,
+        wire: &TcpStream,
+        renewal: &mut Option<Box<Renewal>>,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), RelayError>> {
+        loop {
+            ready!(self.poll_give(cx, wire))?;
+            match &mut self.phase {
+                Phase::Open => {
+                    ready!(self.poll_renew(cx, wire, renewal))?;
+                    if !self.load.is_empty() {
+                        continue;
+                    }
+                    match ready!(self.poll_take(cx, local))? {
+                        Some(load) => {
+                            count(load.content() as u64);
+                            self.load = load;
+                        }
+                        None => self.phase = Phase::Farewell,
+                    }
+                }
+                Phase::Farewell => ready!(self.poll_farewell(cx, wire))?,
+                Phase::Flush(wait) => {
+                    let Sealing::Kernel { transmit, .. } = &self.sealing else {
+                        self.phase = Phase::Shut;
+                        continue;
+                    };
+                    if transmit.is_flushed(wire).map_err(RelayError::Wire)? {
+                        self.phase = Phase::Shut;
+                    } else {
+                        ready!(wait.poll(cx));
+                    }
+                }
+                Phase::Shut => {
+                    half_close(wire).map_err(RelayError::Wire)?;
+                    self.phase = Phase::Ended;
+                }
+                Phase::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Whether it waits for the pod to say something, and so hears of a reset.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.phase, Phase::Open) && self.load.is_empty()
+    }
+
+    fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &TcpStream,
+    ) -> Poll<Result<(), RelayError>> {
+        let Self { sealing, load, .. } = self;
+        while !load.is_empty() {
+            let given = ready!(write(cx, wire, || load.give(wire))).map_err(RelayError::Wire)?;
+            if let Sealing::Kernel { transmit, .. } = sealing {
+                transmit.count(given);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &TcpStream,
+    ) -> Poll<Result<Option<Load>, RelayError>> {
+        let splice = match &mut self.sealing {
+            Sealing::Plain => false,
+            Sealing::Kernel { splice, .. } => *splice,
+            Sealing::User(sealer) => {
+                let filled = ready!(read(cx, local, || fill(local, sealer)));
+                return Poll::Ready(seal(sealer, filled.map_err(RelayError::Local)?));
+            }
+        };
+        let load = ready!(read(cx, local, || Load::take(local, splice)));
+        Poll::Ready(load.map_err(RelayError::Local))
+    }
+
+    /// Changes the key when it is used up, or when the peer has asked for it.
+    fn poll_renew(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &TcpStream,
+        renewal: &mut Option<Box<Renewal>>,
+    ) -> Poll<Result<(), RelayError>> {
+        let (used_up, renewable) = match &mut self.sealing {
+            Sealing::Plain => (false, false),
+            Sealing::User(sealer) => (sealer.is_used_up(), true),
+            Sealing::Kernel {
+                transmit, rekey, ..
+            } => {
+                let used_up = transmit.is_used_up(wire).map_err(RelayError::Wire)?;
+                (used_up, *rekey)
+            }
+        };
+        let renewal = match renewal {
+            Some(renewal) if renewable && (used_up || renewal.requested) => renewal,
+            _ if used_up => return Poll::Ready(Err(SealError::KeyUsedUp.into())),
+            _ => return Poll::Ready(Ok(())),
+        };
+        match &mut self.sealing {
+            Sealing::Plain => {}
+            Sealing::User(sealer) => {
+                let record = sealer.key_update(&mut renewal.schedule)?;
+                self.load = Load::copy_of(&record, 0);
+            }
+            Sealing::Kernel { transmit, .. } => {
+                let update = || transmit.record(wire, content::HANDSHAKE, &KEY_UPDATE_MESSAGE);
+                ready!(write(cx, wire, update)).map_err(RelayError::Wire)?;
+                let secret = renewal.schedule.next_tx().map_err(SealError::from)?;
+                transmit.renew(wire, &Key::new(renewal.suite, secret)?)?;
+            }
+        }
+        renewal.requested = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_farewell(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &TcpStream,
+    ) -> Poll<Result<(), RelayError>> {
+        self.phase = match &mut self.sealing {
+            Sealing::Plain => Phase::Shut,
+            Sealing::User(sealer) => {
+                let record = sealer.control(content::ALERT, &CLOSE_NOTIFY)?;
+                self.load = Load::copy_of(&record, 0);
+                Phase::Shut
+            }
+            Sealing::Kernel { transmit, .. } => {
+                let farewell = || transmit.record(wire, content::ALERT, &CLOSE_NOTIFY);
+                ready!(write(cx, wire, farewell)).map_err(RelayError::Wire)?;
+                Phase::Flush(Wait::default())
+            }
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the peer something before the connection is given up, if a record boundary and the socket's buffer
+    /// allow it.
+    pub(super) fn last_word(&mut self, wire: &TcpStream, alert: [u8; 2]) {
+        if matches!(self.phase, Phase::Shut | Phase::Ended) {
+            return;
+        }
+        match &mut self.sealing {
+            Sealing::Plain => {}
+            // What has been sealed and not been sent would be missing before it.
+            Sealing::User(sealer) if self.load.is_empty() => {
+                if let Ok(record) = sealer.control(content::ALERT, &alert) {
+                    let _ = Load::copy_of(&record, 0).give(wire);
+                }
+            }
+            Sealing::User(_) => {}
+            Sealing::Kernel { transmit, .. } => {
+                let _ = transmit.record(wire, content::ALERT, &alert);
+            }
+        }
+    }
+}
+
+/// Reads plaintext to where the record layer wants it: no copy between the socket and the cipher.
+fn fill(local: &TcpStream, sealer: &Sealer) -> io::Result<(Buffer, usize)> {
+    let mut buffer = Buffer::take();
+    let (slot, offset) = (sealer.slot(), sealer.payload_offset());
+    let mut slots = buffer.chunks_exact_mut(slot);
+    let mut payloads: [IoSliceMut<'_>; SLOTS] = std::array::from_fn(|_| {
+        let slot = slots.next().unwrap_or_default();
+        IoSliceMut::new(
+            slot.get_mut(offset..offset + MAX_PLAINTEXT)
+                .unwrap_or_default(),
+        )
+    });
+    let filled = readv(local, &mut payloads)?;
+    Ok((buffer, filled))
+}
+
+/// Nothing filled is the end of the stream.
+fn seal(
+    sealer: &mut Sealer,
+    (mut buffer, filled): (Buffer, usize),
+) -> Result<Option<Load>, RelayError> {
+    if filled == 0 {
+        return Ok(None);
+    }
+    let sealed = sealer.seal_slots(&mut buffer, filled)?;
+    Ok(Some(Load::bytes(buffer, sealed, filled)))
+}
+
+/// Waits for what no event tells, longer every time.
+#[derive(Default)]
+struct Wait {
+    sleep: Option<Pin<Box<Sleep>>>,
+    rounds: u32,
+}
+
+impl Wait {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let rounds = self.rounds;
+        let sleep = self.sleep.get_or_insert_with(|| {
+            let delay = Duration::from_millis(1 << rounds.min(8));
+            Box::pin(tokio::time::sleep(delay))
+        });
+        ready!(sleep.as_mut().poll(cx));
+        *self = Self {
+            sleep: None,
+            rounds: rounds + 1,
+        };
+        Poll::Ready(())
+    }
+}

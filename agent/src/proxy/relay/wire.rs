@@ -1,0 +1,113 @@
+//! The side of a connection that leaves the pod, before the relay begins.
+
+use rustls::SupportedCipherSuite;
+use tokio::net::TcpStream;
+
+use super::{super::close::reset, Renewal, ciphertext::Ciphertext, down::Opening, up::Sealing};
+use crate::{
+    offload::{Receive, Transmit},
+    tls::{KeyError, Opener, Schedule, Sealer, Secrets},
+};
+
+/// A socket, and who seals and opens what passes it.
+pub(in crate::proxy) struct Wire {
+    pub(super) stream: TcpStream,
+    pub(super) sealing: Sealing,
+    pub(super) opening: Opening,
+    pub(super) renewal: Option<Box<Renewal>>,
+    /// Plaintext that was read already.
+    pub(super) received: Vec<u8>,
+}
+
+/// Both halves of a wire of which the kernel has at least the sending one.
+pub(in crate::proxy) struct Halves {
+    pub(in crate::proxy) transmit: Transmit,
+    pub(in crate::proxy) received: Received,
+    pub(in crate::proxy) splice: bool,
+    /// Whether the kernel can change keys.
+    pub(in crate::proxy) rekey: bool,
+    pub(in crate::proxy) suite: SupportedCipherSuite,
+    pub(in crate::proxy) schedule: Schedule,
+}
+
+/// The receiving half.
+pub(in crate::proxy) enum Received {
+    Kernel(Receive),
+    User(Opener),
+}
+
+impl Wire {
+    /// Plaintext, as policy allows. `received` has been read already and is passed on first.
+    pub(in crate::proxy) fn plain(stream: TcpStream, received: Vec<u8>) -> Self {
+        Self {
+            stream,
+            sealing: Sealing::Plain,
+            opening: Opening::Plain,
+            renewal: None,
+            received,
+        }
+    }
+
+    /// Both halves in userspace.
+    ///
+    /// # Errors
+    /// When the record layer doesn't have the cipher.
+    pub(in crate::proxy) fn userspace(
+        stream: TcpStream,
+        secrets: Secrets,
+    ) -> Result<Self, KeyError> {
+        let sealer = Sealer::new(secrets.suite, &secrets.tx)?;
+        let opener = Opener::new(secrets.suite, &secrets.rx)?;
+        Ok(Self {
+            stream,
+            sealing: Sealing::User(Box::new(sealer)),
+            opening: Opening::User(Box::new(Ciphertext::new(opener))),
+            renewal: secrets
+                .is_tls13()
+                .then(|| Renewal::new(secrets.suite, secrets.schedule)),
+            received: Vec::new(),
+        })
+    }
+
+    /// Closes with a reset.
+    pub(in crate::proxy) fn reset(self) {
+        reset(self.stream);
+    }
+
+    /// The sending half in the kernel.
+    pub(in crate::proxy) fn kernel(stream: TcpStream, halves: Halves) -> Self {
+        let Halves {
+            transmit,
+            received,
+            splice,
+            rekey,
+            suite,
+            schedule,
+        } = halves;
+        let renewable = rekey || matches!(received, Received::User(_));
+        Self {
+            stream,
+            sealing: Sealing::Kernel {
+                transmit,
+                splice,
+                rekey,
+            },
+            opening: match received {
+                Received::Kernel(receive) => Opening::Kernel { receive, splice },
+                Received::User(opener) => Opening::User(Box::new(Ciphertext::new(opener))),
+            },
+            renewal: renewable.then(|| Renewal::new(suite, schedule)),
+            received: Vec::new(),
+        }
+    }
+}
+
+impl Renewal {
+    fn new(suite: SupportedCipherSuite, schedule: Schedule) -> Box<Self> {
+        Box::new(Self {
+            suite,
+            schedule,
+            requested: false,
+        })
+    }
+}

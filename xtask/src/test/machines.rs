@@ -1,0 +1,147 @@
+//! The suite on other kernels, each in a virtual machine of its own.
+//!
+//! Counts what the suite says of each test, and takes a test of which it says nothing for failed: a machine can
+//! end in ways in which nobody sums up.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    process::Command,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    process,
+    progress::{note, step},
+    tally::{Tally, Verdict},
+    vm::{self, Kernel, Machine},
+    workspace,
+};
+
+/// From power-on to the end of the suite.
+const TIMEOUT: Duration = Duration::from_secs(25 * 60);
+/// Tests at the same time in one machine: they wait more than they compute.
+const THREADS: &str = "3";
+/// How much longer than natively everything may take; see the harness's module `pace`.
+const SLOWDOWN: (&str, &str) = ("SEALANE_TEST_SLOWDOWN", "5");
+/// Of the missing tests, so many are named.
+const NAMED: usize = 10;
+
+/// Runs the tests whose names contain `filter` on every kernel of the list, as many at the same time as there are
+/// processors: one processor to a machine is what emulation makes the most of.
+///
+/// # Errors
+/// When the list or a kernel can't be had.
+pub fn run(filter: Option<&str>) -> Result<Tally> {
+    let kernels = vm::list()?;
+    for kernel in &kernels {
+        kernel.unpacked()?;
+    }
+    let next = AtomicUsize::new(0);
+    let sum = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        let worker = || {
+            while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let what = format!("suite on Linux {}", kernel.name);
+                let tally = step("test", what, || on(kernel, filter)).unwrap_or_else(|error| {
+                    note("test", format_args!("error: {}: {error:#}", kernel.name));
+                    Tally::FAILURE
+                });
+                note("test", format_args!("Linux {}: {tally}", kernel.name));
+                *sum.lock().unwrap_or_else(PoisonError::into_inner) += tally;
+            }
+        };
+        for _ in 0..vm::processors() {
+            scope.spawn(worker);
+        }
+    });
+    Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Runs them on one kernel.
+#[expect(clippy::print_stdout, reason = "what the suite prints is the result")]
+fn on(kernel: &Kernel, filter: Option<&str>) -> Result<Tally> {
+    let suite = workspace::program("sealane-suite")?;
+    let (chosen, others) = tests(kernel, filter)?;
+    if chosen.is_empty() {
+        return Ok(Tally::default());
+    }
+    let mut command = vec![suite.into_os_string()];
+    command.extend(["--test-threads", THREADS].map(Into::into));
+    command.extend(filter.map(Into::into));
+    for name in others {
+        command.extend(["--skip".into(), name.into()]);
+    }
+    let mut job = vm::job(command)?;
+    let (name, value) = SLOWDOWN;
+    job.environment.push((name.to_owned(), value.into()));
+    let machine = Machine {
+        processors: 1,
+        counts_instructions: false,
+        timeout: TIMEOUT,
+    };
+    let mut verdicts: BTreeMap<_, _> = chosen.into_iter().map(|name| (name, None)).collect();
+    let end = machine.run(kernel, &job, |line| {
+        println!("[{}] {line}", kernel.name);
+        if let Some((name, verdict)) = Verdict::from_line(line)
+            && let Some(known) = verdicts.get_mut(name)
+        {
+            *known = Some(verdict);
+        }
+    });
+    Ok(counted(kernel, end, &verdicts))
+}
+
+/// The suite's tests that belong on this kernel, and those with the filter that don't.
+fn tests(kernel: &Kernel, filter: Option<&str>) -> Result<(Vec<String>, Vec<String>)> {
+    let mut suite = Command::new(workspace::program("sealane-suite")?);
+    let list = process::output(suite.arg("--list").args(filter))?;
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names
+        .map(str::to_owned)
+        .partition(|name| kernel.tests().is_none_or(|part| name.contains(part))))
+}
+
+/// What was said of each test; every failure of the machine, and every test without a verdict, counts as one.
+fn counted(
+    kernel: &Kernel,
+    end: Result<u8>,
+    verdicts: &BTreeMap<String, Option<Verdict>>,
+) -> Tally {
+    let mut tally = Tally::default();
+    let mut missing = Vec::new();
+    for (name, verdict) in verdicts {
+        match verdict {
+            Some(verdict) => tally += (*verdict).into(),
+            None => missing.push(name.as_str()),
+        }
+    }
+    let complain =
+        |what: &dyn Display| note("test", format_args!("error: Linux {}: {what}", kernel.name));
+    for name in missing.iter().take(NAMED) {
+        complain(&format_args!("no verdict on {name}"));
+    }
+    if missing.len() > NAMED {
+        complain(&format_args!("nor on {} others", missing.len() - NAMED));
+    }
+    let trouble = match end {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(code) if code != 0 && tally.failed == 0 => {
+            Some(format!("the suite's exit code is {code}"))
+        }
+        Ok(_) => None,
+    };
+    if let Some(trouble) = trouble {
+        complain(&trouble);
+        tally += Tally::FAILURE;
+    }
+    tally.failed += missing.len() as u64;
+    tally
+}
