@@ -70,9 +70,10 @@ pub struct Args {
     /// In a virtual machine whose clock counts instructions: `cargo xtask vm --icount`
     #[arg(long)]
     vm: bool,
-    /// Idle connections that are opened at a time, four times at most, to measure their memory
-    #[arg(long, value_name = "N", default_value_t = 1500, value_parser = batch)]
-    idle: usize,
+    /// Idle connections that are opened at a time, four times at most, to measure their memory [default: 1500,
+    /// or 100 where the processor is emulated]
+    #[arg(long, value_name = "N", value_parser = batch)]
+    idle: Option<usize>,
     /// Name of the result files
     #[arg(long, default_value = "bench")]
     name: String,
@@ -104,6 +105,8 @@ fn batch(typed: &str) -> Result<usize, String> {
 /// Of a bulk transfer in an emulated processor, where a second is long.
 const EMULATED_BYTES: u64 = 16 << 20;
 const QUICK: u64 = 200;
+const IDLE: usize = 1500;
+const EMULATED_IDLE: usize = 100;
 
 impl Args {
     /// # Errors
@@ -133,7 +136,11 @@ impl Args {
         Ok(Plan {
             rounds: if self.quick { 2 } else { self.rounds },
             size,
-            idle: self.idle,
+            idle: self.idle.unwrap_or(if machine::is_emulated() {
+                EMULATED_IDLE
+            } else {
+                IDLE
+            }),
             only: self.only.clone(),
             measures: if self.measure.is_empty() {
                 Measure::ALL.to_vec()
