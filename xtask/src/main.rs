@@ -3,6 +3,7 @@
 //! One file per command. Imports no crate of the product and few others: it is the first thing that
 //! is compiled on a bare machine.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -35,6 +36,8 @@ enum Command {
     Vm(vm::Args),
     /// Sets up, builds, then shows the product on two nodes made for it (as root)
     Demo,
+    /// Sets up, builds, then measures Sealane beside direct TCP and other proxies (as root); --help tells more
+    Bench(bench::Args),
     /// Checks formatting, clippy, dependencies and the layout of the sources
     Lint,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(args) => return test::run(&args),
         Command::Vm(args) => return vm::run(&args),
         Command::Demo => demo::run(),
+        Command::Bench(args) => return bench::run(&args),
         Command::Lint => lint::run(),
     };
     match outcome {

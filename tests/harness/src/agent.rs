@@ -59,7 +59,10 @@ impl Agent {
         command.arg("--ca-dir").arg(&world.ca);
         command.arg("--socket").arg(&node.socket);
         command.arg("--admin").arg(admin().to_string());
-        command.args(["--log-level", "debug"]).args(flags);
+        if !flags.contains(&"--log-level") {
+            command.args(["--log-level", "debug"]);
+        }
+        command.args(flags);
         let process = Process::spawn(&format!("agent-{}", name.name()), &world.logs, command)?;
         Ok(Self {
             node: name,
