@@ -16,7 +16,6 @@ use crate::{
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::SourceStatus,
-    offload::sys,
     proxy::{Connection, KernelTls, Offload, Phase, Proxy, Session},
     store::Reader,
     telemetry::Direction,
@@ -44,7 +43,6 @@ pub(super) async fn announce_ready(inspector: Arc<Inspector>, stop: Cancellation
             changed = capture.changed() => if changed.is_err() { return },
         }
     }
-    sys::trim_heap();
     tracing::info!(node = inspector.config.node, "ready");
 }
 

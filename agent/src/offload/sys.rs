@@ -55,14 +55,6 @@ pub fn one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives back what the heap holds and nobody uses: what starting took would stay for ever. Has no effect with
-/// another libc than glibc.
-pub fn trim_heap() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim only returns free pages to the kernel.
-    let _ = unsafe { libc::malloc_trim(0) };
-}
-
 /// Makes a TCP socket ready for keys (Documentation/networking/tls.rst). Until it has one, it is what it was.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use sealane_harness::{NodeName, kernel, pace, sockets::PATIENCE};
 use socket2::Socket;
@@ -62,9 +62,9 @@ fn wait_connected(client: &Socket) -> Result<()> {
 /// What an idle connection over mutual TLS costs an agent.
 pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
     // With the keys in the kernel a connection is two sockets and two counters; else it has its keys as well.
-    let most = if kernel::has_tls() { 1536 } else { 4096 };
+    let most = if kernel::has_tls() { 1536 } else { 5120 };
     let (warm, connections) = (50, pace::amount(4000).clamp(1000, 2000));
-    let shop = stage.shop("STRICT")?;
+    let shop = stage.shop_with("STRICT", &["--log-level", "info,sealane::access=warn"])?;
     let listener = shop.web.listen(PORT)?;
     let open = || -> Result<Pair> {
         let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
@@ -80,11 +80,14 @@ pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
         pairs.push(open()?);
     }
     let mut each = [0; 2];
-    for ((node, before), each) in NodeName::ALL.into_iter().zip(before).zip(&mut each) {
-        let grown = shop.agents.on(node).rss_kib()?.saturating_sub(before?);
+    for ((node, before), each) in NodeName::ALL.into_iter().zip(&before).zip(&mut each) {
+        let grown = shop
+            .agents
+            .on(node)
+            .rss_kib()?
+            .saturating_sub(*before.as_ref().map_err(|e| anyhow!("{e}"))?);
         *each = grown * 1024 / u64::try_from(connections)?;
     }
-    println!("bytes of memory for an idle connection on nodes A and B: {each:?}");
     ensure!(
         each.iter().all(|each| *each < most),
         "bytes each on nodes A and B: {each:?}"
