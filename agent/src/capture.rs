@@ -11,13 +11,14 @@ mod flows;
 mod listening;
 mod maps;
 mod netns;
+mod object;
 mod programs;
 mod run;
 
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod};
 pub use error::{CaptureError, EnrolError};
-pub use flows::{ClientEntry, Flows, OriginalDst};
+pub use flows::{Flows, OriginalDst};
 pub use netns::{Netns, NetnsCookie, NetnsError};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
 pub use run::{Capture, CaptureStatus, Notice, PodState};

@@ -83,7 +83,8 @@ mod tests {
     /// are connections.
     #[test]
     fn an_established_connection_is_small() {
-        assert!(size_of::<super::serving::Serving>() <= 384);
+        // With tokio's own 96 bytes this fills three blocks of 128, which is how tasks are allocated.
+        assert!(size_of::<super::serving::Serving>() <= 288);
         assert!(size_of::<super::Connection>() <= 240);
     }
 }

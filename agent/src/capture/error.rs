@@ -22,6 +22,8 @@ pub enum CaptureError {
     OwnCgroup(io::Error),
     #[error("load eBPF object: {0}")]
     Load(#[from] Box<aya::EbpfError>),
+    #[error("eBPF object has no {0}: the agent was built wrongly")]
+    MissingGlobal(&'static str),
     #[error("eBPF program {name}: {source}")]
     Program {
         name: &'static str,

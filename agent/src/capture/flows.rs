@@ -54,7 +54,7 @@ impl Flows {
     }
 
     /// Shows `client` as the peer of the application's socket for a connection that the agent is about to
-    /// dial from `local` to `application`, both in the pod. Ends when the entry is dropped.
+    /// dial from `local` to `application`, both in the pod, until [`Flows::withdraw_client`].
     ///
     /// # Errors
     /// When the map is full.
@@ -64,33 +64,26 @@ impl Flows {
         local: SocketAddr,
         application: SocketAddr,
         client: SocketAddr,
-    ) -> Result<ClientEntry, MapError> {
-        let key = PeerKey::new(
-            netns.0,
-            Address::from(local.ip()),
-            local.port(),
-            application.port(),
-        );
+    ) -> Result<(), MapError> {
+        let key = peer_key(netns, local, application);
         let value = OriginalDestination::new(Address::from(client.ip()), client.port());
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.clients.insert(key, value, 0)?;
-        Ok(ClientEntry {
-            flows: self.clone(),
-            key,
-        })
+        tables.clients.insert(key, value, 0)
+    }
+
+    /// Takes [`Flows::publish_client`] back.
+    pub fn withdraw_client(&self, netns: NetnsCookie, local: SocketAddr, application: SocketAddr) {
+        let key = peer_key(netns, local, application);
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = tables.clients.remove(&key);
     }
 }
 
-/// Keeps a published client in the map.
-#[derive(Debug)]
-pub struct ClientEntry {
-    flows: Flows,
-    key: PeerKey,
-}
-
-impl Drop for ClientEntry {
-    fn drop(&mut self) {
-        let mut tables = self.flows.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = tables.clients.remove(&self.key);
-    }
+fn peer_key(netns: NetnsCookie, local: SocketAddr, application: SocketAddr) -> PeerKey {
+    PeerKey::new(
+        netns.0,
+        Address::from(local.ip()),
+        local.port(),
+        application.port(),
+    )
 }

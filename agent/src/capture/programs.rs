@@ -11,23 +11,22 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
         links::{FdLink, LinkError},
     },
 };
-use sealane_common::{LAYOUT_VERSION, global};
+use sealane_common::LAYOUT_VERSION;
 
 use super::{
     error::CaptureError,
     flows::Flows,
     maps::{self, Maps},
     netns::{Netns, NetnsCookie},
+    object::Loader,
 };
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sealane-ebpf.o"));
 
 /// Programs that are attached once, at the pods' cgroup root.
 pub const PROGRAMS: [&str; 8] = [
@@ -59,9 +58,8 @@ pub struct CaptureConfig {
 /// The place of this layout's pins.
 #[derive(Clone, Debug)]
 pub(super) struct Pins {
-    maps: PathBuf,
     links: PathBuf,
-    trace: bool,
+    loader: Loader,
 }
 
 impl Pins {
@@ -76,9 +74,8 @@ impl Pins {
         const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
         match rustix::fs::statfs(&maps) {
             Ok(stat) if stat.f_type as u64 == BPF_FS_MAGIC => Ok(Self {
-                maps,
+                loader: Loader::new(&maps, config.trace),
                 links,
-                trace: config.trace,
             }),
             _ => {
                 let _ = fs::remove_dir_all(&maps);
@@ -87,23 +84,6 @@ impl Pins {
                 })
             }
         }
-    }
-
-    fn load(&self, cookie: NetnsCookie) -> Result<Ebpf, CaptureError> {
-        let mut loader = EbpfLoader::new();
-        // No CO-RE: parsing the kernel's BTF would only cost memory.
-        loader
-            .btf(None)
-            .override_global(global::NETNS_COOKIE, &cookie.0, true)
-            .override_global(
-                aya_log::LEVEL,
-                if self.trace { &4_u8 } else { &0_u8 },
-                false,
-            );
-        for name in maps::NAMES {
-            loader.map_pin_path(name, self.maps.join(name));
-        }
-        Ok(loader.load(OBJECT).map_err(Box::new)?)
     }
 
     /// Pins a fresh link in the place of the one that is there, in one step: at no moment is there none. (No
@@ -121,7 +101,7 @@ impl Pins {
 
     /// Attaches an inbound instance to a pod's network namespace.
     pub(super) fn attach_inbound(&self, netns: &Netns) -> Result<(), CaptureError> {
-        let mut ebpf = self.load(netns.cookie())?;
+        let mut ebpf = self.loader.load(netns.cookie())?;
         let link = attach::<SkLookup, _>(&mut ebpf, INBOUND, |program| {
             program.load()?;
             let id = program.attach(netns)?;
@@ -160,7 +140,7 @@ pub(super) fn attach_all(
         source,
     })?;
     let pins = Pins::create(config)?;
-    let mut ebpf = pins.load(NetnsCookie(0))?;
+    let mut ebpf = pins.loader.load(NetnsCookie(0))?;
     for name in PROGRAMS {
         let link = attach_cgroup(&mut ebpf, name, &root)?;
         pins.replace_link(name, link)?;

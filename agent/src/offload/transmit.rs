@@ -1,6 +1,6 @@
 //! The sending half of a connection whose records the kernel seals.
 
-use std::{io, os::fd::AsFd};
+use std::{io, num::NonZeroU32, os::fd::AsFd};
 
 use ktls::CryptoInfo;
 
@@ -17,28 +17,23 @@ const OVERHEAD: u64 = 5 + 1 + 16;
 const MARGIN: u64 = 4096;
 /// Records by our own count after which the kernel is asked for its: how it cuts them is its own business, but
 /// it makes fewer than four times as many as we think.
-const RECOUNT: u64 = 1 << 20;
+const RECOUNT: u32 = 1 << 20;
 
 /// Proof that a socket has a transmit key in the kernel, and the count of what went out under it: the kernel
-/// doesn't count.
+/// doesn't count. Every idle connection holds one: it is kept small.
 #[derive(Debug)]
 pub struct Transmit {
-    /// Size of the cipher's structure, by which getsockopt knows it.
-    info: usize,
-    /// Records that may be sealed under one key.
-    limit: u64,
-    /// Sealed under the key in force, by our own count.
-    sealed: u64,
-    /// When that is reached, the kernel is asked.
-    recount_at: u64,
-    /// Sequence number of the first record under the key in force.
-    first: u64,
-    /// Position in the TCP stream that comes before everything that is counted here.
+    /// Position in the TCP stream of everything that was handed over, less the plaintext and the records under
+    /// the key in force. (Modulo 2^64: it may be less than nothing.)
     origin: u64,
-    /// Bytes that everything handed over until the key in force makes in the TCP stream.
-    earlier: u64,
     /// Plaintext handed over under the key in force.
     plaintext: u64,
+    /// Records that may be sealed under one key; `None` for a cipher without such a limit.
+    limit: Option<NonZeroU32>,
+    /// Records by our own count until the kernel is asked.
+    until_recount: u32,
+    /// Size of the cipher's structure, by which getsockopt knows it.
+    info: u8,
 }
 
 impl Transmit {
@@ -47,17 +42,14 @@ impl Transmit {
     /// # Errors
     /// When the kernel refuses. The socket is then still a plain one: **whatever is written to it goes out in
     /// clear**, so it must be closed.
-    pub fn install(socket: impl AsFd, key: &Key, limit: u64) -> Result<Self, InstallError> {
+    pub fn install(socket: impl AsFd, key: &Key, limit: NonZeroU32) -> Result<Self, InstallError> {
         let unlimited = matches!(key.info, CryptoInfo::Chacha20Poly1305(_));
         let mut transmit = Self {
-            info: key.info.size(),
-            limit: if unlimited { u64::MAX } else { limit },
-            sealed: 0,
-            recount_at: 0,
-            first: 0,
             origin: sys::written_position(socket.as_fd()).map_err(kernel)?,
-            earlier: 0,
             plaintext: 0,
+            limit: (!unlimited).then_some(limit),
+            until_recount: 0,
+            info: u8::try_from(key.info.size()).unwrap_or(u8::MAX),
         };
         transmit.set(socket, key)?;
         Ok(transmit)
@@ -65,16 +57,16 @@ impl Transmit {
 
     fn set(&mut self, socket: impl AsFd, key: &Key) -> Result<(), InstallError> {
         sys::set_key(socket, Half::Transmit, &key.info).map_err(kernel)?;
-        (self.first, self.plaintext) = (key.sequence, 0);
-        self.counted(key.sequence);
+        self.origin = self.origin.wrapping_sub(OVERHEAD * key.sequence);
+        self.recount_after(key.sequence);
         Ok(())
     }
 
-    /// What the kernel has sealed. The nearer the limit, the sooner it is asked again.
-    fn counted(&mut self, sealed: u64) {
-        self.sealed = sealed;
-        let left = self.limit.saturating_sub(sealed);
-        self.recount_at = sealed + RECOUNT.min(left / 4);
+    /// The nearer the limit, the sooner the kernel is asked again.
+    fn recount_after(&mut self, sealed: u64) {
+        let limit = self.limit.map_or(u64::MAX, |limit| limit.get().into());
+        let left = limit.saturating_sub(sealed) / 4;
+        self.until_recount = u32::try_from(left).map_or(RECOUNT, |left| left.min(RECOUNT));
     }
 
     /// Replaces the key, after our `KeyUpdate` was sent.
@@ -82,18 +74,19 @@ impl Transmit {
     /// # Errors
     /// `EBUSY` before Linux 6.14.
     pub fn renew(&mut self, socket: impl AsFd, key: &Key) -> Result<(), InstallError> {
-        let sequence = sys::next_sequence(socket.as_fd(), self.info).map_err(kernel)?;
-        let earlier = self.earlier + self.in_stream(sequence);
-        self.set(socket, key)?;
-        self.earlier = earlier;
-        Ok(())
+        let sequence = self.next_sequence(socket.as_fd()).map_err(kernel)?;
+        self.origin = self.handed_over(sequence);
+        self.plaintext = 0;
+        self.set(socket, key)
     }
 
     /// To be told after each write or splice to the socket: `bytes` that it took.
     pub fn count(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.plaintext += bytes;
-        self.sealed += bytes.div_ceil(MAX_PLAINTEXT) + 1;
+        let records = bytes.div_ceil(MAX_PLAINTEXT) + 1;
+        let records = u32::try_from(records).unwrap_or(u32::MAX);
+        self.until_recount = self.until_recount.saturating_sub(records);
     }
 
     /// Whether the key is used up (RFC 8446, section 5.5), so that another must take its place before anything
@@ -102,12 +95,19 @@ impl Transmit {
     /// # Errors
     /// As getsockopt(2).
     pub fn is_used_up(&mut self, socket: impl AsFd) -> io::Result<bool> {
-        if self.limit == u64::MAX || self.sealed < self.recount_at {
+        let Some(limit) = self.limit else {
+            return Ok(false);
+        };
+        if self.until_recount > 0 {
             return Ok(false);
         }
-        let sealed = sys::next_sequence(socket, self.info)?;
-        self.counted(sealed);
-        Ok(sealed.saturating_add(MARGIN) >= self.limit)
+        let sealed = self.next_sequence(socket)?;
+        self.recount_after(sealed);
+        Ok(sealed + MARGIN >= limit.get().into())
+    }
+
+    fn next_sequence(&self, socket: impl AsFd) -> io::Result<u64> {
+        sys::next_sequence(socket, self.info.into())
     }
 
     /// Sends one record of another type than data.
@@ -127,14 +127,16 @@ impl Transmit {
     /// # Errors
     /// As getsockopt(2).
     pub fn is_flushed(&self, socket: impl AsFd) -> io::Result<bool> {
-        let sequence = sys::next_sequence(socket.as_fd(), self.info)?;
-        let handed_over = self.origin + self.earlier + self.in_stream(sequence);
-        Ok(sys::written_position(socket)? >= handed_over)
+        let sequence = self.next_sequence(socket.as_fd())?;
+        Ok(sys::written_position(socket)? >= self.handed_over(sequence))
     }
 
-    /// Bytes of the TCP stream that the records under the key in force make.
-    fn in_stream(&self, sequence: u64) -> u64 {
-        self.plaintext + OVERHEAD * sequence.saturating_sub(self.first)
+    /// Position in the TCP stream behind the record before `sequence`.
+    fn handed_over(&self, sequence: u64) -> u64 {
+        let records = OVERHEAD * sequence;
+        self.origin
+            .wrapping_add(self.plaintext)
+            .wrapping_add(records)
     }
 }
 

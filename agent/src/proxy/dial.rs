@@ -13,7 +13,7 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use crate::capture::{ClientEntry, Flows, Netns, NetnsError};
+use crate::capture::{Flows, Netns, NetnsCookie, NetnsError};
 
 /// Why nobody was reached.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +44,14 @@ pub(super) async fn peer(
     Ok(timeout(within, socket.connect(to)).await??)
 }
 
-/// Dials the pod's application, which will see `client` as its peer while the entry is kept.
+/// Dials the pod's application, which will see `client` as its peer until that is withdrawn.
 pub(super) async fn application(
     netns: &Netns,
     flows: &Flows,
     to: SocketAddr,
     client: SocketAddr,
     within: Duration,
-) -> Result<(TcpStream, ClientEntry), DialError> {
+) -> Result<(TcpStream, Published), DialError> {
     let bound = netns.enter(|| {
         let socket = socket(to)?;
         // The port must be known before the application can ask for its peer.
@@ -60,9 +60,34 @@ pub(super) async fn application(
     })??;
     let socket = TcpSocket::from_std_stream(bound.into());
     let local = canonical(socket.local_addr()?);
-    let entry = flows.publish_client(netns.cookie(), local, to, client)?;
-    let stream = timeout(within, socket.connect(to)).await??;
-    Ok((stream, entry))
+    flows.publish_client(netns.cookie(), local, to, client)?;
+    let published = Published {
+        netns: netns.cookie(),
+        port: local.port(),
+    };
+    let connected = timeout(within, socket.connect(to)).await;
+    match connected.map_err(DialError::from).and_then(|r| Ok(r?)) {
+        Ok(stream) => Ok((stream, published)),
+        Err(error) => {
+            published.withdraw(flows, to);
+            Err(error)
+        }
+    }
+}
+
+/// A client that an application is shown. Small: every idle connection holds one.
+#[must_use = "to be withdrawn when the connection ends"]
+pub(super) struct Published {
+    netns: NetnsCookie,
+    port: u16,
+}
+
+impl Published {
+    /// `to` is where the application was dialled.
+    pub(super) fn withdraw(self, flows: &Flows, to: SocketAddr) {
+        let local = SocketAddr::new(to.ip(), self.port);
+        flows.withdraw_client(self.netns, local, to);
+    }
 }
 
 fn socket(to: SocketAddr) -> io::Result<Socket> {

@@ -12,7 +12,7 @@ use super::{
     accept::Arrival,
     close::reset,
     connections::{Connection, Phase, Route, Session},
-    dial,
+    dial::{self, Published},
     enforce::evaluate,
     outcome::{Failure, handshake_failure, handshake_timeout},
     protect::{Peer, protected},
@@ -21,7 +21,7 @@ use super::{
     serving::{Open, Serving},
 };
 use crate::{
-    capture::{ClientEntry, Pod},
+    capture::Pod,
     identity::SpiffeId,
     policy::{Mode, Verdict},
     store::Snapshot,
@@ -216,7 +216,7 @@ async fn deliver(
     pod: &Pod,
     connection: &Connection,
     wire: Wire,
-) -> Result<(Relay, ClientEntry), Failure> {
+) -> Result<(Relay, Published), Failure> {
     connection.enter(Phase::Connecting);
     let decision = evaluate(&proxy.store.current(), connection);
     let verdict = decision.map_or(Verdict::Allow, |d| d.verdict);
@@ -227,7 +227,7 @@ async fn deliver(
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
-        Ok((local, entry)) => Ok((Relay::new(local, wire), entry)),
+        Ok((local, published)) => Ok((Relay::new(local, wire), published)),
         Err(error) => {
             wire.reset();
             Err(Failure::RefusedBecause(

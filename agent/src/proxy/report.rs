@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 use super::{
     Proxy,
     connections::{Connection, Phase, Registered, Session},
+    dial::Published,
     outcome::Failure,
     relay::{Meter, RelayError},
 };
@@ -47,6 +48,11 @@ impl Report {
         let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
         series.opened();
         let _ = self.series.set(series);
+    }
+
+    /// The application is not asked for its peer any more.
+    pub(super) fn withdraw(&self, published: Published) {
+        published.withdraw(&self.proxy.flows, self.connection().destination);
     }
 
     /// Counts and logs the end.

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
+    dial::Published,
     outcome::Failure,
     relay::{Meter as _, Relay},
     report::Report,
 };
-use crate::capture::ClientEntry;
 
 /// To be spawned.
 pub(super) struct Serving(Stage);
@@ -27,7 +27,7 @@ enum Stage {
 pub(super) struct Open {
     report: Report,
     relay: Relay,
-    client: Option<ClientEntry>,
+    client: Option<Published>,
 }
 
 impl Serving {
@@ -61,7 +61,7 @@ impl Future for Serving {
 
 impl Open {
     /// `client` shows the application who its client is.
-    pub(super) fn new(report: Report, relay: Relay, client: Option<ClientEntry>) -> Self {
+    pub(super) fn new(report: Report, relay: Relay, client: Option<Published>) -> Self {
         report.opened();
         report.down(relay.received());
         Self {
@@ -83,7 +83,10 @@ impl Open {
 
     /// The sockets are closed before the end is told: who hears of it finds them gone.
     fn end(self, result: &Result<(), Failure>) {
-        drop((self.relay, self.client));
+        drop(self.relay);
+        if let Some(published) = self.client {
+            self.report.withdraw(published);
+        }
         self.report.finish(result);
     }
 }

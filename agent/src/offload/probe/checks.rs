@@ -1,6 +1,9 @@
 //! The checks: each uses what the relay will use, and compares what comes out.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    num::NonZeroU32,
+};
 
 use rustls::SupportedCipherSuite;
 
@@ -36,7 +39,7 @@ pub(super) fn cipher(suite: SupportedCipherSuite) -> Result<u64, CheckError> {
 fn seals(suite: SupportedCipherSuite) -> Result<(), CheckError> {
     let mut pair = Loopback::open()?;
     prepare(&pair.near)?;
-    let _transmit = Transmit::install(&pair.near, &Key::known(suite, 1), u64::MAX)?;
+    let _transmit = Transmit::install(&pair.near, &Key::known(suite, 1), NonZeroU32::MAX)?;
     let data = pattern(64);
     pair.near.write_all(&data)?;
     let mut record = [0; 5 + 64 + 1 + 16];
@@ -168,7 +171,7 @@ mod tests {
         }
         let mut pair = Loopback::open().unwrap();
         prepare(&pair.near).unwrap();
-        let limit = 10_000;
+        let limit = NonZeroU32::new(10_000).unwrap();
         let mut transmit = Transmit::install(&pair.near, &Key::known(SUITE, 1), limit).unwrap();
         let mut sent = 0;
         while !transmit.is_used_up(&pair.near).unwrap() {
@@ -177,7 +180,7 @@ mod tests {
             sent += 1;
             pair.far.read_exact(&mut [0; 5 + 1 + 1 + 16]).unwrap();
         }
-        assert!((limit / 2..limit).contains(&sent), "{sent}");
+        assert!((limit.get() / 2..limit.get()).contains(&sent), "{sent}");
         assert!(transmit.is_flushed(&pair.near).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
@@ -57,7 +58,7 @@ impl Loopback {
         let pair = Self::open()?;
         prepare(&pair.near)?;
         prepare(&pair.far)?;
-        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1), u64::MAX)?;
+        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1), NonZeroU32::MAX)?;
         let receive = Receive::install(&pair.far, &Key::known(suite, 1))?;
         Ok((pair, transmit, receive))
     }

@@ -16,10 +16,11 @@ pub(super) enum Load {
     Pipe(Pipe),
     Bytes {
         buffer: Buffer,
-        start: usize,
-        end: usize,
+        /// What of the buffer is still to be given.
+        start: u32,
+        end: u32,
         /// Bytes of the application that these are, which may be sealed already.
-        content: usize,
+        content: u32,
     },
 }
 
@@ -29,11 +30,13 @@ impl Load {
         if end == 0 {
             return Self::Empty;
         }
+        // A buffer is far shorter than 4 GiB.
+        let short = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self::Bytes {
             buffer,
             start: 0,
-            end,
-            content,
+            end: short(end),
+            content: short(content),
         }
     }
 
@@ -72,7 +75,7 @@ impl Load {
         match self {
             Self::Empty => 0,
             Self::Pipe(pipe) => pipe.filled(),
-            Self::Bytes { content, .. } => *content,
+            Self::Bytes { content, .. } => *content as usize,
         }
     }
 
@@ -86,9 +89,9 @@ impl Load {
                 buffer, start, end, ..
             } => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                let given = send(to, &buffer[*start..*end], flags)?;
-                *start += given;
-                (given, *end - *start)
+                let given = send(to, &buffer[*start as usize..*end as usize], flags)?;
+                *start += u32::try_from(given).unwrap_or(u32::MAX);
+                (given, (*end - *start) as usize)
             }
         };
         if given == 0 {

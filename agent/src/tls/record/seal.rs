@@ -56,7 +56,8 @@ impl Sealer {
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         // ChaCha20-Poly1305 has no limit that a connection could reach.
-        self.tx.key.algorithm() != &CHACHA20_POLY1305 && self.tx.sequence >= RECORDS_PER_KEY
+        self.tx.key.algorithm() != &CHACHA20_POLY1305
+            && self.tx.sequence >= u64::from(RECORDS_PER_KEY.get())
     }
 
     /// A `KeyUpdate` (RFC 8446, section 4.6.3); what is sealed afterwards uses the next key.
