@@ -18,14 +18,14 @@ use crate::{
 pub struct Args {
     /// Only tests whose name contains this
     filter: Option<String>,
-    /// Only the unit tests
-    #[arg(long, group = "part")]
+    /// The unit tests; without this and the next two, all of them
+    #[arg(long)]
     unit: bool,
-    /// Only the suite on this machine's kernel: the scenarios, on real sockets in network namespaces
-    #[arg(long, group = "part")]
+    /// The suite on this machine's kernel: the scenarios, on real sockets in network namespaces
+    #[arg(long)]
     suite: bool,
-    /// Only the suite on the kernels of tests/vm/kernels.toml, in virtual machines
-    #[arg(long, group = "part")]
+    /// The suite on the kernels of tests/vm/kernels.toml, in virtual machines
+    #[arg(long)]
     vm: bool,
 }
 
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn prepare(args: &Args) -> Result<()> {
     ensure!(
-        args.unit || process::is_root(),
+        !(args.suite || args.vm || args.all()) || process::is_root(),
         "the suite makes network namespaces and loads eBPF programs: run it as root, or only the unit tests with --unit"
     );
     setup::run()?;
