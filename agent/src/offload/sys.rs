@@ -180,19 +180,13 @@ pub(super) fn load_aes_drivers() -> io::Result<()> {
     let socket = socket2::Socket::new(libc::AF_ALG.into(), socket2::Type::SEQPACKET, None)?;
     // SAFETY: all-zero bytes are a valid `sockaddr_alg`.
     let mut address: libc::sockaddr_alg = unsafe { mem::zeroed() };
-    address.salg_family = libc::AF_ALG as libc::sa_family_t;
+    address.salg_family = libc::sa_family_t::try_from(libc::AF_ALG).map_err(io::Error::other)?;
     address.salg_type[..8].copy_from_slice(b"skcipher");
     address.salg_name[..3].copy_from_slice(b"aes");
-    const LENGTH: usize = mem::size_of::<libc::sockaddr_alg>();
-    // SAFETY: the descriptor is open, and the kernel reads `LENGTH` bytes, the size of `address`. The result says
+    let length = libc::socklen_t::try_from(mem::size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open, and the kernel reads `length` bytes, the size of `address`. The result says
     // that there is no such algorithm, which is expected.
-    let _ = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            LENGTH as libc::socklen_t,
-        )
-    };
+    let _ = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     Ok(())
 }
 

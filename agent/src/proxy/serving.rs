@@ -16,6 +16,10 @@ use super::{
 /// To be spawned.
 pub(super) struct Serving(Stage);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what lasts: boxed, it would cost an allocation more"
+)]
 enum Stage {
     /// Nothing comes of connections that were refused.
     Setup(Pin<Box<dyn Future<Output = Option<Open>> + Send>>),

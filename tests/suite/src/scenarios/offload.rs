@@ -209,7 +209,7 @@ fn prlimit_of(pid: Pid) -> Result<Rlimit> {
 
 impl Drop for Exhausted {
     fn drop(&mut self) {
-        let _ = prlimit(Some(self.pid), Resource::Nofile, self.before.clone());
+        let _ = prlimit(Some(self.pid), Resource::Nofile, self.before);
     }
 }
 
