@@ -1,6 +1,6 @@
 //! What the metrics and the access log tell of one connection.
 
-use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
     Proxy,
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Report {
     proxy: Arc<Proxy>,
     registered: Registered,
-    series: OnceLock<TcpSeries>,
+    series: Option<TcpSeries>,
     _active: ActiveConnection,
 }
 
@@ -31,7 +31,7 @@ impl Report {
     pub(super) fn new(proxy: Arc<Proxy>, registered: Registered) -> Self {
         let direction = registered.connection.direction;
         Self {
-            series: OnceLock::new(),
+            series: None,
             _active: proxy.metrics.connection_active(direction),
             proxy,
             registered,
@@ -43,11 +43,11 @@ impl Report {
     }
 
     /// Counts the beginning of the relay.
-    pub(super) fn opened(&self) {
+    pub(super) fn opened(&mut self) {
         self.connection().enter(Phase::Open);
         let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
         series.opened();
-        let _ = self.series.set(series);
+        self.series = Some(series);
     }
 
     /// The application is not asked for its peer any more.
@@ -66,7 +66,7 @@ impl Report {
             Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
             Err(failure) => response_flags(failure, self.connection().direction),
         };
-        match self.series.get() {
+        match &self.series {
             Some(series) if flags == ResponseFlags::None => series.closed(),
             Some(_) => self.proxy.metrics.tcp(&self.labels(flags)).closed(),
             None => {}
@@ -177,14 +177,14 @@ impl Meter for Report {
 impl Report {
     fn count_received(&self, bytes: u64) {
         self.connection().received.fetch_add(bytes, Relaxed);
-        if let Some(series) = self.series.get() {
+        if let Some(series) = &self.series {
             series.received(bytes);
         }
     }
 
     fn count_sent(&self, bytes: u64) {
         self.connection().sent.fetch_add(bytes, Relaxed);
-        if let Some(series) = self.series.get() {
+        if let Some(series) = &self.series {
             series.sent(bytes);
         }
     }

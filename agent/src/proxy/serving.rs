@@ -65,7 +65,7 @@ impl Future for Serving {
 
 impl Open {
     /// `client` shows the application who its client is.
-    pub(super) fn new(report: Report, relay: Relay, client: Option<Published>) -> Self {
+    pub(super) fn new(mut report: Report, relay: Relay, client: Option<Published>) -> Self {
         report.opened();
         report.down(relay.received());
         Self {
