@@ -8,7 +8,7 @@ use super::{Outcome, apt};
 use crate::{process, vm::share};
 
 /// A program, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 24] = [
     // aws-lc, rustls' cryptography, is C.
     ("cc", "gcc libc6-dev"),
     ("curl", "curl"),
@@ -30,6 +30,7 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("setpriv", "util-linux"),
     ("socat", "socat"),
     ("ss", "iproute2"),
+    ("strace", "strace"),
     ("tcpdump", "tcpdump"),
     ("unshare", "util-linux"),
     (share::NAME, share::NAME),
