@@ -101,7 +101,7 @@ impl Up {
                 Phase::Farewell => ready!(self.poll_farewell(cx, wire))?,
                 Phase::Flush(wait) => {
                     ready!(wait.poll(cx));
-                    if self.is_flushed(wire) {
+                    if self.is_flushed(wire).map_err(RelayError::Wire)? {
                         self.phase = Phase::Shut;
                     }
                 }
@@ -127,11 +127,10 @@ impl Up {
     }
 
     /// Whether TCP has all that was sealed.
-    fn is_flushed(&self, wire: &TcpStream) -> bool {
+    fn is_flushed(&self, wire: &TcpStream) -> io::Result<bool> {
         match &self.sealing {
-            // An error will show at the next use of the socket.
-            Sealing::Kernel { transmit, .. } => transmit.is_flushed(wire).unwrap_or(true),
-            Sealing::Plain | Sealing::User(_) => true,
+            Sealing::Kernel { transmit, .. } => transmit.is_flushed(wire),
+            Sealing::Plain | Sealing::User(_) => Ok(true),
         }
     }
 
@@ -235,7 +234,9 @@ impl Up {
     /// Ends the direction in order, though the pod has not: whether that could be done, because nothing is on its
     /// way that would be cut off.
     pub(super) fn close(&mut self, local: &TcpStream, wire: &TcpStream) -> bool {
-        self.is_idle(local) && self.alert(wire, CLOSE_NOTIFY) && self.is_flushed(wire)
+        self.is_idle(local)
+            && self.alert(wire, CLOSE_NOTIFY)
+            && self.is_flushed(wire).unwrap_or(false)
     }
 
     /// Tells the peer something before the connection is given up, if a record boundary and the socket's buffer
