@@ -56,7 +56,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let metrics = Metrics::new().context("metrics")?;
     let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
     let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
-    let offload = offload::start(config.ktls, &metrics).await;
+    let offload = offload::start(&config, &metrics).await;
     let (capture, flows, notices, capture_status) =
         Capture::attach(capture_config(&config), config.lease).context("capture")?;
     let (writer, reader) = store::store();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::offload::KeyLimit;
+
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
 /// Where programs and maps are pinned unless told otherwise.
@@ -181,6 +183,16 @@ pub struct AgentArgs {
         default_value = "auto"
     )]
     pub ktls: Ktls,
+
+    /// MiB that one AES-GCM key may seal before a connection changes to its next one; where the kernel can't, the
+    /// connection ends in order (4 to 262144, which is 256 GiB)
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "SEALANE_KEY_LIMIT",
+        default_value_t = KeyLimit::MOST
+    )]
+    pub key_limit: u32,
 
     /// Life of the pods' certificates, renewed after half of it (10s to 24h)
     #[arg(

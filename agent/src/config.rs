@@ -16,6 +16,7 @@ pub use crate::cli::{Ktls, LogFormat};
 use crate::{
     cli::AgentArgs,
     identity::{ParseSpiffeIdError, TrustDomain},
+    offload::KeyLimit,
 };
 
 /// Longest path of a Unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -43,6 +44,7 @@ pub struct AgentConfig {
     pub detect_timeout: Duration,
     pub svid_ttl: Duration,
     pub ktls: Ktls,
+    pub key_limit: KeyLimit,
 }
 
 /// What is logged, and how.
@@ -76,6 +78,8 @@ pub enum ConfigError {
         path.display()
     )]
     SocketPath { path: PathBuf, length: usize },
+    #[error("--key-limit {value}: write a number of MiB from {} to {}", KeyLimit::LEAST, KeyLimit::MOST)]
+    KeyLimit { value: u32 },
     #[error("--admin `{value}` is not ADDR:PORT: write 127.0.0.1:15020 or [::1]:15020")]
     Admin { value: String },
     #[error(
@@ -164,6 +168,9 @@ impl TryFrom<&AgentArgs> for AgentConfig {
                 minutes(24 * 60),
             )?,
             ktls: args.ktls,
+            key_limit: KeyLimit::mebibytes(args.key_limit).ok_or(ConfigError::KeyLimit {
+                value: args.key_limit,
+            })?,
         })
     }
 }

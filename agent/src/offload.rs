@@ -6,6 +6,7 @@
 
 mod driver;
 mod key;
+mod limit;
 mod pipe;
 mod probe;
 mod receive;
@@ -13,6 +14,7 @@ pub mod sys;
 mod transmit;
 
 pub use key::Key;
+pub use limit::KeyLimit;
 pub use pipe::{Pipe, limit_pipes};
 pub use probe::{Capabilities, CipherSpeed, Missing, probe};
 pub use receive::Receive;

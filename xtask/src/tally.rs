@@ -38,7 +38,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Reads libtest's `test NAME ... ok`; the name comes first in what it returns.
+    /// Reads libtest's `test [KIND] NAME ... ok`; the name comes first in what it returns.
     pub fn from_line(line: &str) -> Option<(&str, Self)> {
         let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
         let verdict = match verdict.trim_end() {
@@ -47,7 +47,7 @@ impl Verdict {
             "ignored" => Self::Skipped,
             _ => return None,
         };
-        Some((name.trim_end(), verdict))
+        Some((name.split_whitespace().last()?, verdict))
     }
 }
 

@@ -152,6 +152,7 @@ impl Inspector {
         let Offload {
             capabilities,
             allowed,
+            ..
         } = &self.proxy.offload;
         api::KernelTls {
             mode: match allowed {

@@ -1,7 +1,7 @@
 //! Finds out at start what the kernel's TLS can, tells log and metrics, and chooses what follows from it.
 
 use crate::{
-    config::Ktls,
+    config::{AgentConfig, Ktls},
     offload::{Capabilities, limit_pipes, probe},
     proxy::{KernelTls, Offload},
     telemetry::Metrics,
@@ -9,8 +9,8 @@ use crate::{
 };
 
 /// Probes, unless kernel TLS is off.
-pub(super) async fn start(ktls: Ktls, metrics: &Metrics) -> Offload {
-    let allowed = match ktls {
+pub(super) async fn start(config: &AgentConfig, metrics: &Metrics) -> Offload {
+    let allowed = match config.ktls {
         Ktls::Auto => KernelTls::Auto,
         Ktls::Copy => KernelTls::Copy,
         Ktls::Off => KernelTls::Off,
@@ -29,6 +29,7 @@ pub(super) async fn start(ktls: Ktls, metrics: &Metrics) -> Offload {
     Offload {
         capabilities,
         allowed,
+        key_limit: config.key_limit,
     }
 }
 

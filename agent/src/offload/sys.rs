@@ -92,12 +92,27 @@ pub(super) fn next_sequence(socket: impl AsFd, length: usize) -> io::Result<u64>
     Ok(u64::from_be_bytes(*sequence))
 }
 
-/// Bytes that the peer has acknowledged, and those that this end still keeps for it: the position in the TCP
-/// stream of what is written next.
+/// What became of what was written to a TCP socket, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The peer has acknowledged so many.
+    pub acknowledged: u64,
+    /// This end still keeps so many for it.
+    pub kept: u64,
+}
+
+impl Outgoing {
+    /// The position in the TCP stream of what is written next.
+    pub(super) fn position(self) -> u64 {
+        self.acknowledged + self.kept
+    }
+}
+
+/// What became of what was written to `socket`, all of it at the same moment.
 ///
 /// # Errors
 /// As getsockopt(2) and ioctl(2).
-pub(super) fn written_position(socket: impl AsFd) -> io::Result<u64> {
+pub fn outgoing(socket: impl AsFd) -> io::Result<Outgoing> {
     let mut acknowledged = bytes_acknowledged(socket.as_fd())?;
     loop {
         let mut kept: libc::c_int = 0;
@@ -106,9 +121,10 @@ pub(super) fn written_position(socket: impl AsFd) -> io::Result<u64> {
             unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut kept) };
         check(result)?;
         let now = bytes_acknowledged(socket.as_fd())?;
-        // Nothing came in between the two questions: they are about the same moment.
+        // Nothing came in between the two questions.
         if now == acknowledged {
-            return Ok(now + u64::try_from(kept).unwrap_or(0));
+            let kept = u64::try_from(kept).unwrap_or(0);
+            return Ok(Outgoing { acknowledged, kept });
         }
         acknowledged = now;
     }

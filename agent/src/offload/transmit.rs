@@ -1,11 +1,12 @@
 //! The sending half of a connection whose records the kernel seals.
 
-use std::{io, num::NonZeroU32, os::fd::AsFd};
+use std::{io, os::fd::AsFd};
 
 use ktls::CryptoInfo;
 
 use super::{
-    InstallError, Key,
+    InstallError, Key, KeyLimit,
+    limit::blocks,
     sys::{self, Half},
 };
 
@@ -13,11 +14,9 @@ use super::{
 const MAX_PLAINTEXT: u64 = 1 << 14;
 /// What TLS 1.3 adds to each record: header, type and tag.
 const OVERHEAD: u64 = 5 + 1 + 16;
-/// Records left under a key when it counts as used up: more than one call can make.
-const MARGIN: u64 = 4096;
-/// Records by our own count after which the kernel is asked for its: how it cuts them is its own business, but
-/// it makes fewer than four times as many as we think.
-const RECOUNT: u32 = 1 << 20;
+/// How the kernel cuts records is its own business, but what it seals costs at most so many times as much as by
+/// our own count, in which every record is a full one.
+const ERROR: u64 = 4;
 
 /// Proof that a socket has a transmit key in the kernel, and the count of what went out under it: the kernel
 /// doesn't count. Every idle connection holds one: it is kept small.
@@ -28,24 +27,24 @@ pub struct Transmit {
     origin: u64,
     /// Plaintext handed over under the key in force.
     plaintext: u64,
-    /// Records that may be sealed under one key; `None` for a cipher without such a limit.
-    limit: Option<NonZeroU32>,
-    /// Records by our own count until the kernel is asked.
+    /// `None` for a cipher without one.
+    limit: Option<KeyLimit>,
+    /// Blocks by our own count until the kernel is asked for its.
     until_recount: u32,
     /// Size of the cipher's structure, by which getsockopt knows it.
     info: u8,
 }
 
 impl Transmit {
-    /// Hands the key over; TLS 1.3 only. `limit` is how many records AES-GCM may seal under one key.
+    /// Hands the key over; TLS 1.3 only. `limit` is for AES-GCM.
     ///
     /// # Errors
     /// When the kernel refuses. The socket is then still a plain one: **whatever is written to it goes out in
     /// clear**, so it must be closed.
-    pub fn install(socket: impl AsFd, key: &Key, limit: NonZeroU32) -> Result<Self, InstallError> {
+    pub fn install(socket: impl AsFd, key: &Key, limit: KeyLimit) -> Result<Self, InstallError> {
         let unlimited = matches!(key.info, CryptoInfo::Chacha20Poly1305(_));
         let mut transmit = Self {
-            origin: sys::written_position(socket.as_fd()).map_err(kernel)?,
+            origin: sys::outgoing(socket.as_fd()).map_err(kernel)?.position(),
             plaintext: 0,
             limit: (!unlimited).then_some(limit),
             until_recount: 0,
@@ -63,10 +62,10 @@ impl Transmit {
     }
 
     /// The nearer the limit, the sooner the kernel is asked again.
-    fn recount_after(&mut self, sealed: u64) {
-        let limit = self.limit.map_or(u64::MAX, |limit| limit.get().into());
-        let left = limit.saturating_sub(sealed) / 4;
-        self.until_recount = u32::try_from(left).map_or(RECOUNT, |left| left.min(RECOUNT));
+    fn recount_after(&mut self, records: u64) {
+        let limit = self.limit;
+        let left = limit.map_or(u64::MAX, |limit| limit.left(self.plaintext, records));
+        self.until_recount = u32::try_from(left / ERROR).unwrap_or(u32::MAX);
     }
 
     /// Replaces the key, after our `KeyUpdate` was sent.
@@ -84,13 +83,21 @@ impl Transmit {
     pub fn count(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.plaintext += bytes;
-        let records = bytes.div_ceil(MAX_PLAINTEXT) + 1;
-        let records = u32::try_from(records).unwrap_or(u32::MAX);
-        self.until_recount = self.until_recount.saturating_sub(records);
+        let cost = blocks(bytes, bytes / MAX_PLAINTEXT + 1);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        self.until_recount = self.until_recount.saturating_sub(cost);
     }
 
-    /// Whether the key is used up (RFC 8446, section 5.5), so that another must take its place before anything
-    /// else is sent.
+    /// To be called when the socket takes no more: makes TCP send what it has. Before Linux 6.5, pages that are
+    /// spliced into a TLS socket are queued as if others were to follow (`MSG_SENDPAGE_NOTLAST`); when there is no
+    /// room for those, nobody sends the first ones, and there never will be room.
+    pub fn push(&self, socket: impl AsFd) {
+        // Sends what is queued also when it is on already (net/ipv4/tcp.c, `__tcp_sock_set_nodelay`). A socket that
+        // can't do it any more has an error, which the next call tells.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
+    }
+
+    /// Whether the key is used up, so that another must take its place before anything else is sent.
     ///
     /// # Errors
     /// As getsockopt(2).
@@ -101,9 +108,9 @@ impl Transmit {
         if self.until_recount > 0 {
             return Ok(false);
         }
-        let sealed = self.next_sequence(socket)?;
-        self.recount_after(sealed);
-        Ok(sealed + MARGIN >= limit.get().into())
+        let records = self.next_sequence(socket)?;
+        self.recount_after(records);
+        Ok(limit.left(self.plaintext, records) == 0)
     }
 
     fn next_sequence(&self, socket: impl AsFd) -> io::Result<u64> {
@@ -128,7 +135,7 @@ impl Transmit {
     /// As getsockopt(2).
     pub fn is_flushed(&self, socket: impl AsFd) -> io::Result<bool> {
         let sequence = self.next_sequence(socket.as_fd())?;
-        Ok(sys::written_position(socket)? >= self.handed_over(sequence))
+        Ok(sys::outgoing(socket)?.position() >= self.handed_over(sequence))
     }
 
     /// Position in the TCP stream behind the record before `sequence`.

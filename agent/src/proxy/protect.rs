@@ -11,9 +11,9 @@ use super::{
     relay::{Halves, Received, Wire},
 };
 use crate::{
-    offload::{self, Capabilities, InstallError, Key, Receive, Transmit},
+    offload::{self, Capabilities, InstallError, Key, KeyLimit, Receive, Transmit},
     telemetry::{RefusalReason, Transport},
-    tls::{Established, KeyError, Opener, Secrets, record::RECORDS_PER_KEY},
+    tls::{Established, KeyError, Opener, Secrets},
 };
 
 /// What the operator allows.
@@ -31,6 +31,7 @@ pub enum KernelTls {
 pub struct Offload {
     pub capabilities: Capabilities,
     pub allowed: KernelTls,
+    pub key_limit: KeyLimit,
 }
 
 /// Whether a socket was made ready for keys before the handshake began.
@@ -40,7 +41,7 @@ pub(super) struct Prepared(bool);
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// A workload of the mesh: its agent doesn't change keys unless the limit of records makes it.
+    /// A workload of the mesh: its agent doesn't change keys before they are used up.
     Mesh,
     /// Anybody else with a certificate.
     Foreign,
@@ -79,7 +80,7 @@ impl Offload {
         } = established;
         let kernel = prepared.0 && secrets.is_tls13() && self.capabilities.has(secrets.suite);
         if !kernel {
-            return Ok((Wire::userspace(stream, secrets)?, Transport::UserspaceTls));
+            return Ok((Wire::userspace(stream, secrets, self.key_limit)?, Transport::UserspaceTls));
         }
         match self.install(&stream, secrets, peer) {
             Ok((halves, transport)) => Ok((Wire::kernel(stream, halves), transport)),
@@ -104,7 +105,7 @@ impl Offload {
         } = secrets;
         let rekey = self.capabilities.rekey;
         let splice = self.capabilities.splice && self.allowed == KernelTls::Auto;
-        let transmit = Transmit::install(stream, &Key::new(suite, tx)?, RECORDS_PER_KEY)?;
+        let transmit = Transmit::install(stream, &Key::new(suite, tx)?, self.key_limit)?;
         // Foreign peers may change their key at any time (OpenSSL's `SSL_key_update`), and a kernel that can't
         // follow would end the connection: userspace receives.
         let (received, transport) = if rekey || peer == Peer::Mesh {

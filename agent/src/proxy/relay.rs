@@ -10,8 +10,10 @@ mod buffer;
 mod ciphertext;
 mod down;
 mod load;
+mod parting;
 mod socket;
 mod up;
+mod wait;
 mod wire;
 
 use std::{
@@ -31,6 +33,7 @@ use crate::{
     },
 };
 use down::{Down, received_error};
+use parting::{Parting, Survivor};
 use up::Up;
 pub(super) use wire::{Halves, Received, Wire};
 
@@ -45,6 +48,7 @@ pub(super) struct Relay {
     up: Up,
     down: Down,
     renewal: Option<Box<Renewal>>,
+    parting: Option<Box<Parting>>,
 }
 
 /// What it takes to change keys; absent where they can't be changed.
@@ -61,6 +65,8 @@ pub(super) trait Meter {
     fn up(&self, bytes: u64);
     /// From the wire to the pod.
     fn down(&self, bytes: u64);
+    /// What is sent has the next key.
+    fn key_updated(&self);
 }
 
 /// Why a connection did not end in order. The pod's side has been reset, and the wire unless it could be ended in
@@ -102,6 +108,7 @@ impl Relay {
             up: Up::new(sealing),
             down: Down::new(opening, &received),
             renewal,
+            parting: None,
         }
     }
 
@@ -130,20 +137,45 @@ impl Relay {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, meter: &impl Meter) -> Poll<Result<(), RelayError>> {
+        if self.parting.is_none() {
+            let Err(error) = ready!(self.poll_both(cx, meter)) else {
+                return Poll::Ready(Ok(()));
+            };
+            let parting = Parting::after(error)?;
+            match parting.survivor {
+                Survivor::Local => self.down.peer_is_lost(),
+                Survivor::Wire => self.up.pod_is_lost(),
+            }
+            self.parting = Some(parting);
+        }
+        if let Some(mut parting) = self.parting.take() {
+            if self.poll_rest(cx, meter, &mut parting).is_ready() {
+                return Poll::Ready(Err(parting.error));
+            }
+            self.parting = Some(parting);
+        }
+        Poll::Pending
+    }
+
+    fn poll_both(
+        &mut self,
+        cx: &mut Context<'_>,
+        meter: &impl Meter,
+    ) -> Poll<Result<(), RelayError>> {
+        let up = self.poll_up(cx, meter);
+        let down = self.poll_down(cx, meter);
+        // An alert tells more than that the peer takes nothing any more.
+        let (down_ended, up_ended) = (down?.is_ready(), up?.is_ready());
+        if up_ended && down_ended {
+            return Poll::Ready(Ok(()));
+        }
         let Self {
             local,
             wire,
             up,
             down,
-            renewal,
+            ..
         } = self;
-        let up_polled = up.poll(cx, local, wire, renewal, |bytes| meter.up(bytes));
-        let down_polled = down.poll(cx, wire, local, renewal, |bytes| meter.down(bytes));
-        // What the peer has said before it reset the connection has been passed on by now.
-        let (up_ended, down_ended) = (up_polled?.is_ready(), down_polled?.is_ready());
-        if up_ended && down_ended {
-            return Poll::Ready(Ok(()));
-        }
         if !up.is_reading()
             && let Poll::Ready(error) = socket::broken(cx, local)
         {
@@ -155,6 +187,62 @@ impl Relay {
             return Poll::Ready(Err(received_error(error)));
         }
         Poll::Pending
+    }
+
+    fn poll_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        meter: &impl Meter,
+    ) -> Poll<Result<(), RelayError>> {
+        let Self {
+            local,
+            wire,
+            up,
+            renewal,
+            ..
+        } = self;
+        up.poll(cx, local, wire, renewal, meter)
+    }
+
+    fn poll_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        meter: &impl Meter,
+    ) -> Poll<Result<(), RelayError>> {
+        let Self {
+            local,
+            wire,
+            down,
+            renewal,
+            ..
+        } = self;
+        down.poll(cx, wire, local, renewal, meter)
+    }
+
+    /// Ready when the survivor has been given what the other side had said.
+    fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        meter: &impl Meter,
+        parting: &mut Parting,
+    ) -> Poll<()> {
+        loop {
+            let all_given = match parting.survivor {
+                Survivor::Local => self.poll_down(cx, meter).map_ok(|()| true),
+                Survivor::Wire => self.poll_up(cx, meter).map(|ended| {
+                    ended?;
+                    self.up.is_flushed(&self.wire).map_err(RelayError::Wire)
+                }),
+            };
+            let survivor = match parting.survivor {
+                Survivor::Local => &self.local,
+                Survivor::Wire => &self.wire,
+            };
+            if parting.is_over(cx, survivor, &all_given) {
+                return Poll::Ready(());
+            }
+            ready!(parting.wait.poll(cx));
+        }
     }
 
     /// Leaves the sockets as they must end when they are dropped.

@@ -172,6 +172,10 @@ impl Meter for Report {
             Direction::Inbound => self.count_received(bytes),
         }
     }
+
+    fn key_updated(&self) {
+        self.proxy.metrics.key_updated();
+    }
 }
 
 impl Report {

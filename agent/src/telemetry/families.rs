@@ -39,6 +39,7 @@ pub(super) struct ConnectionFamilies {
     pub(super) cuts: IntCounterVec,
     pub(super) protected: IntCounterVec,
     pub(super) offload_failures: IntCounter,
+    pub(super) key_updates: IntCounter,
 }
 
 /// The CA and what it issues.
@@ -106,6 +107,11 @@ impl ConnectionFamilies {
                 r,
                 "ktls_install_failures_total",
                 "Connections closed after their handshake because the kernel did not take the keys.",
+            )?,
+            key_updates: counter(
+                r,
+                "tls_key_updates_total",
+                "Keys that connections have changed to because the one before was used up, or the peer asked.",
             )?,
         })
     }

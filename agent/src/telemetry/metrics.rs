@@ -108,6 +108,11 @@ impl Metrics {
         self.0.connections.offload_failures.inc();
     }
 
+    /// A connection has changed to its next key for what it sends.
+    pub fn key_updated(&self) {
+        self.0.connections.key_updates.inc();
+    }
+
     /// What the probe of kernel TLS has found.
     pub fn set_kernel_tls(&self, capability: &str, present: bool) {
         self.0

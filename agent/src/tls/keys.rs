@@ -10,6 +10,8 @@ use rustls::{
     client::ClientConnectionData, kernel::KernelConnection, server::ServerConnectionData,
 };
 
+use crate::offload::KeyLimit;
+
 /// One direction's traffic secret and the sequence number of its first record. rustls wipes it on drop.
 pub type Secret = (u64, ConnectionTrafficSecrets);
 
@@ -30,6 +32,9 @@ pub enum Schedule {
 /// The half that seals.
 pub struct Sealer {
     pub(super) tx: Protection,
+    pub(super) limit: KeyLimit,
+    /// Bytes of plaintext under the key in force.
+    pub(super) sealed: u64,
 }
 
 /// The half that opens.
@@ -129,14 +134,22 @@ impl Schedule {
 impl Sealer {
     /// # Errors
     /// When the record layer doesn't have the cipher.
-    pub fn new(suite: SupportedCipherSuite, secret: &Secret) -> Result<Self, KeyError> {
-        let tx = Protection::new(secret, is_tls13(suite))?;
-        Ok(Self { tx })
+    pub fn new(
+        suite: SupportedCipherSuite,
+        secret: &Secret,
+        limit: KeyLimit,
+    ) -> Result<Self, KeyError> {
+        Ok(Self {
+            tx: Protection::new(secret, is_tls13(suite))?,
+            limit,
+            sealed: 0,
+        })
     }
 
     /// Moves on to our own next key; the `KeyUpdate` must already be sealed.
     pub(super) fn renew(&mut self, schedule: &mut Schedule) -> Result<(), KeyError> {
         self.tx = Protection::new(&schedule.next_tx()?, true)?;
+        self.sealed = 0;
         Ok(())
     }
 }

@@ -4,8 +4,6 @@
 //! Works on the caller's buffers and keeps none of its own: an idle connection is its keys and two sequence
 //! numbers. Says what a record is; what to do about it is the relay's.
 
-use std::num::NonZeroU32;
-
 mod control;
 mod open;
 mod seal;
@@ -22,9 +20,6 @@ pub const MAX_PLAINTEXT: usize = 1 << 14;
 pub const MAX_RECORD: usize = MAX_PLAINTEXT + 2048;
 /// Tag of every cipher here.
 pub(super) const TAG: usize = 16;
-/// Records under one AES-GCM key (RFC 8446, section 5.5: 2^24.5). The key is renewed, or in TLS 1.2 the
-/// connection closed, well before.
-pub const RECORDS_PER_KEY: NonZeroU32 = NonZeroU32::new(1 << 24).unwrap();
 
 /// Record types (RFC 8446, section 5.1).
 pub mod content {

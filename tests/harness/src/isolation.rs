@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use crate::cgroup;
 
@@ -132,8 +132,20 @@ fn mount(file_system: &str, directory: &str) -> Result<()> {
     Ok(())
 }
 
+/// Trials share one process, and a thousand connections of one have four thousand ends. What a service manager
+/// would allow is not there when the kernel itself started us.
 fn allow_many_files() -> Result<()> {
+    const AT_LEAST: u64 = 64 * 1024;
     let mut limit = getrlimit(Resource::Nofile);
+    let more = limit.maximum.map(|maximum| maximum.max(AT_LEAST));
+    let enough = Rlimit {
+        current: more,
+        maximum: more,
+    };
+    if setrlimit(Resource::Nofile, enough).is_ok() {
+        return Ok(());
+    }
+    // In a container root may not.
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
 }

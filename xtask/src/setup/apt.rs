@@ -1,6 +1,6 @@
 //! Debian's packages. Knows how to install, not what.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -26,9 +26,65 @@ pub fn candidate(package: &str) -> Option<String> {
 /// # Errors
 /// apt's own.
 pub fn update() -> Result<()> {
-    step("setup", "apt-get update", || {
-        process::run(apt().args(["update", "-qq"]))
-    })
+    Sources::default().update()
+}
+
+/// Where packages are looked for: as the machine is configured, unless told otherwise.
+#[derive(Debug, Default)]
+pub struct Sources {
+    options: Vec<String>,
+}
+
+impl Sources {
+    /// One suite of Debian's, with lists of its own in `directory`: the machine's sources stay as they are.
+    ///
+    /// # Errors
+    /// When the directory can't be written to.
+    pub fn suite(suite: &str, directory: &Path) -> Result<Self> {
+        const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        const DEBIAN: &str = "http://deb.debian.org/debian";
+        let lists = directory.join("lists/partial");
+        fs::create_dir_all(&lists).with_context(|| lists.display().to_string())?;
+        let list = directory.join("sources.list");
+        let line = format!("deb [signed-by={KEYRING}] {DEBIAN} {suite} main\n");
+        fs::write(&list, line).with_context(|| list.display().to_string())?;
+        let options = [
+            ("Dir::Etc::sourcelist", list.as_path()),
+            ("Dir::Etc::sourceparts", Path::new("/dev/null")),
+            ("Dir::State::lists", &directory.join("lists")),
+            ("Dir::Cache", directory),
+        ];
+        let options = options.map(|(name, value)| format!("-o{name}={}", value.display()));
+        Ok(Self {
+            options: options.into(),
+        })
+    }
+
+    /// As [`update`].
+    ///
+    /// # Errors
+    /// apt's own.
+    pub fn update(&self) -> Result<()> {
+        step("setup", "apt-get update", || {
+            process::run(self.get().args(["update", "-qq"]))
+        })
+    }
+
+    /// `apt-get` without a subcommand.
+    pub fn get(&self) -> Command {
+        let mut apt = apt();
+        // Its own user for downloads can't write everywhere; what it downloads is verified all the same.
+        apt.args(&self.options)
+            .args(["-o", "APT::Sandbox::User=root"]);
+        apt
+    }
+
+    /// `apt-cache` without a subcommand.
+    pub fn cache(&self) -> Command {
+        let mut apt = Command::new("apt-cache");
+        apt.args(&self.options);
+        apt
+    }
 }
 
 /// Installs `packages` and what they depend on, without recommendations; services that come with

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::{process, progress::step, setup::apt, workspace};
+use crate::{process, progress::step, setup::apt::Sources, workspace};
 
 /// An entry of tests/vm/kernels.toml, which says what the fields mean.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,10 +18,11 @@ use crate::{process, progress::step, setup::apt, workspace};
 pub struct Kernel {
     pub name: String,
     package: String,
+    suite: Option<String>,
     #[serde(default = "any_processor")]
     pub cpu: String,
-    #[serde(default = "all_tests")]
-    tests: String,
+    #[serde(default)]
+    tests: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,10 +44,6 @@ pub struct Unpacked {
 
 fn any_processor() -> String {
     "max".to_owned()
-}
-
-fn all_tests() -> String {
-    "all".to_owned()
 }
 
 /// The list, in its order.
@@ -80,9 +77,9 @@ pub fn named(name: Option<&str>) -> Result<Kernel> {
 }
 
 impl Kernel {
-    /// What the names of tests have to contain, when that is not everything.
-    pub fn tests(&self) -> Option<&str> {
-        (self.tests != "all").then_some(self.tests.as_str())
+    /// Whether the test of this name belongs on it.
+    pub fn is_for(&self, test: &str) -> bool {
+        self.tests.is_empty() || self.tests.iter().any(|part| test.contains(part))
     }
 
     /// Finds the unpacked kernel, or downloads and unpacks it.
@@ -102,7 +99,7 @@ impl Kernel {
             None => {
                 let package = self.newest()?;
                 step("vm", format_args!("download {package}"), || {
-                    download(&package, &directory)
+                    download(&package, &self.sources()?, &directory)
                 })
                 .with_context(|| format!("get the kernel {package}"))?;
                 package
@@ -120,29 +117,40 @@ impl Kernel {
                 directory.display()
             );
         }
+        let sources = self.sources()?;
         let known = || {
-            self.candidates()
+            self.candidates(&sources)
                 .map(|names| names.into_iter().max_by(|a, b| by_version(a, b)))
         };
         if let Some(package) = known()? {
             return Ok(package);
         }
-        apt::update()?;
+        sources.update()?;
         known()?.with_context(|| {
             format!(
-                "apt knows no package {}: it is in Debian 12, those of newer kernels in its bookworm-backports",
-                self.package
+                "apt knows no package {}: it is in {}",
+                self.package,
+                self.suite.as_deref().unwrap_or("Debian 12 or its bookworm-backports")
             )
         })
     }
 
+    fn sources(&self) -> Result<Sources> {
+        match &self.suite {
+            None => Ok(Sources::default()),
+            Some(suite) => {
+                Sources::suite(suite, &workspace::target()?.join("vm/apt").join(suite))
+            }
+        }
+    }
+
     /// What apt knows of these packages.
-    fn candidates(&self) -> Result<Vec<String>> {
+    fn candidates(&self, sources: &Sources) -> Result<Vec<String>> {
         let stem = self.package.split('*').next().unwrap_or_default();
         // Only narrows the search: the dots stand for anything.
         let pattern = format!("^{stem}");
         let found =
-            process::output(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
+            process::output(sources.cache().args(["search", "--names-only", &pattern]))?;
         let names = found.lines().filter_map(|line| line.split(' ').next());
         Ok(names
             .filter(|name| self.is_it(name))
@@ -177,18 +185,16 @@ impl Unpacked {
 }
 
 /// Downloads and unpacks into `directory/package`, which appears when it is complete.
-fn download(package: &str, directory: &Path) -> Result<()> {
+fn download(package: &str, sources: &Sources, directory: &Path) -> Result<()> {
     let partial = directory.join(format!(".{package}.{}", std::process::id()));
     fs::create_dir_all(&partial).with_context(|| partial.display().to_string())?;
     let fetch = || {
-        let mut apt = Command::new("apt-get");
-        // Its own user for downloads can't write here; the package is verified all the same.
-        apt.args(["download", "-qq", "-o", "APT::Sandbox::User=root", package]);
-        process::run(apt.current_dir(&partial))
+        let mut apt = sources.get();
+        process::run(apt.args(["download", "-qq", package]).current_dir(&partial))
     };
     if fetch().is_err() {
         // Lists so old that the file they name is gone.
-        apt::update()?;
+        sources.update()?;
         fetch()?;
     }
     let archive = partial.join(only_entry(&partial)?);
@@ -235,7 +241,7 @@ fn by_version(a: &str, b: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, all_tests, any_processor, by_version, list};
+    use super::{Kernel, any_processor, by_version, list};
 
     #[test]
     fn the_list_is_right() -> anyhow::Result<()> {
@@ -248,8 +254,9 @@ mod tests {
         let kernel = Kernel {
             name: "6.12".into(),
             package: "linux-image-6.12.*-cloud-amd64".into(),
+            suite: None,
             cpu: any_processor(),
-            tests: all_tests(),
+            tests: Vec::new(),
         };
         let names = [
             "linux-image-6.12.9+deb12-cloud-amd64",

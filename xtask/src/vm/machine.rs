@@ -47,7 +47,8 @@ pub enum Clock {
 /// Emulation is slow at what these do: page tables per mode, checks around every indirect jump.
 /// The rest makes what goes wrong visible, and ends the machine when the kernel can't go on.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=5 printk.devkmsg=on panic=-1 oops=panic \
-    mitigations=off transparent_hugepage=never norandmaps tsc=reliable audit=0";
+    mitigations=off transparent_hugepage=never norandmaps tsc=reliable audit=0 \
+    nowatchdog";
 /// Taken from the host as it is used, not before.
 const MEMORY: &str = "4G";
 /// After the first sign of trouble the kernel may go on telling for this long.
@@ -113,7 +114,7 @@ impl Machine {
         }
         // Emulation copies byte by byte where a processor with these two is said to be fast; and one such
         // instruction counts as one, however long it takes.
-        qemu.args(["-cpu", &format!("{},-erms,-fsrm", kernel.cpu)]);
+        qemu.args(["-cpu", &format!("{},-erms,-fsrm,-smap,-smep", kernel.cpu)]);
         qemu.args(["-m", MEMORY]);
         // virtiofsd writes into the machine's memory.
         qemu.arg("-object");

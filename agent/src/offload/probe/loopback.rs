@@ -3,13 +3,12 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
-    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
 use rustls::SupportedCipherSuite;
 
-use super::super::{InstallError, Key, Receive, Transmit, prepare};
+use super::super::{InstallError, Key, KeyLimit, Receive, Transmit, prepare};
 
 /// Nothing on the loopback interface takes long, unless the kernel lost it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +57,7 @@ impl Loopback {
         let pair = Self::open()?;
         prepare(&pair.near)?;
         prepare(&pair.far)?;
-        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1), NonZeroU32::MAX)?;
+        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1), KeyLimit::DEFAULT)?;
         let receive = Receive::install(&pair.far, &Key::known(suite, 1))?;
         Ok((pair, transmit, receive))
     }

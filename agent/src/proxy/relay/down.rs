@@ -8,7 +8,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{
-    RelayError, Renewal, TURNS,
+    Meter, RelayError, Renewal, TURNS,
     buffer::Buffer,
     ciphertext::{Ciphertext, Taken},
     half_close,
@@ -40,10 +40,10 @@ pub(super) struct Down {
 
 enum Phase {
     Open,
+    /// The peer is lost: what it said before is passed on, and that it ended only if it said so.
+    Last,
     /// The peer has ended its direction.
     Ending,
-    /// What came before the error is passed on first.
-    Failing(Box<RelayError>),
     Ended,
 }
 
@@ -66,39 +66,47 @@ impl Down {
         self.load.content() as u64
     }
 
-    /// Ready when the direction has ended in order.
+    /// Ready when the direction has ended in order. After an error of the wire it may still carry what came before:
+    /// being polled again it passes that on.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         wire: &TcpStream,
         local: &TcpStream,
         renewal: &mut Option<Box<Renewal>>,
-        count: impl Fn(u64),
+        meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
         for _ in 0..TURNS {
             while !self.load.is_empty() {
                 ready!(write(cx, local, || self.load.give(local))).map_err(RelayError::Local)?;
             }
-            match &mut self.phase {
-                Phase::Open => {
+            match self.phase {
+                Phase::Open | Phase::Last => {
                     let taken = ready!(self.poll_take(cx, wire, renewal));
-                    self.note(taken, wire, renewal);
-                    count(self.load.content() as u64);
+                    let noted = self.note(taken, wire, renewal);
+                    meter.down(self.load.content() as u64);
+                    if let Err(error) = noted
+                        && let Phase::Open = mem::replace(&mut self.phase, Phase::Ended)
+                    {
+                        return Poll::Ready(Err(error));
+                    }
                 }
                 Phase::Ending => {
                     half_close(local).map_err(RelayError::Local)?;
                     self.phase = Phase::Ended;
-                }
-                phase @ Phase::Failing(_) => {
-                    if let Phase::Failing(error) = mem::replace(phase, Phase::Ended) {
-                        return Poll::Ready(Err(*error));
-                    }
                 }
                 Phase::Ended => return Poll::Ready(Ok(())),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The peer is lost: from now on only what it has said is passed on.
+    pub(super) fn peer_is_lost(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Last;
+        }
     }
 
     /// Whether it waits for the peer to say something, and so hears of a reset.
@@ -122,7 +130,11 @@ impl Down {
                 let load = ready!(read(cx, wire, || Load::take(wire, false)));
                 Poll::Ready(match load {
                     Ok(Some(load)) => Ok(Taken::Load(load)),
-                    Ok(None) => Ok(Taken::Control(Control::CloseNotify)),
+                    Ok(None) if matches!(self.phase, Phase::Open) => {
+                        Ok(Taken::Control(Control::CloseNotify))
+                    }
+                    // Lost: its error has been taken from the socket already.
+                    Ok(None) => Err(RelayError::Truncated),
                     Err(error) => Err(RelayError::Wire(error)),
                 })
             }
@@ -141,32 +153,23 @@ impl Down {
         taken: Result<Taken, RelayError>,
         wire: &TcpStream,
         renewal: &mut Option<Box<Renewal>>,
-    ) {
-        let done = taken.and_then(|taken| match taken {
-            Taken::Load(load) => {
-                self.load = load;
-                Ok(())
-            }
+    ) -> Result<(), RelayError> {
+        match taken? {
+            Taken::Load(load) => self.load = load,
             Taken::Last(load, error) => {
                 self.load = load;
-                Err(error)
+                return Err(error);
             }
             Taken::LastInOrder(load) => {
                 self.load = load;
                 self.phase = Phase::Ending;
-                Ok(())
             }
-            Taken::Control(Control::Nothing) => Ok(()),
-            Taken::Control(Control::CloseNotify) => {
-                self.phase = Phase::Ending;
-                Ok(())
-            }
-            Taken::Control(Control::Alert(alert)) => Err(RelayError::Alert(alert)),
-            Taken::Control(Control::KeyUpdate { asks }) => self.renew(asks, wire, renewal),
-        });
-        if let Err(error) = done {
-            self.phase = Phase::Failing(Box::new(error));
+            Taken::Control(Control::Nothing) => {}
+            Taken::Control(Control::CloseNotify) => self.phase = Phase::Ending,
+            Taken::Control(Control::Alert(alert)) => return Err(RelayError::Alert(alert)),
+            Taken::Control(Control::KeyUpdate { asks }) => self.renew(asks, wire, renewal)?,
         }
+        Ok(())
     }
 
     /// Follows the peer to its next key.

@@ -2,24 +2,23 @@
 
 use std::{
     io::{self, IoSliceMut},
-    pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use rustix::{
     io::{Errno, readv},
     net::{RecvFlags, recv},
 };
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::net::TcpStream;
 
 use super::{
-    RelayError, Renewal, TURNS,
+    Meter, RelayError, Renewal, TURNS,
     buffer::Buffer,
     down::received_error,
     half_close,
     load::Load,
     socket::{read, write},
+    wait::Wait,
 };
 use crate::{
     offload::{Key, Transmit},
@@ -56,6 +55,10 @@ pub(super) struct Up {
 
 enum Phase {
     Open,
+    /// The key is to be changed before anything else is sent.
+    Renewal,
+    /// The pod is lost: what it said before is passed on, and no farewell, for it said none.
+    Last,
     /// The pod has ended its direction: the peer is to be told.
     Farewell,
     /// The kernel's TLS may still hold records that TCP had no room for.
@@ -80,23 +83,22 @@ impl Up {
         local: &TcpStream,
         wire: &TcpStream,
         renewal: &mut Option<Box<Renewal>>,
-        count: impl Fn(u64),
+        meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
         for _ in 0..TURNS {
             ready!(self.poll_give(cx, wire))?;
+            if matches!(self.phase, Phase::Open) && self.must_renew(wire, renewal.as_deref())? {
+                self.phase = Phase::Renewal;
+            }
             match &mut self.phase {
-                Phase::Open => {
+                Phase::Renewal => {
                     ready!(self.poll_renew(cx, wire, renewal))?;
-                    if !self.load.is_empty() {
-                        continue;
-                    }
-                    match ready!(self.poll_take(cx, local))? {
-                        Some(load) => {
-                            count(load.content() as u64);
-                            self.load = load;
-                        }
-                        None => self.phase = Phase::Farewell,
-                    }
+                    meter.key_updated();
+                    self.phase = Phase::Open;
+                }
+                Phase::Open | Phase::Last => {
+                    let taken = ready!(self.poll_take(cx, local));
+                    self.note(taken, meter)?;
                 }
                 Phase::Farewell => ready!(self.poll_farewell(cx, wire))?,
                 Phase::Flush(wait) => {
@@ -117,6 +119,35 @@ impl Up {
         Poll::Pending
     }
 
+    /// The pod is lost: from now on only what it has said is passed on.
+    pub(super) fn pod_is_lost(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Last;
+        }
+    }
+
+    /// Carries what was taken.
+    fn note(
+        &mut self,
+        taken: Result<Option<Load>, RelayError>,
+        meter: &impl Meter,
+    ) -> Result<(), RelayError> {
+        let last = matches!(self.phase, Phase::Last);
+        match taken {
+            Ok(Some(load)) => {
+                meter.up(load.content() as u64);
+                self.load = load;
+            }
+            Ok(None) if !last => self.phase = Phase::Farewell,
+            Ok(None) => self.phase = Phase::Ended,
+            Err(error) => {
+                self.phase = Phase::Ended;
+                return if last { Ok(()) } else { Err(error) };
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing is on its way to the peer: an end at this moment cuts nothing off.
     fn is_idle(&self, local: &TcpStream) -> bool {
         let nothing_said = || {
@@ -127,7 +158,7 @@ impl Up {
     }
 
     /// Whether TCP has all that was sealed.
-    fn is_flushed(&self, wire: &TcpStream) -> io::Result<bool> {
+    pub(super) fn is_flushed(&self, wire: &TcpStream) -> io::Result<bool> {
         match &self.sealing {
             Sealing::Kernel { transmit, .. } => transmit.is_flushed(wire),
             Sealing::Plain | Sealing::User(_) => Ok(true),
@@ -146,10 +177,17 @@ impl Up {
     ) -> Poll<Result<(), RelayError>> {
         let Self { sealing, load, .. } = self;
         while !load.is_empty() {
-            let given = ready!(write(cx, wire, || load.give(wire))).map_err(received_error)?;
-            if let Sealing::Kernel { transmit, .. } = sealing {
-                transmit.count(given);
-            }
+            let mut give = || {
+                let given = load.give(wire);
+                if let Sealing::Kernel { transmit, .. } = sealing {
+                    match &given {
+                        Ok(bytes) => transmit.count(*bytes),
+                        Err(_) => transmit.push(wire),
+                    }
+                }
+                given.map(drop)
+            };
+            ready!(write(cx, wire, &mut give)).map_err(received_error)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -171,15 +209,14 @@ impl Up {
         Poll::Ready(load.map_err(RelayError::Local))
     }
 
-    /// Changes the key when it is used up, or when the peer has asked for it.
-    fn poll_renew(
+    /// Whether the key must be changed: it is used up, or the peer has asked for another.
+    fn must_renew(
         &mut self,
-        cx: &mut Context<'_>,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
-    ) -> Poll<Result<(), RelayError>> {
+        renewal: Option<&Renewal>,
+    ) -> Result<bool, RelayError> {
         let (used_up, renewable) = match &mut self.sealing {
-            Sealing::Plain => (false, false),
+            Sealing::Plain => return Ok(false),
             Sealing::User(sealer) => (sealer.is_used_up(), true),
             Sealing::Kernel {
                 transmit, rekey, ..
@@ -188,11 +225,20 @@ impl Up {
                 (used_up, *rekey)
             }
         };
-        let renewal = match renewal {
-            Some(renewal) if renewable && (used_up || renewal.requested) => renewal,
-            _ if used_up => return Poll::Ready(Err(SealError::KeyUsedUp.into())),
-            _ => return Poll::Ready(Ok(())),
-        };
+        match renewal {
+            Some(renewal) if renewable => Ok(used_up || renewal.requested),
+            _ if used_up => Err(SealError::KeyUsedUp.into()),
+            _ => Ok(false),
+        }
+    }
+
+    fn poll_renew(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &TcpStream,
+        renewal: &mut Option<Box<Renewal>>,
+    ) -> Poll<Result<(), RelayError>> {
+        let renewal = renewal.as_mut().ok_or(SealError::KeyUsedUp)?;
         match &mut self.sealing {
             Sealing::Plain => {}
             Sealing::User(sealer) => {
@@ -284,23 +330,4 @@ fn seal(
     }
     let sealed = sealer.seal_slots(&mut buffer, filled)?;
     Ok(Some(Load::bytes(buffer, sealed, filled)))
-}
-
-/// Waits for what no event tells: not at all at first, then longer every time.
-#[derive(Default)]
-struct Wait {
-    sleep: Option<Pin<Box<Sleep>>>,
-    rounds: u32,
-}
-
-impl Wait {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(sleep) = &mut self.sleep {
-            ready!(sleep.as_mut().poll(cx));
-        }
-        let delay = Duration::from_millis(1 << self.rounds.min(8));
-        self.sleep = Some(Box::pin(tokio::time::sleep(delay)));
-        self.rounds += 1;
-        Poll::Ready(())
-    }
 }

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::{super::close::reset, Renewal, ciphertext::Ciphertext, down::Opening, up::Sealing};
 use crate::{
-    offload::{Receive, Transmit},
+    offload::{KeyLimit, Receive, Transmit},
     tls::{KeyError, Opener, Schedule, Sealer, Secrets},
 };
 
@@ -55,8 +55,9 @@ impl Wire {
     pub(in crate::proxy) fn userspace(
         stream: TcpStream,
         secrets: Secrets,
+        limit: KeyLimit,
     ) -> Result<Self, KeyError> {
-        let sealer = Sealer::new(secrets.suite, &secrets.tx)?;
+        let sealer = Sealer::new(secrets.suite, &secrets.tx, limit)?;
         let opener = Opener::new(secrets.suite, &secrets.rx)?;
         Ok(Self {
             stream,

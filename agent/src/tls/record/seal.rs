@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, Nonce};
 
-use super::{HEADER, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, RECORDS_PER_KEY, TAG, content};
+use super::{HEADER, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, TAG, content};
 use crate::tls::keys::{KeyError, NonceKind, Protection, Schedule, Sealer};
 
 /// Room before the payload: the header and, in TLS 1.2, eight bytes of nonce.
@@ -15,7 +15,7 @@ const BEHIND: usize = 1 + TAG;
 pub enum SealError {
     #[error("encryption failed")]
     Cipher,
-    #[error("the key has sealed as many records as it may, and can't be renewed")]
+    #[error("the key has sealed as much as it may, and can't be renewed")]
     KeyUsedUp,
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -49,15 +49,15 @@ impl Sealer {
             written += self.tx.seal(content::APPLICATION_DATA, record, length)?;
             left -= length;
         }
+        self.sealed += plaintext as u64;
         Ok(written)
     }
 
     /// Whether the key has sealed as much as it may: it must be renewed before anything else is sealed.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
-        // ChaCha20-Poly1305 has no limit that a connection could reach.
         self.tx.key.algorithm() != &CHACHA20_POLY1305
-            && self.tx.sequence >= u64::from(RECORDS_PER_KEY.get())
+            && self.limit.left(self.sealed, self.tx.sequence) == 0
     }
 
     /// A `KeyUpdate` (RFC 8446, section 4.6.3); what is sealed afterwards uses the next key.

@@ -9,9 +9,12 @@ use std::{
 use rustls::crypto::aws_lc_rs;
 
 use super::{CLOSE_NOTIFY, Control, MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError, content};
-use crate::tls::{
-    Established, Opener, Sealer, Secrets,
-    testing::{client, id, pki, server},
+use crate::{
+    offload::KeyLimit,
+    tls::{
+        Established, Opener, Sealer, Secrets,
+        testing::{client, id, pki, server},
+    },
 };
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -68,7 +71,7 @@ fn seal_all(established: &mut Established, data: &[u8], update: bool) -> Vec<u8>
         schedule,
         ..
     } = &mut established.secrets;
-    let mut sealer = Sealer::new(*suite, tx).unwrap();
+    let mut sealer = Sealer::new(*suite, tx, KeyLimit::DEFAULT).unwrap();
     let mut records = Vec::new();
     if update {
         records.extend(sealer.key_update(schedule).unwrap());

@@ -1,6 +1,6 @@
 //! Foreign TLS clients against the mesh, and the certificates that the mesh shows.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use sealane_harness::{
@@ -141,7 +141,7 @@ pub fn s_client_showcerts(stage: &Stage<'_>) -> Result<()> {
 
 /// A workload's certificate is replaced before it expires; open connections outlive the old one.
 pub fn cert_rotation(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop_with("STRICT", &["--svid-ttl", "12s"])?;
+    let shop = stage.shop_with("STRICT", &["--svid-ttl", "10s"])?;
     let listener = shop.web.listen(WEB)?;
     let mut pair = Pair::open(&shop.customer, shop.web_address(WEB), &listener)?;
     pair.talk()?;
@@ -149,6 +149,8 @@ pub fn cert_rotation(stage: &Stage<'_>) -> Result<()> {
     let first = show()?;
     until("another certificate", Duration::from_secs(15), || {
         pair.talk()?;
+        // Each look is a handshake.
+        thread::sleep(Duration::from_millis(500));
         Ok((show()?.serial != first.serial).then_some(()))
     })?;
     until("the first one's end", Duration::from_secs(20), || {

@@ -150,6 +150,30 @@ pub fn copy(stage: &Stage<'_>) -> Result<()> {
     streams::finish(&pair)
 }
 
+/// A key that is used up makes place for the next one, or, in a kernel that can't do that, ends the connection: it
+/// never seals more. Nothing that arrives is wrong.
+pub fn key_limit(stage: &Stage<'_>) -> Result<()> {
+    const LEAST_MIB: &str = "4";
+    let shop = stage.shop_with("STRICT", &["--key-limit", LEAST_MIB])?;
+    let (listener, pair) = connected(&shop)?;
+    let row = shop.connection(NodeName::A, "its suite", |row| row["cipher"].is_string())?;
+    let status = shop.agents.a.status()?;
+    let result = streams::exchange(&pair, 16 * MIB, 16 * MIB, false);
+    if row["cipher"] == "TLS13_CHACHA20_POLY1305_SHA256" {
+        result.context("a cipher without a limit")?;
+    } else if row["transport"] == "userspace_tls" || status["kernel_tls"]["rekey"] == true {
+        result?;
+        for node in NodeName::ALL {
+            shop.metric(node, "sealane_tls_key_updates_total", &[], 3.0)?;
+        }
+        streams::finish(&pair)?;
+    } else {
+        let error = format!("{:#}", result.err().context("16 MiB under one key")?);
+        ensure!(!error.contains("wrong bytes"), "{error}");
+    }
+    opened(&shop, &listener)?.talk()
+}
+
 /// No descriptor is to be had: what is open goes on, by copying, and later everything is as before.
 pub fn descriptors(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;

@@ -70,30 +70,60 @@ pub fn finish(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
+/// A stream of bytes that doesn't depend on how it is cut.
+struct Content {
+    pattern: Vec<u8>,
+    at: usize,
+}
+
+impl Content {
+    /// A prime, so that no part of a power of two can stand in for another.
+    const PERIOD: usize = 1_048_573;
+
+    fn new(seed: u64) -> Self {
+        let mut pattern = vec![0; Self::PERIOD];
+        Rng::with_seed(seed).fill(&mut pattern);
+        Self { pattern, at: 0 }
+    }
+
+    /// The next bytes, in at most two parts.
+    fn next(&mut self, length: usize) -> impl Iterator<Item = &[u8]> {
+        let first = length.min(Self::PERIOD - self.at);
+        let start = self.at;
+        self.at = (self.at + length) % Self::PERIOD;
+        [
+            &self.pattern[start..start + first],
+            &self.pattern[..length - first],
+        ]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+    }
+}
+
 /// Writes the bytes that `seed` stands for.
 fn send(mut stream: &TcpStream, seed: u64, bytes: usize) -> Result<()> {
-    let mut content = Rng::with_seed(seed);
+    const MOST: usize = 256 * 1024;
+    let mut content = Content::new(seed);
     let mut sizes = Rng::new();
-    let mut buffer = vec![0; 256 * 1024];
     let mut left = bytes;
     while left > 0 {
         let size = match sizes.u8(..10) {
             0 => sizes.usize(1..16),
             1..4 => sizes.usize(1..5_000),
-            _ => sizes.usize(1..=buffer.len()),
+            _ => sizes.usize(1..=MOST),
         };
-        let part = &mut buffer[..size.min(left)];
-        fill(&mut content, part);
-        stream.write_all(part)?;
-        left -= part.len();
+        let size = size.min(left);
+        for part in content.next(size) {
+            stream.write_all(part)?;
+        }
+        left -= size;
     }
     Ok(())
 }
 
 fn receive(mut stream: &TcpStream, seed: u64, bytes: usize, pauses: bool) -> Result<()> {
-    let mut content = Rng::with_seed(seed);
+    let mut content = Content::new(seed);
     let mut buffer = vec![0; 128 * 1024];
-    let mut expected = vec![0; 128 * 1024];
     let (mut at, mut pause) = (0, bytes);
     if pauses {
         pause = 0;
@@ -102,9 +132,13 @@ fn receive(mut stream: &TcpStream, seed: u64, bytes: usize, pauses: bool) -> Res
         let wanted = buffer.len().min(bytes - at);
         let count = stream.read(&mut buffer[..wanted])?;
         ensure!(count > 0, "{at} of {bytes} bytes arrived");
-        fill(&mut content, &mut expected[..count]);
-        if buffer[..count] != expected[..count] {
-            bail!("wrong bytes between {at} and {}", at + count);
+        let mut got = &buffer[..count];
+        for part in content.next(count) {
+            let (head, rest) = got.split_at(part.len());
+            if head != part {
+                bail!("wrong bytes between {at} and {}", at + count);
+            }
+            got = rest;
         }
         at += count;
         if at > pause {
@@ -113,13 +147,6 @@ fn receive(mut stream: &TcpStream, seed: u64, bytes: usize, pauses: bool) -> Res
         }
     }
     Ok(())
-}
-
-/// One byte from each draw, so that the stream doesn't depend on how it is cut.
-fn fill(content: &mut Rng, part: &mut [u8]) {
-    for byte in part {
-        *byte = content.u8(..);
-    }
 }
 
 /// Each side may end its direction first and still receive all that the other sends.
@@ -147,6 +174,32 @@ pub fn reset(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("PERMISSIVE")?;
     each_way(&shop, |first, mut second| {
         pair::reset(first)?;
+        pair::expect_reset(&mut second)
+    })
+}
+
+/// What a side says before it resets the connection arrives before the reset, however late it is read.
+pub fn last_words(stage: &Stage<'_>) -> Result<()> {
+    // What the sockets between the two ends hold at least.
+    const WORDS: usize = MIB / 4;
+    const QUIET: Duration = Duration::from_millis(300);
+    let shop = stage.shop("PERMISSIVE")?;
+    each_way(&shop, |mut first, mut second| {
+        first.write_all(&[7; WORDS])?;
+        // A reset forgets what its own socket has not sent yet.
+        thread::sleep(pace::span(QUIET));
+        pair::reset(first)?;
+        thread::sleep(pace::span(QUIET));
+        let mut part = vec![0; 64 * 1024];
+        let mut arrived = 0;
+        while arrived < WORDS {
+            let count = second
+                .read(&mut part)
+                .with_context(|| format!("after {arrived} bytes"))?;
+            ensure!(count > 0, "an end after {arrived} bytes");
+            arrived += count;
+            thread::sleep(Duration::from_millis(5));
+        }
         pair::expect_reset(&mut second)
     })
 }
