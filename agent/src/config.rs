@@ -78,7 +78,11 @@ pub enum ConfigError {
         path.display()
     )]
     SocketPath { path: PathBuf, length: usize },
-    #[error("--key-limit {value}: write a number of MiB from {} to {}", KeyLimit::LEAST, KeyLimit::MOST)]
+    #[error(
+        "--key-limit {value}: write a number of MiB from {} to {}",
+        KeyLimit::LEAST,
+        KeyLimit::MOST
+    )]
     KeyLimit { value: u32 },
     #[error("--admin `{value}` is not ADDR:PORT: write 127.0.0.1:15020 or [::1]:15020")]
     Admin { value: String },

@@ -9,6 +9,7 @@ mod handshake;
 mod hello;
 mod keys;
 pub mod record;
+mod schedule;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -16,5 +17,6 @@ mod verify;
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect};
 pub use hello::{FirstBytes, Greeting, first_bytes};
-pub use keys::{KeyError, Opener, Schedule, Sealer, Secret, Secrets};
+pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
+pub use schedule::Schedule;
 pub use verify::{TrustAnchors, VerifyError};

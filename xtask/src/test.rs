@@ -27,6 +27,9 @@ pub struct Args {
     /// The suite on the kernels of tests/vm/kernels.toml, in virtual machines
     #[arg(long)]
     vm: bool,
+    /// All of the suite on every one of these kernels, not only the tests that the list chooses: twice the time
+    #[arg(long)]
+    whole: bool,
 }
 
 impl Args {
@@ -72,7 +75,7 @@ fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
         *tally += step("test", "suite", || suite(args))?;
     }
     if args.vm || args.all() {
-        *tally += machines::run(args.filter.as_deref())?;
+        *tally += machines::run(args.filter.as_deref(), args.whole)?;
     }
     Ok(())
 }

@@ -57,9 +57,10 @@ pub(super) fn handshake_failure(error: &HandshakeError) -> HandshakeFailure {
         HandshakeError::Io(_) => HandshakeFailure::Io,
         HandshakeError::Closed => HandshakeFailure::PeerClosed,
         HandshakeError::Tls(error) => tls_failure(error),
-        HandshakeError::EarlyData | HandshakeError::TooLong | HandshakeError::NoPeer => {
-            HandshakeFailure::Protocol
-        }
+        HandshakeError::EarlyData
+        | HandshakeError::TooLong
+        | HandshakeError::NoPeer
+        | HandshakeError::Keys(_) => HandshakeFailure::Protocol,
     }
 }
 

@@ -8,10 +8,10 @@ use super::{
     close::reset,
     connections::Connection,
     outcome::Failure,
-    relay::{Halves, Received, Wire},
+    relay::{Halves, Received, Wire, kernel_key},
 };
 use crate::{
-    offload::{self, Capabilities, InstallError, Key, KeyLimit, Receive, Transmit},
+    offload::{self, Capabilities, InstallError, KeyLimit, Receive, Transmit},
     telemetry::{RefusalReason, Transport},
     tls::{Established, KeyError, Opener, Secrets},
 };
@@ -80,7 +80,10 @@ impl Offload {
         } = established;
         let kernel = prepared.0 && secrets.is_tls13() && self.capabilities.has(secrets.suite);
         if !kernel {
-            return Ok((Wire::userspace(stream, secrets, self.key_limit)?, Transport::UserspaceTls));
+            return Ok((
+                Wire::userspace(stream, secrets, self.key_limit)?,
+                Transport::UserspaceTls,
+            ));
         }
         match self.install(&stream, secrets, peer) {
             Ok((halves, transport)) => Ok((Wire::kernel(stream, halves), transport)),
@@ -105,11 +108,11 @@ impl Offload {
         } = secrets;
         let rekey = self.capabilities.rekey;
         let splice = self.capabilities.splice && self.allowed == KernelTls::Auto;
-        let transmit = Transmit::install(stream, &Key::new(suite, tx)?, self.key_limit)?;
+        let transmit = Transmit::install(stream, &kernel_key(suite, &tx)?, self.key_limit)?;
         // Foreign peers may change their key at any time (OpenSSL's `SSL_key_update`), and a kernel that can't
         // follow would end the connection: userspace receives.
         let (received, transport) = if rekey || peer == Peer::Mesh {
-            let receive = Receive::install(stream, &Key::new(suite, rx)?)?;
+            let receive = Receive::install(stream, &kernel_key(suite, &rx)?)?;
             let transport = if splice {
                 Transport::KtlsSplice
             } else {
@@ -125,7 +128,6 @@ impl Offload {
             received,
             splice,
             rekey,
-            suite,
             schedule,
         };
         Ok((halves, transport))

@@ -21,7 +21,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustls::SupportedCipherSuite;
 use tokio::net::TcpStream;
 
 use super::close::{arm_reset, disarm_reset, half_close};
@@ -35,7 +34,7 @@ use crate::{
 use down::{Down, received_error};
 use parting::{Parting, Survivor};
 use up::Up;
-pub(super) use wire::{Halves, Received, Wire};
+pub(super) use wire::{Halves, Received, Wire, kernel_key};
 
 /// Loads that a direction moves before others have their turn.
 const TURNS: usize = 16;
@@ -53,7 +52,6 @@ pub(super) struct Relay {
 
 /// What it takes to change keys; absent where they can't be changed.
 struct Renewal {
-    suite: SupportedCipherSuite,
     schedule: Schedule,
     /// The peer wants our next key before our next data.
     requested: bool,

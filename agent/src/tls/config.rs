@@ -17,7 +17,10 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::verify::{PeerVerifier, TrustAnchors};
+use super::{
+    schedule::Listener,
+    verify::{PeerVerifier, TrustAnchors},
+};
 use crate::identity::{SpiffeId, Svid};
 
 /// The ALPN offer of Istio's sidecars for mutual TLS (`util.ALPNInMesh`).
@@ -171,6 +174,7 @@ impl TlsConfigs {
                     .with_client_cert_resolver(resolver(svid));
                 config.alpn_protocols = vec![MESH_ALPN.to_vec()];
                 config.resumption = Resumption::disabled();
+                config.key_log = Arc::new(Listener);
                 config.enable_secret_extraction = true;
                 Ok(config)
             })?;
@@ -196,6 +200,7 @@ impl TlsConfigs {
                     .with_cert_resolver(resolver(svid));
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
+                config.key_log = Arc::new(Listener);
                 config.ignore_client_order = self.insist;
                 config.max_early_data_size = 0;
                 config.enable_secret_extraction = true;

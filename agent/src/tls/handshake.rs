@@ -6,7 +6,7 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    ClientConfig, ProtocolVersion, ServerConfig,
+    ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite,
     client::{ClientConnectionData, UnbufferedClientConnection},
     pki_types::ServerName,
     server::{ServerConnectionData, UnbufferedServerConnection},
@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     keys::Secrets,
     record::{HEADER, MAX_RECORD},
+    schedule::Heard,
     verify::verified_id,
 };
 use crate::identity::SpiffeId;
@@ -73,7 +74,9 @@ trait Side: Sized {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn common(&self) -> &rustls::CommonState;
-    fn into_secrets(self) -> Result<Secrets, rustls::Error>;
+    /// The secrets of the first keys, and the suite.
+    fn extract(self) -> Result<(ExtractedSecrets, SupportedCipherSuite), rustls::Error>;
+    const IS_CLIENT: bool;
 }
 
 impl Side for UnbufferedClientConnection {
@@ -87,10 +90,11 @@ impl Side for UnbufferedClientConnection {
     fn common(&self) -> &rustls::CommonState {
         self
     }
-    fn into_secrets(self) -> Result<Secrets, rustls::Error> {
+    fn extract(self) -> Result<(ExtractedSecrets, SupportedCipherSuite), rustls::Error> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Ok(Secrets::client(secrets, connection))
+        Ok((secrets, connection.negotiated_cipher_suite()))
     }
+    const IS_CLIENT: bool = true;
 }
 
 impl Side for UnbufferedServerConnection {
@@ -104,10 +108,11 @@ impl Side for UnbufferedServerConnection {
     fn common(&self) -> &rustls::CommonState {
         self
     }
-    fn into_secrets(self) -> Result<Secrets, rustls::Error> {
+    fn extract(self) -> Result<(ExtractedSecrets, SupportedCipherSuite), rustls::Error> {
         let (secrets, connection) = self.dangerous_into_kernel_connection()?;
-        Ok(Secrets::server(secrets, connection))
+        Ok((secrets, connection.negotiated_cipher_suite()))
     }
+    const IS_CLIENT: bool = false;
 }
 
 /// What was received and how much of it rustls may see: it gets whole records, one more whenever it is blocked,
@@ -127,7 +132,8 @@ async fn establish<S: Side>(
         bytes: received,
         seen: 0,
     };
-    if let Err(error) = drive(&mut stream, &mut side, &mut incoming).await {
+    let mut heard = Heard::default();
+    if let Err(error) = drive(&mut stream, &mut side, &mut incoming, &mut heard).await {
         if error.is_protocol() {
             send_alert(&mut stream, &mut side, &mut incoming).await;
         }
@@ -135,9 +141,10 @@ async fn establish<S: Side>(
     }
     let common = side.common();
     let peer = verified_id(common.peer_certificates()).ok_or(HandshakeError::NoPeer)?;
+    let (secrets, suite) = side.extract()?;
     Ok(Established {
         stream,
-        secrets: side.into_secrets()?,
+        secrets: Secrets::new(secrets, suite, heard, S::IS_CLIENT)?,
         peer,
     })
 }
@@ -146,10 +153,12 @@ async fn drive<S: Side>(
     stream: &mut TcpStream,
     side: &mut S,
     incoming: &mut Incoming,
+    heard: &mut Heard,
 ) -> Result<(), HandshakeError> {
     let mut outgoing = Vec::new();
     loop {
-        let UnbufferedStatus { discard, state, .. } = side.process(incoming.visible());
+        let UnbufferedStatus { discard, state, .. } =
+            heard.during(|| side.process(incoming.visible()));
         let next = match state {
             Ok(state) => step(state, &mut outgoing),
             Err(error) => Err(error.into()),

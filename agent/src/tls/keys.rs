@@ -6,27 +6,39 @@ use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, UnboundKey,
 };
 use rustls::{
-    ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite,
-    client::ClientConnectionData, kernel::KernelConnection, server::ServerConnectionData,
+    CipherSuite, ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite,
 };
+use zeroize::Zeroizing;
 
+use super::schedule::{Heard, Schedule};
 use crate::offload::KeyLimit;
 
-/// One direction's traffic secret and the sequence number of its first record. rustls wipes it on drop.
-pub type Secret = (u64, ConnectionTrafficSecrets);
+/// Bytes of the longest key.
+pub(super) const MAX_KEY: usize = 32;
+
+/// One direction's key and the sequence number of the first record under it.
+pub struct Secret {
+    cipher: Cipher,
+    sequence: u64,
+    key: Zeroizing<[u8; MAX_KEY]>,
+    iv: [u8; 12],
+}
+
+/// The ciphers that the record layer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cipher {
+    Aes128Gcm,
+    Aes256Gcm,
+    Chacha20Poly1305,
+}
 
 /// What a handshake leaves. Never cloned, never printed.
 pub struct Secrets {
     pub tx: Secret,
     pub rx: Secret,
     pub suite: SupportedCipherSuite,
-    pub schedule: Schedule,
-}
-
-/// Derives the next traffic secrets (RFC 8446, section 7.2).
-pub enum Schedule {
-    Client(KernelConnection<ClientConnectionData>),
-    Server(KernelConnection<ServerConnectionData>),
+    /// TLS 1.2 has none: its keys can't be renewed.
+    pub schedule: Option<Schedule>,
 }
 
 /// The half that seals.
@@ -69,35 +81,27 @@ pub enum KeyError {
     Suite,
     #[error("key of the wrong length")]
     Length,
-    #[error(transparent)]
-    Rustls(#[from] rustls::Error),
+    #[error("the handshake did not tell its traffic secrets")]
+    Schedule,
 }
 
 impl Secrets {
-    pub(super) fn client(
-        secrets: ExtractedSecrets,
-        connection: KernelConnection<ClientConnectionData>,
-    ) -> Self {
-        let suite = connection.negotiated_cipher_suite();
-        Self::new(secrets, suite, Schedule::Client(connection))
-    }
-
-    pub(super) fn server(
-        secrets: ExtractedSecrets,
-        connection: KernelConnection<ServerConnectionData>,
-    ) -> Self {
-        let suite = connection.negotiated_cipher_suite();
-        Self::new(secrets, suite, Schedule::Server(connection))
-    }
-
-    fn new(secrets: ExtractedSecrets, suite: SupportedCipherSuite, schedule: Schedule) -> Self {
-        let ExtractedSecrets { tx, rx } = secrets;
-        Self {
-            tx,
-            rx,
+    pub(super) fn new(
+        extracted: ExtractedSecrets,
+        suite: SupportedCipherSuite,
+        heard: Heard,
+        is_client: bool,
+    ) -> Result<Self, KeyError> {
+        let schedule = Schedule::new(suite, heard, is_client);
+        if is_tls13(suite) && schedule.is_none() {
+            return Err(KeyError::Schedule);
+        }
+        Ok(Self {
+            tx: extracted.tx.try_into()?,
+            rx: extracted.rx.try_into()?,
             suite,
             schedule,
-        }
+        })
     }
 
     /// Whether the version is TLS 1.3, in which keys can be renewed.
@@ -111,23 +115,89 @@ fn is_tls13(suite: SupportedCipherSuite) -> bool {
     suite.version().version == ProtocolVersion::TLSv1_3
 }
 
-impl Schedule {
-    /// # Errors
-    /// In TLS 1.2.
-    pub fn next_tx(&mut self) -> Result<Secret, KeyError> {
-        Ok(match self {
-            Self::Client(c) => c.update_tx_secret()?,
-            Self::Server(c) => c.update_tx_secret()?,
-        })
+impl Secret {
+    pub(super) fn new(
+        cipher: Cipher,
+        sequence: u64,
+        key: Zeroizing<[u8; MAX_KEY]>,
+        iv: [u8; 12],
+    ) -> Self {
+        Self {
+            cipher,
+            sequence,
+            key,
+            iv,
+        }
     }
 
-    /// # Errors
-    /// In TLS 1.2.
-    pub fn next_rx(&mut self) -> Result<Secret, KeyError> {
-        Ok(match self {
-            Self::Client(c) => c.update_rx_secret()?,
-            Self::Server(c) => c.update_rx_secret()?,
-        })
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.key[..self.cipher.key_length()]
+    }
+
+    /// Exclusive-ored with the sequence number it gives a record's nonce (RFC 8446, section 5.3).
+    #[must_use]
+    pub fn iv(&self) -> &[u8; 12] {
+        &self.iv
+    }
+}
+
+impl TryFrom<(u64, ConnectionTrafficSecrets)> for Secret {
+    type Error = KeyError;
+
+    fn try_from((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, Self::Error> {
+        let (cipher, from, iv) = match &secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
+                (Cipher::Chacha20Poly1305, key, iv)
+            }
+            _ => return Err(KeyError::Suite),
+        };
+        if from.as_ref().len() != cipher.key_length() {
+            return Err(KeyError::Length);
+        }
+        let mut key = Zeroizing::new([0; MAX_KEY]);
+        key[..cipher.key_length()].copy_from_slice(from.as_ref());
+        let iv = iv.as_ref().try_into().map_err(|_| KeyError::Length)?;
+        Ok(Self::new(cipher, sequence, key, iv))
+    }
+}
+
+impl Cipher {
+    /// That of a suite of TLS 1.3.
+    pub(super) fn of(suite: SupportedCipherSuite) -> Option<Self> {
+        match suite.suite() {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => Some(Self::Aes128Gcm),
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(Self::Aes256Gcm),
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some(Self::Chacha20Poly1305),
+            _ => None,
+        }
+    }
+
+    pub(super) fn key_length(self) -> usize {
+        self.algorithm().key_len()
+    }
+
+    fn algorithm(self) -> &'static Algorithm {
+        match self {
+            Self::Aes128Gcm => &AES_128_GCM,
+            Self::Aes256Gcm => &AES_256_GCM,
+            Self::Chacha20Poly1305 => &CHACHA20_POLY1305,
+        }
+    }
+
+    /// How TLS 1.2 makes nonces for it.
+    fn tls12_nonce(self) -> NonceKind {
+        match self {
+            Self::Aes128Gcm | Self::Aes256Gcm => NonceKind::Tls12Explicit,
+            Self::Chacha20Poly1305 => NonceKind::Tls12Implicit,
+        }
     }
 }
 
@@ -183,25 +253,18 @@ impl Protection {
         self.nonce == NonceKind::Tls13
     }
 
-    fn new((sequence, secrets): &Secret, tls13: bool) -> Result<Self, KeyError> {
-        let (algorithm, key, iv, nonce): (&'static Algorithm, _, _, _) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => {
-                (&AES_128_GCM, key, iv, NonceKind::Tls12Explicit)
-            }
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => {
-                (&AES_256_GCM, key, iv, NonceKind::Tls12Explicit)
-            }
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key, iv, NonceKind::Tls12Implicit)
-            }
-            _ => return Err(KeyError::Suite),
-        };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| KeyError::Length)?;
+    fn new(secret: &Secret, tls13: bool) -> Result<Self, KeyError> {
+        let cipher = secret.cipher;
+        let key =
+            UnboundKey::new(cipher.algorithm(), secret.key()).map_err(|_| KeyError::Length)?;
         Ok(Self {
             key: LessSafeKey::new(key),
-            iv: iv.as_ref().try_into().map_err(|_| KeyError::Length)?,
-            sequence: *sequence,
-            nonce: if tls13 { NonceKind::Tls13 } else { nonce },
+            iv: secret.iv,
+            sequence: secret.sequence,
+            nonce: match tls13 {
+                true => NonceKind::Tls13,
+                false => cipher.tls12_nonce(),
+            },
         })
     }
 }

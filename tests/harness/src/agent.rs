@@ -60,7 +60,7 @@ impl Agent {
         command.arg("--socket").arg(&node.socket);
         command.arg("--admin").arg(admin().to_string());
         if !flags.contains(&"--log-level") {
-            command.args(["--log-level", "debug"]);
+            command.args(["--log-level", "debug,aya=info,aya_obj=info"]);
         }
         command.args(flags);
         let process = Process::spawn(&format!("agent-{}", name.name()), &world.logs, command)?;
@@ -249,11 +249,17 @@ impl Agent {
     /// When it is gone.
     pub fn rss_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-            .context("no VmRSS")
+        kib(&status, "VmRSS:")
+    }
+
+    /// Memory that is its own, in KiB, counted page by page (proc_pid_smaps(5)): `VmRSS` is an estimate and has
+    /// the program's file in it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn own_kib(&self) -> Result<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.pid()))?;
+        kib(&rollup, "Anonymous:")
     }
 
     #[must_use]
@@ -343,6 +349,14 @@ fn rows(value: Value) -> Result<Vec<Value>> {
         Value::Array(rows) => Ok(rows),
         other => bail!("not a list: {other}"),
     }
+}
+
+/// A line of a file of /proc in which numbers have units.
+fn kib(text: &str, name: &str) -> Result<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .with_context(|| format!("no {name}"))
 }
 
 fn admin() -> SocketAddr {

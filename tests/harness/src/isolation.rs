@@ -14,7 +14,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 
 use crate::cgroup;
 

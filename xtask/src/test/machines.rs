@@ -42,14 +42,18 @@ exec "$0" "$@"
 /// Of the missing tests, so many are named.
 const NAMED: usize = 10;
 
-/// Runs the tests whose names contain `filter` on every kernel of the list, as many at the same time as there are
+/// Runs the tests whose names contain `filter` on every kernel of the list, unless the list says that they don't
+/// belong there and this is not the `whole` of it; as many kernels at the same time as there are
 /// processors: one processor to a machine is what emulation makes the most of.
 ///
 /// # Errors
 /// When the list or a kernel can't be had.
-pub fn run(filter: Option<&str>) -> Result<Tally> {
-    let kernels = vm::list()?;
-    for kernel in &kernels {
+pub fn run(filter: Option<&str>, whole: bool) -> Result<Tally> {
+    let mut kernels = vm::list()?;
+    for kernel in &mut kernels {
+        if whole {
+            kernel.tests.clear();
+        }
         kernel.unpacked()?;
     }
     let next = AtomicUsize::new(0);
@@ -115,9 +119,8 @@ fn tests(kernel: &Kernel, filter: Option<&str>) -> Result<(Vec<String>, Vec<Stri
     let mut suite = Command::new(workspace::program("sealane-suite")?);
     let list = process::output(suite.arg("--list"))?;
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    let is_chosen = |name: &String| {
-        kernel.is_for(name) && filter.is_none_or(|part| name.contains(part))
-    };
+    let is_chosen =
+        |name: &String| kernel.is_for(name) && filter.is_none_or(|part| name.contains(part));
     Ok(names.map(str::to_owned).partition(is_chosen))
 }
 

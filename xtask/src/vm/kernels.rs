@@ -22,7 +22,7 @@ pub struct Kernel {
     #[serde(default = "any_processor")]
     pub cpu: String,
     #[serde(default)]
-    tests: Vec<String>,
+    pub tests: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +130,9 @@ impl Kernel {
             format!(
                 "apt knows no package {}: it is in {}",
                 self.package,
-                self.suite.as_deref().unwrap_or("Debian 12 or its bookworm-backports")
+                self.suite
+                    .as_deref()
+                    .unwrap_or("Debian 12 or its bookworm-backports")
             )
         })
     }
@@ -138,9 +140,7 @@ impl Kernel {
     fn sources(&self) -> Result<Sources> {
         match &self.suite {
             None => Ok(Sources::default()),
-            Some(suite) => {
-                Sources::suite(suite, &workspace::target()?.join("vm/apt").join(suite))
-            }
+            Some(suite) => Sources::suite(suite, &workspace::target()?.join("vm/apt").join(suite)),
         }
     }
 
@@ -149,8 +149,7 @@ impl Kernel {
         let stem = self.package.split('*').next().unwrap_or_default();
         // Only narrows the search: the dots stand for anything.
         let pattern = format!("^{stem}");
-        let found =
-            process::output(sources.cache().args(["search", "--names-only", &pattern]))?;
+        let found = process::output(sources.cache().args(["search", "--names-only", &pattern]))?;
         let names = found.lines().filter_map(|line| line.split(' ').next());
         Ok(names
             .filter(|name| self.is_it(name))

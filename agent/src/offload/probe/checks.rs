@@ -36,7 +36,7 @@ pub(super) fn cipher(suite: SupportedCipherSuite) -> Result<u64, CheckError> {
 fn seals(suite: SupportedCipherSuite) -> Result<(), CheckError> {
     let mut pair = Loopback::open()?;
     prepare(&pair.near)?;
-    let _transmit = Transmit::install(&pair.near, &Key::known(suite, 1), KeyLimit::DEFAULT)?;
+    let _transmit = Transmit::install(&pair.near, &Key::known(suite, 1)?, KeyLimit::DEFAULT)?;
     let data = pattern(64);
     pair.near.write_all(&data)?;
     let mut record = [0; 5 + 64 + 1 + 16];
@@ -127,11 +127,11 @@ pub(super) fn rekey(suite: SupportedCipherSuite) -> Result<(), CheckError> {
     let (mut pair, mut transmit, receive) = Loopback::keyed(suite)?;
     pair.pass(&pattern(100))?;
     transmit.record(&pair.near, HANDSHAKE, &[24, 0, 0, 1, 0])?;
-    transmit.renew(&pair.near, &Key::known(suite, 2))?;
+    transmit.renew(&pair.near, &Key::known(suite, 2)?)?;
     wait_readable(&pair.far)?;
     let mut buffer = [0; 16];
     match receive.record(&pair.far, &mut buffer)? {
-        Some((HANDSHAKE, 5)) => receive.renew(&pair.far, &Key::known(suite, 2))?,
+        Some((HANDSHAKE, 5)) => receive.renew(&pair.far, &Key::known(suite, 2)?)?,
         _ => return Err(CheckError::Wrong("the key update was lost")),
     }
     pair.pass(&pattern(20_000)).map(|_| ())

@@ -57,8 +57,8 @@ impl Loopback {
         let pair = Self::open()?;
         prepare(&pair.near)?;
         prepare(&pair.far)?;
-        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1), KeyLimit::DEFAULT)?;
-        let receive = Receive::install(&pair.far, &Key::known(suite, 1))?;
+        let transmit = Transmit::install(&pair.near, &Key::known(suite, 1)?, KeyLimit::DEFAULT)?;
+        let receive = Receive::install(&pair.far, &Key::known(suite, 1)?)?;
         Ok((pair, transmit, receive))
     }
 

@@ -13,22 +13,27 @@ pub(super) const SIZE: usize = 4 * (HEADER + MAX_RECORD);
 const KEPT: usize = 16;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
 }
 
+/// One word: every idle connection has room for two.
+type Memory = Box<[u8; SIZE]>;
+
 /// A buffer of [`SIZE`] bytes, given back when dropped. Its content is whatever it was.
-pub(super) struct Buffer(Box<[u8]>);
+pub(super) struct Buffer(Option<Memory>);
 
 impl Buffer {
     pub(super) fn take() -> Self {
         let spare = SPARE.with_borrow_mut(Vec::pop);
-        Self(spare.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice()))
+        Self(spare.or_else(|| vec![0; SIZE].into_boxed_slice().try_into().ok()))
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let Some(buffer) = self.0.take() else {
+            return;
+        };
         // The thread may be ending: then the buffer is freed.
         let _ = SPARE.try_with(|spare| {
             if let Ok(mut spare) = spare.try_borrow_mut()
@@ -43,12 +48,12 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.0.as_deref().map_or(&[], |memory| memory)
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        self.0.as_deref_mut().map_or(&mut [], |memory| memory)
     }
 }

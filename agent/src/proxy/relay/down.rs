@@ -16,7 +16,7 @@ use super::{
     socket::{read, write},
 };
 use crate::{
-    offload::{Key, Pipe, Receive},
+    offload::{Pipe, Receive},
     tls::record::{Control, RecordError, content, control},
 };
 
@@ -187,7 +187,7 @@ impl Down {
             Opening::Plain | Opening::User(_) => {}
             Opening::Kernel { receive, .. } => {
                 let secret = renewal.schedule.next_rx().map_err(RecordError::from)?;
-                receive.renew(wire, &Key::new(renewal.suite, secret)?)?;
+                receive.renew(wire, &renewal.key(&secret)?)?;
             }
         }
         renewal.requested |= asks;

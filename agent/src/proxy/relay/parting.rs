@@ -66,9 +66,7 @@ impl Parting {
         };
         match outgoing(survivor) {
             Ok(outgoing) if given && outgoing.kept == 0 => true,
-            Ok(outgoing) => {
-                !self.is_patient(outgoing) || socket::broken(cx, survivor).is_ready()
-            }
+            Ok(outgoing) => !self.is_patient(outgoing) || socket::broken(cx, survivor).is_ready(),
             Err(_) => true,
         }
     }

@@ -21,7 +21,7 @@ use super::{
     wait::Wait,
 };
 use crate::{
-    offload::{Key, Transmit},
+    offload::Transmit,
     tls::{
         Sealer,
         record::{CLOSE_NOTIFY, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, SealError, content},
@@ -249,7 +249,7 @@ impl Up {
                 let update = || transmit.record(wire, content::HANDSHAKE, &KEY_UPDATE_MESSAGE);
                 ready!(write(cx, wire, update)).map_err(RelayError::Wire)?;
                 let secret = renewal.schedule.next_tx().map_err(SealError::from)?;
-                transmit.renew(wire, &Key::new(renewal.suite, secret)?)?;
+                transmit.renew(wire, &renewal.key(&secret)?)?;
             }
         }
         renewal.requested = false;

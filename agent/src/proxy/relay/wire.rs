@@ -5,8 +5,8 @@ use tokio::net::TcpStream;
 
 use super::{super::close::reset, Renewal, ciphertext::Ciphertext, down::Opening, up::Sealing};
 use crate::{
-    offload::{KeyLimit, Receive, Transmit},
-    tls::{KeyError, Opener, Schedule, Sealer, Secrets},
+    offload::{InstallError, Key, KeyLimit, Receive, Transmit},
+    tls::{KeyError, Opener, Schedule, Sealer, Secret, Secrets},
 };
 
 /// A socket, and who seals and opens what passes it.
@@ -26,8 +26,7 @@ pub(in crate::proxy) struct Halves {
     pub(in crate::proxy) splice: bool,
     /// Whether the kernel can change keys.
     pub(in crate::proxy) rekey: bool,
-    pub(in crate::proxy) suite: SupportedCipherSuite,
-    pub(in crate::proxy) schedule: Schedule,
+    pub(in crate::proxy) schedule: Option<Schedule>,
 }
 
 /// The receiving half.
@@ -63,9 +62,7 @@ impl Wire {
             stream,
             sealing: Sealing::User(Box::new(sealer)),
             opening: Opening::User(Box::new(Ciphertext::new(opener))),
-            renewal: secrets
-                .is_tls13()
-                .then(|| Renewal::new(secrets.suite, secrets.schedule)),
+            renewal: secrets.schedule.map(Renewal::new),
             received: Vec::new(),
         })
     }
@@ -82,7 +79,6 @@ impl Wire {
             received,
             splice,
             rekey,
-            suite,
             schedule,
         } = halves;
         let renewable = rekey || matches!(received, Received::User(_));
@@ -97,18 +93,30 @@ impl Wire {
                 Received::Kernel(receive) => Opening::Kernel { receive, splice },
                 Received::User(opener) => Opening::User(Box::new(Ciphertext::new(opener))),
             },
-            renewal: renewable.then(|| Renewal::new(suite, schedule)),
+            renewal: schedule.filter(|_| renewable).map(Renewal::new),
             received: Vec::new(),
         }
     }
 }
 
 impl Renewal {
-    fn new(suite: SupportedCipherSuite, schedule: Schedule) -> Box<Self> {
+    fn new(schedule: Schedule) -> Box<Self> {
         Box::new(Self {
-            suite,
             schedule,
             requested: false,
         })
     }
+
+    /// A key that the schedule gave, for the kernel.
+    pub(super) fn key(&self, secret: &Secret) -> Result<Key, InstallError> {
+        kernel_key(self.schedule.suite(), secret)
+    }
+}
+
+/// A key in the kernel's words.
+pub(in crate::proxy) fn kernel_key(
+    suite: SupportedCipherSuite,
+    secret: &Secret,
+) -> Result<Key, InstallError> {
+    Key::new(suite, secret.sequence(), secret.key(), secret.iv())
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::tls::KeyError;
+
 /// What ended a handshake.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
@@ -19,6 +21,8 @@ pub enum HandshakeError {
     TooLong,
     #[error("the handshake ended without a verified peer")]
     NoPeer,
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
 impl HandshakeError {

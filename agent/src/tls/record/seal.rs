@@ -3,7 +3,10 @@
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, Nonce};
 
 use super::{HEADER, KEY_UPDATE_MESSAGE, MAX_PLAINTEXT, TAG, content};
-use crate::tls::keys::{KeyError, NonceKind, Protection, Schedule, Sealer};
+use crate::tls::{
+    Schedule,
+    keys::{KeyError, NonceKind, Protection, Sealer},
+};
 
 /// Room before the payload: the header and, in TLS 1.2, eight bytes of nonce.
 const EXPLICIT_NONCE: usize = 8;

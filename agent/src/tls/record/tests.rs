@@ -52,7 +52,7 @@ fn read_to_end(established: &mut Established, stream: &mut TcpStream) -> (Vec<u8
                 match control {
                     Control::Nothing => {}
                     Control::KeyUpdate { .. } => {
-                        opener.renew(schedule).unwrap();
+                        opener.renew(schedule.as_mut().unwrap()).unwrap();
                         updated = true;
                     }
                     Control::CloseNotify => return (data, updated),
@@ -74,7 +74,7 @@ fn seal_all(established: &mut Established, data: &[u8], update: bool) -> Vec<u8>
     let mut sealer = Sealer::new(*suite, tx, KeyLimit::DEFAULT).unwrap();
     let mut records = Vec::new();
     if update {
-        records.extend(sealer.key_update(schedule).unwrap());
+        records.extend(sealer.key_update(schedule.as_mut().unwrap()).unwrap());
     }
     for part in data.chunks(3 * MAX_PLAINTEXT + 100) {
         let mut buffer = vec![0; 4 * sealer.slot()];

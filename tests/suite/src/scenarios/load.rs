@@ -75,7 +75,7 @@ pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
     for _ in 0..warm {
         pairs.push(open()?);
     }
-    let before = NodeName::ALL.map(|node| shop.agents.on(node).rss_kib());
+    let before = NodeName::ALL.map(|node| shop.agents.on(node).own_kib());
     for _ in 0..connections {
         pairs.push(open()?);
     }
@@ -84,7 +84,7 @@ pub fn idle_memory(stage: &Stage<'_>) -> Result<()> {
         let grown = shop
             .agents
             .on(node)
-            .rss_kib()?
+            .own_kib()?
             .saturating_sub(*before.as_ref().map_err(|e| anyhow!("{e}"))?);
         *each = grown * 1024 / u64::try_from(connections)?;
     }
