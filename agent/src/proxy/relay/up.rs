@@ -121,7 +121,8 @@ impl Up {
 
     /// The pod is lost: from now on only what it has said is passed on.
     pub(super) fn pod_is_lost(&mut self) {
-        if matches!(self.phase, Phase::Open) {
+        // What is left is a few megabytes, and limits are well below what a key can bear.
+        if matches!(self.phase, Phase::Open | Phase::Renewal) {
             self.phase = Phase::Last;
         }
     }
