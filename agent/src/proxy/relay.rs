@@ -167,20 +167,13 @@ impl Relay {
         if up_ended && down_ended {
             return Poll::Ready(Ok(()));
         }
-        let Self {
-            local,
-            wire,
-            up,
-            down,
-            ..
-        } = self;
-        if !up.is_reading()
-            && let Poll::Ready(error) = socket::broken(cx, local)
+        if !self.up.is_reading()
+            && let Poll::Ready(error) = socket::broken(cx, &self.local)
         {
             return Poll::Ready(Err(RelayError::Local(error)));
         }
-        if (!down.is_reading() || down.fails_silently())
-            && let Poll::Ready(error) = socket::broken(cx, wire)
+        if (!self.down.is_reading() || self.down.fails_silently())
+            && let Poll::Ready(error) = socket::broken(cx, &self.wire)
         {
             return Poll::Ready(Err(received_error(error)));
         }
@@ -192,14 +185,8 @@ impl Relay {
         cx: &mut Context<'_>,
         meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
-        let Self {
-            local,
-            wire,
-            up,
-            renewal,
-            ..
-        } = self;
-        up.poll(cx, local, wire, renewal, meter)
+        let renewal = &mut self.renewal;
+        self.up.poll(cx, &self.local, &self.wire, renewal, meter)
     }
 
     fn poll_down(
@@ -207,14 +194,8 @@ impl Relay {
         cx: &mut Context<'_>,
         meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
-        let Self {
-            local,
-            wire,
-            down,
-            renewal,
-            ..
-        } = self;
-        down.poll(cx, wire, local, renewal, meter)
+        let renewal = &mut self.renewal;
+        self.down.poll(cx, &self.wire, &self.local, renewal, meter)
     }
 
     /// Ready when the survivor has been given what the other side had said.

@@ -180,10 +180,14 @@ impl Up {
         while !load.is_empty() {
             let mut give = || {
                 let given = load.give(wire);
-                if let Sealing::Kernel { transmit, .. } = sealing {
+                if let Sealing::Kernel {
+                    transmit, splice, ..
+                } = sealing
+                {
                     match &given {
                         Ok(bytes) => transmit.count(*bytes),
-                        Err(_) => transmit.push(wire),
+                        Err(_) if *splice => transmit.push(wire),
+                        Err(_) => {}
                     }
                 }
                 given.map(drop)

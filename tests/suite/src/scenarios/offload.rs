@@ -170,6 +170,11 @@ pub fn key_limit(stage: &Stage<'_>) -> Result<()> {
     } else {
         let error = format!("{:#}", result.err().context("16 MiB under one key")?);
         ensure!(!error.contains("wrong bytes"), "{error}");
+        let reason = "the key has sealed as much as it may";
+        sealane_harness::wait::until_true("the reason in a log", SOON, || {
+            let logs = [shop.agents.a.log()?, shop.agents.b.log()?];
+            Ok(logs.iter().any(|log| log.contains(reason)))
+        })?;
     }
     opened(&shop, &listener)?.talk()
 }

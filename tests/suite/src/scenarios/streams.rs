@@ -187,8 +187,12 @@ pub fn last_words(stage: &Stage<'_>) -> Result<()> {
     each_way(&shop, |mut first, mut second| {
         first.write_all(&[7; WORDS])?;
         // A reset forgets what its own socket has not sent yet.
-        thread::sleep(pace::span(QUIET));
+        shop.connection(NodeName::B, "all that was said", |row| {
+            let counts = ["sent_bytes", "received_bytes"].map(|count| row[count].as_u64());
+            counts.iter().flatten().any(|count| *count >= WORDS as u64)
+        })?;
         pair::reset(first)?;
+        // The reset has all the time to overtake what is not read yet.
         thread::sleep(pace::span(QUIET));
         let mut part = vec![0; 64 * 1024];
         let mut arrived = 0;
@@ -200,7 +204,11 @@ pub fn last_words(stage: &Stage<'_>) -> Result<()> {
             arrived += count;
             thread::sleep(Duration::from_millis(5));
         }
-        pair::expect_reset(&mut second)
+        pair::expect_reset(&mut second)?;
+        // The next one is not to be taken for this one.
+        sealane_harness::wait::until_true("it to leave the table", SOON, || {
+            Ok(shop.agents.b.connections()?.is_empty())
+        })
     })
 }
 
