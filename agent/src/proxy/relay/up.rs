@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// Records that are filled with one read. Three make less than a segment of the largest kind (GSO), four make one
-/// and a bit, which costs a sixth more.
-const SLOTS: usize = 3;
+/// Records that are filled with one read. Seven make less than two segments of the largest kind (GSO); eight make
+/// two and a bit, which costs more.
+const SLOTS: usize = 7;
 
 /// Who seals.
 pub(super) enum Sealing {
