@@ -20,17 +20,17 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{AdminSocket, serve_http},
     ca::{EmbeddedCa, SvidReader, Svids},
-    capture::{Capture, CaptureConfig, Desired, Flows},
+    capture::{Capture, CaptureConfig, Desired, Flows, Notice},
     config::AgentConfig,
-    control::{FileSource, Settings},
+    control::{FileSource, Settings, SourceStatus},
     identity::{SpiffeId, Svid},
     proxy::{self, Connections, Offload, Pending, Proxy, Timeouts},
     store::{self, Reader, Snapshot},
@@ -48,57 +48,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When something that it can't be without is missing: the error names it and the remedy.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    // Taken first: it also keeps a second agent from starting on this node.
-    let socket = AdminSocket::bind(&config.socket)?;
-    let http = TcpListener::bind(config.admin)
-        .await
-        .with_context(|| format!("--admin {}", config.admin))?;
-    let metrics = Metrics::new().context("metrics")?;
-    let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
-    let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
-    let offload = offload::start(&config, &metrics).await;
-    let (capture, flows, notices, capture_status) =
-        Capture::attach(capture_config(&config), config.lease).context("capture")?;
-    let (writer, reader) = store::store();
-    let (source, source_status) = FileSource::new(config.source.clone(), settings(&config), writer);
-    let proxy = Arc::new(proxy(
-        &config,
-        reader.clone(),
-        flows,
-        &svids,
-        offload,
-        metrics.clone(),
-    ));
-    let inspector = Arc::new(Inspector {
-        started: SystemTime::now(),
-        store: reader.clone(),
-        source: source_status.clone(),
-        capture: capture_status,
-        svids: Arc::clone(&svids),
-        proxy: Arc::clone(&proxy),
-        config: config.clone(),
-    });
-
+    let parts = Parts::assemble(&config).await?;
+    let proxy = Arc::clone(&parts.proxy);
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve_http(http, inspector.clone(), admin_stop.clone()));
-    tasks.spawn(socket.serve(inspector.clone(), admin_stop.clone()));
-    let (sender, desired) = watch::channel(None);
-    tasks.spawn(follow(
-        reader,
-        config.node.clone(),
-        Arc::clone(&svids),
-        sender,
-        stop.clone(),
-    ));
-    let renewal_stop = stop.clone();
-    tasks.spawn(async move { svids.run(renewal_stop).await });
-    tasks.spawn(source.run(stop.clone()));
-    tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
-    tokio::spawn(notices::handle(notices, Arc::clone(&proxy)));
-    tokio::spawn(notices::watch_source(source_status, metrics));
-    tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
-    let captured = tokio::spawn(capture.run(desired, stop.clone()));
+    let captured = parts.spawn(&mut tasks, &stop, &admin_stop, config.node);
 
     let result = until_told(captured, &stop).await;
     let open = proxy.connections.len();
@@ -108,6 +62,88 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
     result
+}
+
+/// Everything that runs, before it does.
+struct Parts {
+    socket: AdminSocket,
+    http: TcpListener,
+    metrics: Metrics,
+    svids: Arc<Svids<EmbeddedCa>>,
+    capture: Capture,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    source: FileSource,
+    source_status: watch::Receiver<SourceStatus>,
+    store: Reader,
+    proxy: Arc<Proxy>,
+    inspector: Arc<Inspector>,
+}
+
+impl Parts {
+    async fn assemble(config: &AgentConfig) -> anyhow::Result<Self> {
+        // Taken first: it also keeps a second agent from starting on this node.
+        let socket = AdminSocket::bind(&config.socket)?;
+        let http = TcpListener::bind(config.admin)
+            .await
+            .with_context(|| format!("--admin {}", config.admin))?;
+        let metrics = Metrics::new().context("metrics")?;
+        let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
+        let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
+        let offload = offload::start(config, &metrics).await;
+        let (capture, flows, notices, capture_status) =
+            Capture::attach(capture_config(config), config.lease).context("capture")?;
+        let (writer, store) = store::store();
+        let (source, source_status) =
+            FileSource::new(config.source.clone(), settings(config), writer);
+        let (reader, counters) = (store.clone(), metrics.clone());
+        let proxy = Arc::new(proxy(config, reader, flows, &svids, offload, counters));
+        let inspector = Arc::new(Inspector {
+            started: SystemTime::now(),
+            store: store.clone(),
+            source: source_status.clone(),
+            capture: capture_status,
+            svids: Arc::clone(&svids),
+            proxy: Arc::clone(&proxy),
+            config: config.clone(),
+        });
+        Ok(Self {
+            socket,
+            http,
+            metrics,
+            svids,
+            capture,
+            notices,
+            source,
+            source_status,
+            store,
+            proxy,
+            inspector,
+        })
+    }
+
+    /// Returns the task of capture; `tasks` end after `stop`, the admin side after `admin_stop`.
+    fn spawn(
+        self,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+        admin_stop: &CancellationToken,
+        node: String,
+    ) -> JoinHandle<()> {
+        let (proxy, svids, inspector) = (self.proxy, self.svids, self.inspector);
+        tasks.spawn(serve_http(self.http, inspector.clone(), admin_stop.clone()));
+        tasks.spawn(self.socket.serve(inspector.clone(), admin_stop.clone()));
+        let (sender, desired) = watch::channel(None);
+        let followed = follow(self.store, node, Arc::clone(&svids), sender, stop.clone());
+        tasks.spawn(followed);
+        let renewal_stop = stop.clone();
+        tasks.spawn(async move { svids.run(renewal_stop).await });
+        tasks.spawn(self.source.run(stop.clone()));
+        tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
+        tokio::spawn(notices::handle(self.notices, proxy));
+        tokio::spawn(notices::watch_source(self.source_status, self.metrics));
+        tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
+        tokio::spawn(self.capture.run(desired, stop.clone()))
+    }
 }
 
 /// Two descriptors for every connection: as many as this process may have.
@@ -164,10 +200,7 @@ fn proxy(
 }
 
 /// Waits for a signal, or for capture to fail, then stops capturing.
-async fn until_told(
-    mut captured: tokio::task::JoinHandle<()>,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let told = tokio::select! {

@@ -16,6 +16,7 @@ mod protect;
 mod relay;
 mod report;
 mod serving;
+mod shake;
 
 use std::{sync::Arc, time::Duration};
 

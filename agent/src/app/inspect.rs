@@ -1,10 +1,8 @@
 //! Answers what the admin side asks, from what the parts have published.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
-};
+mod connection;
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -16,7 +14,7 @@ use crate::{
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::SourceStatus,
-    proxy::{Connection, KernelTls, Offload, Phase, Proxy, Session},
+    proxy::{KernelTls, Offload, Proxy},
     store::Reader,
     telemetry::Direction,
     workload::{ObjectName, Workload},
@@ -94,7 +92,7 @@ impl Inspect for Inspector {
             .connections
             .list()
             .iter()
-            .map(|c| connection(c))
+            .map(|c| connection::shown(c))
             .collect()
     }
 
@@ -245,68 +243,6 @@ fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
         policy: None,
         ports: std::collections::BTreeMap::new(),
         connections: 0,
-    }
-}
-
-fn connection(connection: &Connection) -> api::Connection {
-    let route = connection.route();
-    let session = connection.session();
-    let (client, server, version, cipher) = match session {
-        Some(Session::MutualTls {
-            client,
-            server,
-            suite,
-        }) => {
-            let (client, server) = (client.to_string(), server.to_string());
-            let version = match suite.tls13() {
-                Some(_) => "TLSv1.3",
-                None => "TLSv1.2",
-            };
-            (
-                Some(client),
-                Some(server),
-                Some(version),
-                suite.suite().as_str(),
-            )
-        }
-        Some(Session::Plaintext) | None => (None, None, None, None),
-    };
-    api::Connection {
-        id: connection.id,
-        direction: match connection.direction {
-            Direction::Inbound => api::Direction::Inbound,
-            Direction::Outbound => api::Direction::Outbound,
-        },
-        state: match connection.phase() {
-            Phase::Detecting => api::ConnectionState::Detecting,
-            Phase::Handshaking => api::ConnectionState::Handshaking,
-            Phase::Connecting => api::ConnectionState::Connecting,
-            Phase::Open => api::ConnectionState::Open,
-        },
-        source: connection.client,
-        source_principal: client,
-        destination: connection.destination,
-        destination_service: route
-            .and_then(|r| r.service.as_ref())
-            .map(|s| s.host.clone()),
-        destination_workload: route
-            .and_then(|r| r.server.as_ref())
-            .map(|w| w.name.to_string()),
-        destination_principal: server,
-        security: if version.is_some() {
-            api::Security::MutualTls
-        } else {
-            api::Security::Plaintext
-        },
-        transport: connection
-            .transport()
-            .map_or_else(String::new, |t| t.as_str().to_owned()),
-        tls_version: version.map(str::to_owned),
-        cipher: cipher.map(str::to_owned),
-        mode: route.map_or_else(String::new, |r| r.mode.to_string()),
-        opened_at: timestamp(SystemTime::now() - connection.age()),
-        sent_bytes: connection.sent.load(Relaxed),
-        received_bytes: connection.received.load(Relaxed),
     }
 }
 

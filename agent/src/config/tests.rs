@@ -33,7 +33,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn complaints_name_the_flag_and_the_remedy() {
-    let cases: [(&[&str], &str, &str); 12] = [
+    let cases: [(&[&str], &str, &str); 14] = [
         (&["--node", "Node_A"], "--node", "DNS name"),
         (&["--node", ""], "--node", "DNS name"),
         (
@@ -62,6 +62,8 @@ fn complaints_name_the_flag_and_the_remedy() {
         ),
         (&["--lease", "5"], "--lease", "number with a unit"),
         (&["--svid-ttl", "25h"], "--svid-ttl", "out of range"),
+        (&["--key-limit", "3"], "--key-limit", "4 to 262144"),
+        (&["--key-limit", "262145"], "--key-limit", "4 to 262144"),
     ];
     let rooted = cgroup::root(None).is_ok();
     for (flags, flag, remedy) in cases {

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Proxy,
@@ -14,11 +11,12 @@ use super::{
     connections::{Connection, Phase, Route, Session},
     dial::{self, Published},
     enforce::evaluate,
-    outcome::{Failure, handshake_failure, handshake_timeout},
+    outcome::{Failure, handshake_timeout},
     protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
     serving::{Open, Serving},
+    shake::shake,
 };
 use crate::{
     capture::Pod,
@@ -179,28 +177,14 @@ async fn handshake(
     } else {
         Peer::Foreign
     };
-    let begun = Instant::now();
-    match timeout(within, tls::accept(stream, config, received)).await {
-        Ok(Ok(established)) => {
-            proxy
-                .metrics
-                .handshake_succeeded(Side::Server, begun.elapsed());
-            connection.set_session(Session::MutualTls {
-                client: shared(connection, &established.peer),
-                server: server.identity.clone(),
-                suite: established.secrets.suite,
-            });
-            protected(proxy, connection, prepared, peer, established)
-        }
-        Ok(Err(error)) => {
-            proxy
-                .metrics
-                .handshake_failed(Side::Server, handshake_failure(&error));
-            let reason = RefusalReason::HandshakeFailed;
-            Err(Failure::RefusedBecause(reason, error.to_string()))
-        }
-        Err(_elapsed) => Err(handshake_timeout(&proxy.metrics, Side::Server)),
-    }
+    let shaking = tls::accept(stream, config, received);
+    let established = shake(&proxy.metrics, Side::Server, within, shaking).await?;
+    connection.set_session(Session::MutualTls {
+        client: shared(connection, &established.peer),
+        server: server.identity.clone(),
+        suite: established.secrets.suite,
+    });
+    protected(proxy, connection, prepared, peer, established)
 }
 
 /// The same identity, as the store has it: one copy for all connections of a workload.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
 use super::{
     Proxy,
@@ -13,11 +13,12 @@ use super::{
     connections::{Connection, Phase, Route, Session},
     dial,
     enforce::evaluate,
-    outcome::{Failure, handshake_failure, handshake_timeout},
+    outcome::Failure,
     protect::{Peer, protected},
     relay::{Relay, Wire},
     report::Report,
     serving::{Open, Serving},
+    shake::shake,
 };
 use crate::{
     capture::{OriginalDst, Pod},
@@ -92,24 +93,13 @@ async fn connect(
     connection.enter(Phase::Connecting);
     let target = resolve(snapshot, destination)?;
     let (endpoint, stream) = dial_one(proxy, pod, &target.candidates).await?;
-    let server = snapshot.workload_at(endpoint.address).cloned();
-    let mode = server
-        .as_ref()
-        .filter(|w| w.enrolled)
-        .map_or(Mode::Disable, |w| {
-            snapshot.policy.mode(w, endpoint.port).mode
-        });
-    // What a pod sends to itself stays inside and is not steered at the other end.
-    let secured = server
-        .clone()
-        .filter(|w| w.enrolled && mode != Mode::Disable && w.name != source.name);
-    connection.set_route(Route {
-        source: Some(Arc::clone(&source)),
-        server,
-        port: endpoint.port,
-        service: target.service.clone(),
-        mode,
-    });
+    let secured = route(
+        snapshot,
+        connection,
+        &source,
+        target.service.as_ref(),
+        endpoint,
+    );
     let wire = match secured {
         Some(server) => {
             connection.enter(Phase::Handshaking);
@@ -134,6 +124,31 @@ async fn connect(
         Some(Verdict::Refuse(refusal)) => Err(Failure::Refused(refusal.into())),
         _ => Ok(wire),
     }
+}
+
+/// Notes where the connection leads. Returns the workload whose identity the peer must have; `None` for a wire
+/// in plaintext.
+fn route(
+    snapshot: &Snapshot,
+    connection: &Connection,
+    source: &Arc<Workload>,
+    service: Option<&Arc<Service>>,
+    endpoint: Endpoint,
+) -> Option<Arc<Workload>> {
+    let server = snapshot.workload_at(endpoint.address).cloned();
+    let enrolled = server.clone().filter(|w| w.enrolled);
+    let mode = enrolled.as_ref().map_or(Mode::Disable, |w| {
+        snapshot.policy.mode(w, endpoint.port).mode
+    });
+    connection.set_route(Route {
+        source: Some(Arc::clone(source)),
+        server,
+        port: endpoint.port,
+        service: service.cloned(),
+        mode,
+    });
+    // What a pod sends to itself stays inside and is not steered at the other end.
+    enrolled.filter(|w| mode != Mode::Disable && w.name != source.name)
 }
 
 fn resolve(snapshot: &Snapshot, destination: SocketAddr) -> Result<Target, Failure> {
@@ -189,24 +204,14 @@ async fn handshake(
         .tls
         .client(&source.identity, &server.identity)
         .map_err(|error| Failure::RefusedBecause(RefusalReason::NoSvid, error.to_string()))?;
-    let begun = tokio::time::Instant::now();
-    let shaken = Box::pin(tls::connect(stream, config, name));
-    match timeout(proxy.timeouts.handshake, shaken).await {
-        Ok(Ok(established)) => {
-            proxy
-                .metrics
-                .handshake_succeeded(Side::Client, begun.elapsed());
-            Ok(established)
-        }
-        Ok(Err(error)) => {
-            proxy
-                .metrics
-                .handshake_failed(Side::Client, handshake_failure(&error));
-            let reason = RefusalReason::HandshakeFailed;
-            Err(Failure::RefusedBecause(reason, error.to_string()))
-        }
-        Err(_elapsed) => Err(handshake_timeout(&proxy.metrics, Side::Client)),
-    }
+    let shaking = tls::connect(stream, config, name);
+    shake(
+        &proxy.metrics,
+        Side::Client,
+        proxy.timeouts.handshake,
+        shaking,
+    )
+    .await
 }
 
 /// Istio's SNI for services (`model.BuildSubsetKey`); connections to a pod's address carry none.

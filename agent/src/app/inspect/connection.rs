@@ -1,0 +1,87 @@
+//! One connection as the admin side shows it.
+
+use std::{sync::atomic::Ordering::Relaxed, time::SystemTime};
+
+use super::timestamp;
+use crate::{
+    admin::api,
+    proxy::{Connection, Phase, Session},
+    telemetry::Direction,
+};
+
+pub(super) fn shown(connection: &Connection) -> api::Connection {
+    let route = connection.route();
+    let secured = connection.session().and_then(Secured::of);
+    let (client, server) = secured.as_ref().map(|s| (&s.client, &s.server)).unzip();
+    api::Connection {
+        id: connection.id,
+        direction: match connection.direction {
+            Direction::Inbound => api::Direction::Inbound,
+            Direction::Outbound => api::Direction::Outbound,
+        },
+        state: state(connection.phase()),
+        source: connection.client,
+        source_principal: client.cloned(),
+        destination: connection.destination,
+        destination_service: route
+            .and_then(|r| r.service.as_ref())
+            .map(|s| s.host.clone()),
+        destination_workload: route
+            .and_then(|r| r.server.as_ref())
+            .map(|w| w.name.to_string()),
+        destination_principal: server.cloned(),
+        security: if secured.is_some() {
+            api::Security::MutualTls
+        } else {
+            api::Security::Plaintext
+        },
+        transport: connection
+            .transport()
+            .map_or_else(String::new, |t| t.as_str().to_owned()),
+        tls_version: secured.as_ref().map(|s| s.version.to_owned()),
+        cipher: secured.as_ref().and_then(|s| s.cipher).map(str::to_owned),
+        mode: route.map_or_else(String::new, |r| r.mode.to_string()),
+        opened_at: timestamp(SystemTime::now() - connection.age()),
+        sent_bytes: connection.sent.load(Relaxed),
+        received_bytes: connection.received.load(Relaxed),
+    }
+}
+
+/// What is known of a connection in mutual TLS.
+struct Secured {
+    client: String,
+    server: String,
+    version: &'static str,
+    cipher: Option<&'static str>,
+}
+
+impl Secured {
+    fn of(session: &Session) -> Option<Self> {
+        let Session::MutualTls {
+            client,
+            server,
+            suite,
+        } = session
+        else {
+            return None;
+        };
+        Some(Self {
+            client: client.to_string(),
+            server: server.to_string(),
+            version: match suite.tls13() {
+                Some(_) => "TLSv1.3",
+                None => "TLSv1.2",
+            },
+            cipher: suite.suite().as_str(),
+        })
+    }
+}
+
+fn state(phase: Phase) -> api::ConnectionState {
+    match phase {
+        Phase::Detecting => api::ConnectionState::Detecting,
+        Phase::Handshaking => api::ConnectionState::Handshaking,
+        Phase::Connecting => api::ConnectionState::Connecting,
+        Phase::Open => api::ConnectionState::Open,
+    }
+}
