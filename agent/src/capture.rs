@@ -16,7 +16,7 @@ mod programs;
 mod run;
 
 pub use desired::{Desired, DesiredPod};
-pub use enrol::{Listeners, Pod};
+pub use enrol::{Listeners, Pod, as_proxy};
 pub use error::{CaptureError, EnrolError};
 pub use flows::{Flows, OriginalDst};
 pub use netns::{Netns, NetnsCookie, NetnsError};

@@ -6,6 +6,7 @@
 
 mod config;
 mod handshake;
+mod heard;
 mod hello;
 mod keys;
 pub mod record;

@@ -6,10 +6,11 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use sealane_common::{Address, MAX_PORT_MODES, PortMode, Workload};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -133,10 +134,25 @@ fn listen() -> Result<Listeners, EnrolError> {
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
+    as_proxy(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Options of every socket between a pod and the agent, and between agents; accepted ones inherit them.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn as_proxy(socket: &Socket) -> io::Result<()> {
+    // The application's own segmentation has been decided on its side already.
+    socket.set_tcp_nodelay(true)?;
+    // A peer that vanished without a word is noticed even when both applications are silent: their own probes
+    // end at the agent.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(180))
+        .with_interval(Duration::from_secs(60));
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 impl Enrolled {

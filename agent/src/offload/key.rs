@@ -24,12 +24,12 @@ impl Key {
     /// # Errors
     /// For a suite that the kernel has no name for, and a key that is not of its length.
     pub fn new(
-        suite: SupportedCipherSuite,
+        suite: CipherSuite,
         sequence: u64,
         key: &[u8],
         iv: &[u8; 12],
     ) -> Result<Self, InstallError> {
-        let unknown = || InstallError::Suite(suite.suite());
+        let unknown = || InstallError::Suite(suite);
         let [a, b, c, d, rest @ ..] = *iv;
         let (salt, short_iv) = ([a, b, c, d], rest);
         let rec_seq = sequence.to_be_bytes();
@@ -37,7 +37,7 @@ impl Key {
             version: TLS13,
             cipher_type: u16::try_from(cipher).unwrap_or_default(),
         };
-        let info = match suite.suite() {
+        let info = match suite {
             CipherSuite::TLS13_AES_128_GCM_SHA256 => {
                 CryptoInfo::AesGcm128(layout::tls12_crypto_info_aes_gcm_128 {
                     info: info(layout::TLS_CIPHER_AES_GCM_128),
@@ -77,7 +77,12 @@ impl Key {
     pub(super) fn known(suite: SupportedCipherSuite, byte: u8) -> Result<Self, InstallError> {
         let short = suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
         let key = [byte; 32];
-        Self::new(suite, 0, &key[..if short { 16 } else { 32 }], &[byte; 12])
+        Self::new(
+            suite.suite(),
+            0,
+            &key[..if short { 16 } else { 32 }],
+            &[byte; 12],
+        )
     }
 }
 

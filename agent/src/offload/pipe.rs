@@ -11,7 +11,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::{
+    io::Errno,
+    pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice},
+};
 
 /// Bytes of a pipe, in pages of which each may hold as little as one segment.
 const CAPACITY: usize = 256 * 1024;
@@ -62,8 +65,10 @@ impl Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         if let Err(error) = fcntl_setpipe_size(&write, CAPACITY) {
-            // /proc/sys/fs/pipe-user-pages-soft: there will not be more than there are.
-            LIMIT.fetch_min(OPEN.load(Relaxed).saturating_sub(1), Relaxed);
+            if error == Errno::PERM {
+                // /proc/sys/fs/pipe-user-pages-soft: there will not be more than there are.
+                LIMIT.fetch_min(OPEN.load(Relaxed).saturating_sub(1), Relaxed);
+            }
             return Err(error.into());
         }
         Ok(Self {

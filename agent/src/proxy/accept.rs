@@ -7,7 +7,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Proxy, close::arm_reset, dial::canonical};
+use super::{
+    Proxy,
+    close::{arm_reset, reset},
+    dial::canonical,
+};
 use crate::capture::Pod;
 
 /// An accepted connection with both of its addresses, IPv4 as IPv4.
@@ -34,7 +38,10 @@ pub(super) async fn accept(
             return;
         };
         // In every phase: until it is served to its end, the client must not read an end.
-        arm_reset(&stream);
+        if let Err(error) = arm_reset(&stream) {
+            tracing::warn!(workload = %pod.name, %error, "can't serve a connection safely: it is reset");
+            return reset(stream);
+        }
         let arrival = Arrival {
             stream,
             peer: canonical(peer),

@@ -7,19 +7,27 @@ use tokio::net::TcpStream;
 
 /// From now on the socket ends in a reset however it is closed, also by the kernel when the agent is killed:
 /// an application must not take a crash for the end of its data.
-pub(super) fn arm_reset(stream: &TcpStream) {
-    // On a connected socket it can't fail.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+///
+/// # Errors
+/// As setsockopt(2): the socket would end in order.
+pub(super) fn arm_reset(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
 /// Takes [`arm_reset`] back: both directions have ended in order.
-pub(super) fn disarm_reset(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(None);
+///
+/// # Errors
+/// As setsockopt(2): what has not been sent when the socket is closed would be lost.
+pub(super) fn disarm_reset(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(None)
 }
 
 /// Closes with a reset, discarding what was not sent.
 pub(super) fn reset(stream: TcpStream) {
-    arm_reset(&stream);
+    if arm_reset(&stream).is_err() {
+        // Disconnecting aborts as well (RFC 9293, section 3.10.5), without an option.
+        let _ = rustix::net::connect_unspec(&stream);
+    }
     drop(stream);
 }
 

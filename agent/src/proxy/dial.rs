@@ -7,13 +7,13 @@ use std::{
 };
 
 use aya::maps::MapError;
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::{error::Elapsed, timeout},
 };
 
-use crate::capture::{Flows, Netns, NetnsCookie, NetnsError};
+use crate::capture::{Flows, Netns, NetnsCookie, NetnsError, as_proxy};
 
 /// Why nobody was reached.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +35,6 @@ pub(super) async fn peer(
     within: Duration,
 ) -> Result<TcpStream, DialError> {
     let socket = netns.enter(|| socket(to))??;
-    // A peer that vanished without a word is noticed even when both applications are silent.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(180))
-        .with_interval(Duration::from_secs(60));
-    socket.set_tcp_keepalive(&keepalive)?;
     let socket = TcpSocket::from_std_stream(socket.into());
     Ok(timeout(within, socket.connect(to)).await??)
 }
@@ -93,8 +88,7 @@ impl Published {
 fn socket(to: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // The application's own segmentation has been decided on its side already.
-    socket.set_tcp_nodelay(true)?;
+    as_proxy(&socket)?;
     Ok(socket)
 }
 

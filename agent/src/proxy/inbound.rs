@@ -211,7 +211,13 @@ async fn deliver(
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
-        Ok((local, published)) => Ok((Relay::new(local, wire), published)),
+        Ok((local, published)) => match Relay::new(local, wire) {
+            Ok(relay) => Ok((relay, published)),
+            Err(error) => {
+                published.withdraw(&proxy.flows, to);
+                Err(error.into())
+            }
+        },
         Err(error) => {
             wire.reset();
             Err(Failure::RefusedBecause(

@@ -66,10 +66,16 @@ async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Op
         Some(source) => connect(&proxy, &pod, connection, &snapshot, source).await,
         None => Err(Failure::Refused(RefusalReason::NoPolicy)),
     };
-    match result {
-        Ok(wire) => Some(Open::new(report, Relay::new(client, wire), None)),
+    let relay = match result {
+        Ok(wire) => Relay::new(client, wire).map_err(Failure::from),
         Err(failure) => {
             reset(client);
+            Err(failure)
+        }
+    };
+    match relay {
+        Ok(relay) => Some(Open::new(report, relay, None)),
+        Err(failure) => {
             report.finish(&Err(failure));
             None
         }

@@ -108,11 +108,11 @@ impl Offload {
         } = secrets;
         let rekey = self.capabilities.rekey;
         let splice = self.capabilities.splice && self.allowed == KernelTls::Auto;
-        let transmit = Transmit::install(stream, &kernel_key(suite, &tx)?, self.key_limit)?;
+        let transmit = Transmit::install(stream, &kernel_key(&tx)?, self.key_limit)?;
         // Foreign peers may change their key at any time (OpenSSL's `SSL_key_update`), and a kernel that can't
         // follow would end the connection: userspace receives.
         let (received, transport) = if rekey || peer == Peer::Mesh {
-            let receive = Receive::install(stream, &kernel_key(suite, &rx)?)?;
+            let receive = Receive::install(stream, &kernel_key(&rx)?)?;
             let transport = if splice {
                 Transport::KtlsSplice
             } else {

@@ -23,16 +23,16 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::close::{arm_reset, disarm_reset, half_close};
+use super::close::{arm_reset, disarm_reset, half_close, reset};
 use crate::{
     offload::InstallError,
     tls::{
         Schedule,
-        record::{Alert, INTERNAL_ERROR, RecordError, SealError},
+        record::{Alert, RecordError, SealError},
     },
 };
 use down::{Down, received_error};
-use parting::{Parting, Survivor};
+use parting::{Parting, Remains};
 use up::Up;
 pub(super) use wire::{Halves, Received, Wire, kernel_key};
 
@@ -46,7 +46,7 @@ pub(super) struct Relay {
     wire: TcpStream,
     up: Up,
     down: Down,
-    renewal: Option<Box<Renewal>>,
+    renewal: Option<Renewal>,
     parting: Option<Box<Parting>>,
 }
 
@@ -67,8 +67,7 @@ pub(super) trait Meter {
     fn key_updated(&self);
 }
 
-/// Why a connection did not end in order. The pod's side has been reset, and the wire unless it could be ended in
-/// order.
+/// Why a connection did not end in order. Both sides see that it did not: a reset, or an alert.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("pod: {0}")]
@@ -90,7 +89,9 @@ pub enum RelayError {
 }
 
 impl Relay {
-    pub(super) fn new(local: TcpStream, wire: Wire) -> Self {
+    /// # Errors
+    /// When a socket can't be made to end in a reset. Both have been reset.
+    pub(super) fn new(local: TcpStream, wire: Wire) -> Result<Self, RelayError> {
         let Wire {
             stream,
             sealing,
@@ -98,16 +99,19 @@ impl Relay {
             renewal,
             received,
         } = wire;
-        arm_reset(&local);
-        arm_reset(&stream);
-        Self {
+        if let Err(error) = arm_reset(&local).and_then(|()| arm_reset(&stream)) {
+            reset(local);
+            reset(stream);
+            return Err(RelayError::Local(error));
+        }
+        Ok(Self {
             local,
             wire: stream,
             up: Up::new(sealing),
             down: Down::new(opening, &received),
             renewal,
             parting: None,
-        }
+        })
     }
 
     /// Bytes from the wire that it has been given to pass on.
@@ -126,33 +130,48 @@ impl Relay {
         meter: &impl Meter,
         cut: Poll<C>,
     ) -> Poll<Result<Option<C>, RelayError>> {
-        let outcome = match cut {
-            Poll::Ready(reason) => Ok(Some(reason)),
-            Poll::Pending => ready!(self.poll(cx, meter)).map(|()| None),
-        };
-        self.finish(&outcome);
-        Poll::Ready(outcome)
+        match cut {
+            // Dropped armed: both sides see a reset.
+            Poll::Ready(reason) => Poll::Ready(Ok(Some(reason))),
+            Poll::Pending => self.poll(cx, meter).map_ok(|()| None),
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, meter: &impl Meter) -> Poll<Result<(), RelayError>> {
-        if self.parting.is_none() {
-            let Err(error) = ready!(self.poll_both(cx, meter)) else {
-                return Poll::Ready(Ok(()));
-            };
-            let parting = Parting::after(error)?;
-            match parting.survivor {
-                Survivor::Local => self.down.peer_is_lost(),
-                Survivor::Wire => self.up.pod_is_lost(),
-            }
-            self.parting = Some(parting);
+        let mut parting = match self.parting.take() {
+            Some(parting) => parting,
+            None => match ready!(self.poll_both(cx, meter)) {
+                Ok(()) => match self.disarm() {
+                    Some(parting) => parting,
+                    None => return Poll::Ready(Ok(())),
+                },
+                Err(error) => self.part(error),
+            },
+        };
+        if self.poll_rest(cx, meter, &mut parting).is_ready() {
+            return Poll::Ready(parting.outcome);
         }
-        if let Some(mut parting) = self.parting.take() {
-            if self.poll_rest(cx, meter, &mut parting).is_ready() {
-                return Poll::Ready(Err(parting.error));
-            }
-            self.parting = Some(parting);
-        }
+        self.parting = Some(parting);
         Poll::Pending
+    }
+
+    /// Both directions have ended in order. A socket that can't be told so must not be closed before it is empty.
+    fn disarm(&self) -> Option<Box<Parting>> {
+        let [local, wire] = [&self.local, &self.wire].map(|s| disarm_reset(s).is_err());
+        (local || wire).then(|| Parting::new(Ok(()), local, wire))
+    }
+
+    fn part(&mut self, error: RelayError) -> Box<Parting> {
+        let Remains { local, wire } = Remains::after(&error);
+        if local {
+            self.down.peer_is_lost();
+        }
+        match wire {
+            parting::Wire::Lost => {}
+            parting::Wire::There => self.up.pod_is_lost(),
+            parting::Wire::Told(alert) => self.up.tell(alert),
+        }
+        Parting::new(Err(error), local, wire != parting::Wire::Lost)
     }
 
     fn poll_both(
@@ -198,7 +217,7 @@ impl Relay {
         self.down.poll(cx, &self.wire, &self.local, renewal, meter)
     }
 
-    /// Ready when the survivor has been given what the other side had said.
+    /// Ready when both sides have what they are owed.
     fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
@@ -206,46 +225,25 @@ impl Relay {
         parting: &mut Parting,
     ) -> Poll<()> {
         loop {
-            let all_given = match parting.survivor {
-                Survivor::Local => self.poll_down(cx, meter).map_ok(|()| true),
-                Survivor::Wire => self.poll_up(cx, meter).map(|ended| {
+            if let Some(debt) = &mut parting.local {
+                let given = self.poll_down(cx, meter).map_ok(|()| true);
+                if debt.is_settled(cx, &self.local, &given) {
+                    parting.local = None;
+                }
+            }
+            if let Some(debt) = &mut parting.wire {
+                let given = self.poll_up(cx, meter).map(|ended| {
                     ended?;
                     self.up.is_flushed(&self.wire).map_err(RelayError::Wire)
-                }),
-            };
-            let survivor = match parting.survivor {
-                Survivor::Local => &self.local,
-                Survivor::Wire => &self.wire,
-            };
-            if parting.is_over(cx, survivor, &all_given) {
+                });
+                if debt.is_settled(cx, &self.wire, &given) {
+                    parting.wire = None;
+                }
+            }
+            if parting.local.is_none() && parting.wire.is_none() {
                 return Poll::Ready(());
             }
             ready!(parting.wait.poll(cx));
-        }
-    }
-
-    /// Leaves the sockets as they must end when they are dropped.
-    fn finish<C>(&mut self, outcome: &Result<Option<C>, RelayError>) {
-        let fatal = 2;
-        match outcome {
-            Ok(None) => {
-                disarm_reset(&self.local);
-                disarm_reset(&self.wire);
-            }
-            Err(RelayError::Record(error)) => {
-                self.up.alert(&self.wire, [fatal, error.alert()]);
-            }
-            // Nobody did anything wrong. Where nothing is on its way the peer sees an orderly end; else an error, for
-            // it must not take the cut for the end of the data.
-            Err(RelayError::KeyUpdate | RelayError::Seal(SealError::KeyUsedUp)) => {
-                if self.up.close(&self.local, &self.wire) {
-                    disarm_reset(&self.wire);
-                } else {
-                    self.up.alert(&self.wire, [fatal, INTERNAL_ERROR]);
-                }
-            }
-            // Dropped armed: both sides see a reset.
-            Ok(Some(_)) | Err(_) => {}
         }
     }
 }

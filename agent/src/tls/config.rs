@@ -18,7 +18,7 @@ use rustls::{
 };
 
 use super::{
-    schedule::Listener,
+    heard::{AnyName, Listener},
     verify::{PeerVerifier, TrustAnchors},
 };
 use crate::identity::{SpiffeId, Svid};
@@ -197,7 +197,7 @@ impl TlsConfigs {
                 let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_protocol_versions(&[&TLS13, &TLS12])?
                     .with_client_cert_verifier(Arc::new(verifier))
-                    .with_cert_resolver(resolver(svid));
+                    .with_cert_resolver(Arc::new(AnyName(resolver(svid))));
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
                 config.key_log = Arc::new(Listener);

@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use super::{
+    heard::{Ear, Heard},
     keys::Secrets,
     record::{HEADER, MAX_RECORD},
-    schedule::Heard,
     verify::verified_id,
 };
 use crate::identity::SpiffeId;
@@ -38,6 +38,8 @@ pub struct Established {
     pub stream: TcpStream,
     pub secrets: Secrets,
     pub peer: SpiffeId,
+    /// The name that the client asked the server for.
+    pub server_name: Option<Box<str>>,
 }
 
 /// The client's part of a handshake.
@@ -132,8 +134,8 @@ async fn establish<S: Side>(
         bytes: received,
         seen: 0,
     };
-    let mut heard = Heard::default();
-    if let Err(error) = drive(&mut stream, &mut side, &mut incoming, &mut heard).await {
+    let mut ear = Ear::new();
+    if let Err(error) = drive(&mut stream, &mut side, &mut incoming, &mut ear).await {
         if error.is_protocol() {
             send_alert(&mut stream, &mut side, &mut incoming).await;
         }
@@ -142,10 +144,15 @@ async fn establish<S: Side>(
     let common = side.common();
     let peer = verified_id(common.peer_certificates()).ok_or(HandshakeError::NoPeer)?;
     let (secrets, suite) = side.extract()?;
+    let Heard {
+        secrets: traffic,
+        server_name,
+    } = ear.heard();
     Ok(Established {
         stream,
-        secrets: Secrets::new(secrets, suite, heard, S::IS_CLIENT)?,
+        secrets: Secrets::new(secrets, suite, traffic, S::IS_CLIENT)?,
         peer,
+        server_name,
     })
 }
 
@@ -153,12 +160,12 @@ async fn drive<S: Side>(
     stream: &mut TcpStream,
     side: &mut S,
     incoming: &mut Incoming,
-    heard: &mut Heard,
+    ear: &mut Ear,
 ) -> Result<(), HandshakeError> {
     let mut outgoing = Vec::new();
     loop {
         let UnbufferedStatus { discard, state, .. } =
-            heard.during(|| side.process(incoming.visible()));
+            ear.during(|| side.process(incoming.visible()));
         let next = match state {
             Ok(state) => step(state, &mut outgoing),
             Err(error) => Err(error.into()),

@@ -10,17 +10,22 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::schedule::{Heard, Schedule};
+use super::{
+    record::Messages,
+    schedule::{Schedule, TrafficSecrets},
+};
 use crate::offload::KeyLimit;
 
 /// Bytes of the longest key.
 pub(super) const MAX_KEY: usize = 32;
+/// Room for one. Behind a pointer: what is moved is left behind where it was, and not wiped.
+pub(super) type WipedKey = Box<Zeroizing<[u8; MAX_KEY]>>;
 
 /// One direction's key and the sequence number of the first record under it.
 pub struct Secret {
     cipher: Cipher,
     sequence: u64,
-    key: Zeroizing<[u8; MAX_KEY]>,
+    key: WipedKey,
     iv: [u8; 12],
 }
 
@@ -52,6 +57,7 @@ pub struct Sealer {
 /// The half that opens.
 pub struct Opener {
     pub(super) rx: Protection,
+    pub(super) messages: Messages,
 }
 
 /// One direction's key, IV and position. aws-lc wipes the key on drop.
@@ -89,10 +95,10 @@ impl Secrets {
     pub(super) fn new(
         extracted: ExtractedSecrets,
         suite: SupportedCipherSuite,
-        heard: Heard,
+        traffic: Box<TrafficSecrets>,
         is_client: bool,
     ) -> Result<Self, KeyError> {
-        let schedule = Schedule::new(suite, heard, is_client);
+        let schedule = Schedule::new(suite, traffic, is_client);
         if is_tls13(suite) && schedule.is_none() {
             return Err(KeyError::Schedule);
         }
@@ -116,12 +122,7 @@ fn is_tls13(suite: SupportedCipherSuite) -> bool {
 }
 
 impl Secret {
-    pub(super) fn new(
-        cipher: Cipher,
-        sequence: u64,
-        key: Zeroizing<[u8; MAX_KEY]>,
-        iv: [u8; 12],
-    ) -> Self {
+    pub(super) fn new(cipher: Cipher, sequence: u64, key: WipedKey, iv: [u8; 12]) -> Self {
         Self {
             cipher,
             sequence,
@@ -138,6 +139,16 @@ impl Secret {
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.key[..self.cipher.key_length()]
+    }
+
+    /// The suite of TLS 1.3 that the key is for.
+    #[must_use]
+    pub fn tls13_suite(&self) -> CipherSuite {
+        match self.cipher {
+            Cipher::Aes128Gcm => CipherSuite::TLS13_AES_128_GCM_SHA256,
+            Cipher::Aes256Gcm => CipherSuite::TLS13_AES_256_GCM_SHA384,
+            Cipher::Chacha20Poly1305 => CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        }
     }
 
     /// Exclusive-ored with the sequence number it gives a record's nonce (RFC 8446, section 5.3).
@@ -162,7 +173,7 @@ impl TryFrom<(u64, ConnectionTrafficSecrets)> for Secret {
         if from.as_ref().len() != cipher.key_length() {
             return Err(KeyError::Length);
         }
-        let mut key = Zeroizing::new([0; MAX_KEY]);
+        let mut key = WipedKey::default();
         key[..cipher.key_length()].copy_from_slice(from.as_ref());
         let iv = iv.as_ref().try_into().map_err(|_| KeyError::Length)?;
         Ok(Self::new(cipher, sequence, key, iv))
@@ -228,8 +239,10 @@ impl Opener {
     /// # Errors
     /// When the record layer doesn't have the cipher.
     pub fn new(suite: SupportedCipherSuite, secret: &Secret) -> Result<Self, KeyError> {
-        let rx = Protection::new(secret, is_tls13(suite))?;
-        Ok(Self { rx })
+        Ok(Self {
+            rx: Protection::new(secret, is_tls13(suite))?,
+            messages: Messages::default(),
+        })
     }
 
     /// Moves on to the peer's next key, after its `KeyUpdate`.

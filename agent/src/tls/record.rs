@@ -8,7 +8,7 @@ mod control;
 mod open;
 mod seal;
 
-pub use control::{Alert, CLOSE_NOTIFY, Control, INTERNAL_ERROR, KEY_UPDATE_MESSAGE, control};
+pub use control::{Alert, CLOSE_NOTIFY, Control, INTERNAL_ERROR, KEY_UPDATE_MESSAGE, Messages};
 pub use open::{Opened, RecordError};
 pub use seal::SealError;
 

@@ -4,15 +4,13 @@
 //! rustls keeps them in an object with everything else that a connection has ever been, peer's certificates
 //! included: well over a kilobyte, where two secrets do.
 
-use std::{cell::RefCell, fmt};
-
 use rustls::{
-    KeyLog, SupportedCipherSuite, Tls13CipherSuite,
+    SupportedCipherSuite, Tls13CipherSuite,
     crypto::tls13::{HkdfExpander, OkmBlock},
 };
 use zeroize::Zeroizing;
 
-use super::keys::{Cipher, KeyError, MAX_KEY, Secret};
+use super::keys::{Cipher, KeyError, Secret, WipedKey};
 
 /// Output of the longest hash function of a suite, SHA-384.
 const MAX_HASH: usize = 48;
@@ -24,29 +22,69 @@ fn no_secret() -> TrafficSecret {
     Zeroizing::new([0; MAX_HASH])
 }
 
-/// Derives the next keys of both directions.
-pub struct Schedule {
-    suite: &'static Tls13CipherSuite,
-    tx: TrafficSecret,
-    rx: TrafficSecret,
+/// Both sides' secrets. Always behind a pointer: what is moved is left behind where it was, and not wiped.
+pub(super) struct TrafficSecrets {
+    client: TrafficSecret,
+    server: TrafficSecret,
+    known: Known,
+    /// Known once the handshake is over.
+    suite: Option<&'static Tls13CipherSuite>,
+    is_client: bool,
 }
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Known {
+    client: bool,
+    server: bool,
+}
+
+impl Default for TrafficSecrets {
+    fn default() -> Self {
+        Self {
+            client: no_secret(),
+            server: no_secret(),
+            known: Known::default(),
+            suite: None,
+            is_client: false,
+        }
+    }
+}
+
+impl TrafficSecrets {
+    pub(super) fn learn_client(&mut self, secret: &[u8]) {
+        self.known.client = copied(&mut self.client, secret);
+    }
+
+    pub(super) fn learn_server(&mut self, secret: &[u8]) {
+        self.known.server = copied(&mut self.server, secret);
+    }
+
+    fn are_known(&self) -> bool {
+        self.known.client && self.known.server
+    }
+}
+
+fn copied(to: &mut TrafficSecret, secret: &[u8]) -> bool {
+    let room = to.get_mut(..secret.len());
+    room.is_some_and(|room| {
+        room.copy_from_slice(secret);
+        true
+    })
+}
+
+/// Derives the next keys of both directions. One word: every idle connection has one.
+pub struct Schedule(Box<TrafficSecrets>);
 
 impl Schedule {
     /// `None` unless both secrets have been heard, and for TLS 1.2.
-    pub(super) fn new(suite: SupportedCipherSuite, heard: Heard, is_client: bool) -> Option<Self> {
-        let (client, server) = (heard.client?, heard.server?);
-        let (tx, rx) = if is_client {
-            (client, server)
-        } else {
-            (server, client)
-        };
-        let suite = suite.tls13()?;
-        Some(Self { suite, tx, rx })
-    }
-
-    #[must_use]
-    pub fn suite(&self) -> SupportedCipherSuite {
-        SupportedCipherSuite::Tls13(self.suite)
+    pub(super) fn new(
+        suite: SupportedCipherSuite,
+        mut secrets: Box<TrafficSecrets>,
+        is_client: bool,
+    ) -> Option<Self> {
+        secrets.suite = Some(suite.tls13()?);
+        secrets.is_client = is_client;
+        secrets.are_known().then_some(Self(secrets))
     }
 
     /// Our own next key. The one before can't be had again.
@@ -54,7 +92,7 @@ impl Schedule {
     /// # Errors
     /// For a suite that the record layer doesn't have.
     pub fn next_tx(&mut self) -> Result<Secret, KeyError> {
-        next(self.suite, &mut self.tx)
+        self.next(self.0.is_client)
     }
 
     /// The peer's next key.
@@ -62,7 +100,18 @@ impl Schedule {
     /// # Errors
     /// As [`Self::next_tx`].
     pub fn next_rx(&mut self) -> Result<Secret, KeyError> {
-        next(self.suite, &mut self.rx)
+        self.next(!self.0.is_client)
+    }
+
+    fn next(&mut self, of_client: bool) -> Result<Secret, KeyError> {
+        let TrafficSecrets {
+            client,
+            server,
+            suite,
+            ..
+        } = &mut *self.0;
+        let suite = suite.ok_or(KeyError::Schedule)?;
+        next(suite, if of_client { client } else { server })
     }
 }
 
@@ -76,10 +125,10 @@ fn next(suite: &'static Tls13CipherSuite, secret: &mut TrafficSecret) -> Result<
     let mut following = no_secret();
     let room = following.get_mut(..length).ok_or(KeyError::Length)?;
     expand_label(&*expander(secret)?, b"traffic upd", room)?;
-    *secret = following;
+    secret.copy_from_slice(&*following);
     let expander = expander(secret)?;
     let cipher = Cipher::of(SupportedCipherSuite::Tls13(suite)).ok_or(KeyError::Suite)?;
-    let mut key = Zeroizing::new([0; MAX_KEY]);
+    let mut key = WipedKey::default();
     expand_label(&*expander, b"key", &mut key[..cipher.key_length()])?;
     let mut iv = [0; 12];
     expand_label(&*expander, b"iv", &mut iv)?;
@@ -105,60 +154,4 @@ fn expand_label(
     expander
         .expand_slice(&info, output)
         .map_err(|_| KeyError::Length)
-}
-
-/// The traffic secrets that a handshake has come to so far.
-#[derive(Default)]
-pub(super) struct Heard {
-    client: Option<TrafficSecret>,
-    server: Option<TrafficSecret>,
-}
-
-thread_local! {
-    /// Whose secrets rustls is telling: `None` outside of [`Heard::during`].
-    static LISTENING: RefCell<Option<Heard>> = const { RefCell::new(None) };
-}
-
-impl Heard {
-    /// Does a step of a handshake whose configuration has [`Listener`], and hears what it tells. Must not be nested.
-    pub(super) fn during<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        LISTENING.set(Some(std::mem::take(self)));
-        let result = step();
-        *self = LISTENING.take().unwrap_or_default();
-        result
-    }
-}
-
-/// Gives the traffic secrets to whoever is at [`Heard::during`], and to nobody else.
-pub(super) struct Listener;
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener")
-    }
-}
-
-const CLIENT: &str = "CLIENT_TRAFFIC_SECRET_0";
-const SERVER: &str = "SERVER_TRAFFIC_SECRET_0";
-
-impl KeyLog for Listener {
-    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
-        LISTENING.with_borrow_mut(|listening| {
-            let Some(heard) = listening else { return };
-            let place = match label {
-                CLIENT => &mut heard.client,
-                SERVER => &mut heard.server,
-                _ => return,
-            };
-            let mut kept = no_secret();
-            if let Some(room) = kept.get_mut(..secret.len()) {
-                room.copy_from_slice(secret);
-                *place = Some(kept);
-            }
-        });
-    }
-
-    fn will_log(&self, label: &str) -> bool {
-        matches!(label, CLIENT | SERVER)
-    }
 }

@@ -63,6 +63,7 @@ pub const ALL: &[Scenario] = &[
     scenario("half-close", streams::half_close),
     scenario("reset", streams::reset),
     scenario("last-words", streams::last_words),
+    scenario("urgent", streams::urgent),
     scenario("never-reads", streams::never_reads),
     scenario("thousand-connections", load::thousand),
     scenario("idle-memory", load::idle_memory),

@@ -82,7 +82,7 @@ pub fn run(filter: Option<&str>, whole: bool) -> Result<Tally> {
 fn on(kernel: &Kernel, filter: Option<&str>) -> Result<Tally> {
     let suite = workspace::program("sealane-suite")?;
     let (chosen, others) = tests(kernel, filter)?;
-    if chosen.is_empty() {
+    if chosen.is_empty() && filter.is_some() {
         return Ok(Tally::default());
     }
     let mut command: Vec<_> = ["sh", "-c", WITHOUT_TYPES].map(OsString::from).into();
@@ -119,9 +119,11 @@ fn tests(kernel: &Kernel, filter: Option<&str>) -> Result<(Vec<String>, Vec<Stri
     let mut suite = Command::new(workspace::program("sealane-suite")?);
     let list = process::output(suite.arg("--list"))?;
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let names: Vec<_> = names.map(str::to_owned).collect();
+    kernel.check(&names)?;
     let is_chosen =
         |name: &String| kernel.is_for(name) && filter.is_none_or(|part| name.contains(part));
-    Ok(names.map(str::to_owned).partition(is_chosen))
+    Ok(names.into_iter().partition(is_chosen))
 }
 
 /// What was said of each test; every failure of the machine, and every test without a verdict, counts as one.
@@ -132,14 +134,19 @@ fn counted(
 ) -> Tally {
     let mut tally = Tally::default();
     let mut missing = Vec::new();
+    let complain =
+        |what: &dyn Display| note("test", format_args!("error: Linux {}: {what}", kernel.name));
     for (name, verdict) in verdicts {
         match verdict {
+            // These kernels are listed because they can.
+            Some(Verdict::Skipped) => {
+                complain(&format_args!("{name} was skipped"));
+                tally += Tally::FAILURE;
+            }
             Some(verdict) => tally += (*verdict).into(),
             None => missing.push(name.as_str()),
         }
     }
-    let complain =
-        |what: &dyn Display| note("test", format_args!("error: Linux {}: {what}", kernel.name));
     for name in missing.iter().take(NAMED) {
         complain(&format_args!("no verdict on {name}"));
     }

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::{process, progress::step, setup::apt::Sources, workspace};
@@ -55,6 +55,11 @@ pub fn list() -> Result<Vec<Kernel>> {
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let document: Document =
         basic_toml::from_str(&text).with_context(|| file.display().to_string())?;
+    ensure!(
+        !document.kernel.is_empty(),
+        "{} lists no kernel",
+        file.display()
+    );
     Ok(document.kernel)
 }
 
@@ -80,6 +85,16 @@ impl Kernel {
     /// Whether the test of this name belongs on it.
     pub fn is_for(&self, test: &str) -> bool {
         self.tests.is_empty() || self.tests.iter().any(|part| test.contains(part))
+    }
+
+    /// # Errors
+    /// When the list asks for tests that there aren't: nothing would fail where they are missing.
+    pub fn check(&self, tests: &[String]) -> Result<()> {
+        let is_none = |part: &&String| !tests.iter().any(|test| test.contains(part.as_str()));
+        match self.tests.iter().find(is_none) {
+            Some(part) => bail!("tests/vm/kernels.toml: {}: no test is {part:?}", self.name),
+            None => Ok(()),
+        }
     }
 
     /// Finds the unpacked kernel, or downloads and unpacks it.

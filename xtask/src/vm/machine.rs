@@ -171,8 +171,10 @@ impl Running {
 
     /// QEMU's connection, unless it ends before it makes one.
     fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
+        const LATEST: Duration = Duration::from_secs(60);
+        let begun = Instant::now();
         listener.set_nonblocking(true)?;
-        loop {
+        while begun.elapsed() < LATEST {
             if let Ok((port, _)) = listener.accept() {
                 port.set_nonblocking(false)?;
                 return Ok(port);
@@ -182,6 +184,10 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(10));
         }
+        bail!(
+            "QEMU has not opened its serial ports within {LATEST:?}: {}",
+            self.said()
+        );
     }
 
     fn watch(&mut self, name: &str, timeout: Duration, look: &mut impl FnMut(&str)) -> Result<u8> {

@@ -12,7 +12,7 @@ use super::{
     RelayError, Renewal,
     buffer::{Buffer, SIZE},
     load::Load,
-    socket::read,
+    socket::{More, read},
 };
 use crate::tls::{
     Opener,
@@ -55,7 +55,8 @@ impl Ciphertext {
         &mut self,
         cx: &mut Context<'_>,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        more: More,
+        renewal: &mut Option<Renewal>,
     ) -> Poll<Result<Taken, RelayError>> {
         loop {
             if !self.starved
@@ -63,7 +64,7 @@ impl Ciphertext {
             {
                 return Poll::Ready(Ok(taken));
             }
-            match read(cx, wire, || self.read(wire)) {
+            match read(cx, wire, more, || self.read(wire)) {
                 Poll::Pending => {
                     self.rest();
                     return Poll::Pending;
@@ -97,7 +98,7 @@ impl Ciphertext {
     }
 
     /// Opens whole records until the output is full or something else than data comes. `None`: nothing to tell.
-    fn open(&mut self, renewal: &mut Option<Box<Renewal>>) -> Option<Taken> {
+    fn open(&mut self, renewal: &mut Option<Renewal>) -> Option<Taken> {
         let (input, filled) = self.input.as_mut()?;
         let mut output = Buffer::take();
         let (mut used, mut written) = (0, 0);
@@ -145,7 +146,7 @@ impl Ciphertext {
 fn follow(
     opener: &mut Opener,
     control: Control,
-    renewal: &mut Option<Box<Renewal>>,
+    renewal: &mut Option<Renewal>,
 ) -> Result<Control, RecordError> {
     if let Control::KeyUpdate { asks } = control {
         let renewal = renewal.as_mut().ok_or(RecordError::Malformed)?;

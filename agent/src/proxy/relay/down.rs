@@ -13,11 +13,12 @@ use super::{
     ciphertext::{Ciphertext, Taken},
     half_close,
     load::Load,
-    socket::{read, write},
+    socket::{More, read, write},
+    wire::kernel_key,
 };
 use crate::{
     offload::{Pipe, Receive},
-    tls::record::{Control, RecordError, content, control},
+    tls::record::{Control, Messages, RecordError, content},
 };
 
 /// Who opens.
@@ -28,6 +29,7 @@ pub(super) enum Opening {
     Kernel {
         receive: Receive,
         splice: bool,
+        messages: Messages,
     },
 }
 
@@ -73,7 +75,7 @@ impl Down {
         cx: &mut Context<'_>,
         wire: &TcpStream,
         local: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
         meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
         for _ in 0..TURNS {
@@ -123,11 +125,12 @@ impl Down {
         &mut self,
         cx: &mut Context<'_>,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
     ) -> Poll<Result<Taken, RelayError>> {
+        let more = More::unless(matches!(self.phase, Phase::Last));
         match &mut self.opening {
             Opening::Plain => {
-                let load = ready!(read(cx, wire, || Load::take(wire, false)));
+                let load = ready!(read(cx, wire, more, || Load::take(wire, false)));
                 Poll::Ready(match load {
                     Ok(Some(load)) => Ok(Taken::Load(load)),
                     Ok(None) if matches!(self.phase, Phase::Open) => {
@@ -138,11 +141,16 @@ impl Down {
                     Err(error) => Err(RelayError::Wire(error)),
                 })
             }
-            Opening::User(ciphertext) => ciphertext.poll_take(cx, wire, renewal),
-            Opening::Kernel { receive, splice } => {
+            Opening::User(ciphertext) => ciphertext.poll_take(cx, wire, more, renewal),
+            Opening::Kernel {
+                receive,
+                splice,
+                messages,
+            } => {
                 let splice = *splice;
-                let taken = ready!(read(cx, wire, || take_opened(receive, wire, splice)));
-                Poll::Ready(taken.map_err(received_error).and_then(Opened::meaning))
+                let taken = ready!(read(cx, wire, more, || take_opened(receive, wire, splice)));
+                let taken = taken.map_err(received_error);
+                Poll::Ready(taken.and_then(|opened| opened.meaning(messages)))
             }
         }
     }
@@ -152,7 +160,7 @@ impl Down {
         &mut self,
         taken: Result<Taken, RelayError>,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
     ) -> Result<(), RelayError> {
         match taken? {
             Taken::Load(load) => self.load = load,
@@ -177,7 +185,7 @@ impl Down {
         &mut self,
         asks: bool,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
     ) -> Result<(), RelayError> {
         let Some(renewal) = renewal else {
             return Err(RelayError::KeyUpdate);
@@ -187,7 +195,7 @@ impl Down {
             Opening::Plain | Opening::User(_) => {}
             Opening::Kernel { receive, .. } => {
                 let secret = renewal.schedule.next_rx().map_err(RecordError::from)?;
-                receive.renew(wire, &renewal.key(&secret)?)?;
+                receive.renew(wire, &kernel_key(&secret)?)?;
             }
         }
         renewal.requested |= asks;
@@ -208,19 +216,29 @@ enum Opened {
 }
 
 impl Opened {
-    fn meaning(self) -> Result<Taken, RelayError> {
+    fn meaning(self, messages: &mut Messages) -> Result<Taken, RelayError> {
         match self {
-            Self::Load(load) => Ok(Taken::Load(load)),
+            Self::Load(load) => {
+                messages.expect_data()?;
+                Ok(Taken::Load(load))
+            }
             Self::Record {
                 kind: content::APPLICATION_DATA,
                 buffer,
                 length,
-            } => Ok(Taken::Load(Load::bytes(buffer, length, length))),
+            } => {
+                messages.expect_data()?;
+                Ok(Taken::Load(Load::bytes(buffer, length, length)))
+            }
             Self::Record {
                 kind,
                 buffer,
                 length,
-            } => Ok(Taken::Control(control(kind, &buffer[..length], true)?)),
+            } => Ok(Taken::Control(messages.control(
+                kind,
+                &buffer[..length],
+                true,
+            )?)),
             Self::End => Err(RelayError::Truncated),
         }
     }
@@ -257,6 +275,15 @@ fn take_opened(receive: &Receive, from: &TcpStream, splice: bool) -> io::Result<
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// What the sending half says when the receiving one has given up on the stream: the socket has one error for both.
+/// `EINVAL` is its own here.
+pub(super) fn sent_error(error: io::Error) -> RelayError {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => RelayError::Wire(error),
+        _ => received_error(error),
     }
 }
 

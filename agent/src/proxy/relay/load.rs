@@ -2,7 +2,10 @@
 
 use std::io;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, SendFlags, recv, send},
+};
 use tokio::net::TcpStream;
 
 use super::buffer::Buffer;
@@ -22,6 +25,19 @@ pub(super) enum Load {
         /// Bytes of the application that these are, which may be sealed already.
         content: u32,
     },
+}
+
+/// Whether splice found nothing only because the next byte is urgent data (RFC 9293, section 3.8.5). It never gets
+/// past that one (net/ipv4/tcp.c, `tcp_read_sock`); recv(2) does, and leaves it out.
+fn stops_at_urgent(from: &TcpStream, error: &io::Error) -> bool {
+    let mut watched = [PollFd::new(from, PollFlags::PRI)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    error.kind() == io::ErrorKind::WouldBlock
+        && poll(&mut watched, Some(&now)).is_ok()
+        && watched[0].revents().contains(PollFlags::PRI)
 }
 
 impl Load {
@@ -52,14 +68,17 @@ impl Load {
     /// buffer. `None` is the end of the stream.
     pub(super) fn take(from: &TcpStream, splice: bool) -> io::Result<Option<Self>> {
         if splice && let Some(mut pipe) = Pipe::take() {
-            let filled = pipe.fill(from);
-            return match filled {
-                Ok(0) | Err(_) => {
+            match pipe.fill(from) {
+                Ok(1..) => return Ok(Some(Self::Pipe(pipe))),
+                // The end, or so it seems: reading tells.
+                Ok(0) => pipe.give_back(),
+                Err(error) => {
                     pipe.give_back();
-                    filled.map(|_| None)
+                    if !stops_at_urgent(from, &error) {
+                        return Err(error);
+                    }
                 }
-                Ok(_) => Ok(Some(Self::Pipe(pipe))),
-            };
+            }
         }
         let mut buffer = Buffer::take();
         let (length, _) = recv(from, &mut buffer[..], RecvFlags::DONTWAIT)?;

@@ -1,4 +1,5 @@
-//! The end of a connection of which one side is lost: what it said before it was is still passed on.
+//! The end of a connection that has not ended in order: what either side has said before is still passed on to the
+//! other, and who is still there is told.
 //!
 //! TCP keeps what has arrived before a reset readable. Between two sockets of a relay it would be forgotten, for a
 //! socket that is reset forgets what it has not sent.
@@ -11,52 +12,96 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{RelayError, socket, wait::Wait};
-use crate::offload::sys::{Outgoing, outgoing};
+use crate::{
+    offload::sys::{Outgoing, outgoing},
+    tls::record::{INTERNAL_ERROR, SealError},
+};
 
-/// How long the other side may take nothing of it.
+/// How long a side may take nothing of what it is owed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which side is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Survivor {
-    Local,
-    Wire,
+/// What is still to be done, and what is then to be told.
+pub(super) struct Parting {
+    pub(super) outcome: Result<(), RelayError>,
+    /// For the pod, until it has everything.
+    pub(super) local: Option<Debt>,
+    /// For the peer.
+    pub(super) wire: Option<Debt>,
+    pub(super) wait: Wait,
 }
 
-/// A side is lost, and the other is still given what it said.
-pub(super) struct Parting {
-    /// How it was lost.
-    pub(super) error: RelayError,
-    pub(super) survivor: Survivor,
-    pub(super) wait: Wait,
+/// What an error leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Remains {
+    /// The pod is still there.
+    pub(super) local: bool,
+    pub(super) wire: Wire,
+}
+
+/// The peer's part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Lost, or nothing can be said to it any more.
+    Lost,
+    /// Still there. It is the pod that is lost.
+    There,
+    /// Still there, and to be told why it is over. Never `close_notify`: the pod has not ended.
+    Told(u8),
+}
+
+impl Remains {
+    pub(super) fn after(error: &RelayError) -> Self {
+        let wire = match error {
+            RelayError::Local(_) => Wire::There,
+            RelayError::Record(error) => Wire::Told(error.alert()),
+            // Nobody did anything wrong.
+            RelayError::KeyUpdate | RelayError::Seal(SealError::KeyUsedUp) => {
+                Wire::Told(INTERNAL_ERROR)
+            }
+            // Without the key that the peer expects there is nothing that could be said.
+            RelayError::Wire(_)
+            | RelayError::Truncated
+            | RelayError::Alert(_)
+            | RelayError::Seal(_)
+            | RelayError::Install(_) => Wire::Lost,
+        };
+        Self {
+            local: !matches!(error, RelayError::Local(_)),
+            wire,
+        }
+    }
+}
+
+impl Parting {
+    pub(super) fn new(outcome: Result<(), RelayError>, local: bool, wire: bool) -> Box<Self> {
+        Box::new(Self {
+            outcome,
+            local: local.then(Debt::new),
+            wire: wire.then(Debt::new),
+            wait: Wait::default(),
+        })
+    }
+}
+
+/// What one side is owed.
+pub(super) struct Debt {
     taken: u64,
     since: Instant,
 }
 
-impl Parting {
-    /// # Errors
-    /// `error`, when the connection has to end at once.
-    pub(super) fn after(error: RelayError) -> Result<Box<Self>, RelayError> {
-        let survivor = match error {
-            RelayError::Local(_) => Survivor::Wire,
-            RelayError::Wire(_) | RelayError::Truncated | RelayError::Alert(_) => Survivor::Local,
-            _ => return Err(error),
-        };
-        Ok(Box::new(Self {
-            error,
-            survivor,
-            wait: Wait::default(),
+impl Debt {
+    fn new() -> Self {
+        Self {
             taken: 0,
             since: Instant::now(),
-        }))
+        }
     }
 
-    /// Whether the survivor has everything, or takes no more. `given`: whether nothing is left but what the
-    /// survivor's socket keeps.
-    pub(super) fn is_over(
+    /// Whether the side has everything, or takes no more. `given`: whether nothing is left but what its socket keeps.
+    pub(super) fn is_settled(
         &mut self,
         cx: &mut Context<'_>,
-        survivor: &TcpStream,
+        side: &TcpStream,
         given: &Poll<Result<bool, RelayError>>,
     ) -> bool {
         let given = match given {
@@ -64,9 +109,9 @@ impl Parting {
             Poll::Ready(Err(_)) => return true,
             Poll::Pending => false,
         };
-        match outgoing(survivor) {
+        match outgoing(side) {
             Ok(outgoing) if given && outgoing.kept == 0 => true,
-            Ok(outgoing) => !self.is_patient(outgoing) || socket::broken(cx, survivor).is_ready(),
+            Ok(outgoing) => !self.is_patient(outgoing) || socket::broken(cx, side).is_ready(),
             Err(_) => true,
         }
     }

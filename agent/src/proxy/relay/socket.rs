@@ -11,12 +11,30 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{io::Interest, net::TcpStream};
 
+/// Whether there may be more than what has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    MayCome,
+    /// The side is lost: `WouldBlock` is the end.
+    IsLost,
+}
+
+impl More {
+    pub(super) fn unless(lost: bool) -> Self {
+        if lost { Self::IsLost } else { Self::MayCome }
+    }
+}
+
 /// Reads with `operation` when the socket is readable.
 pub(super) fn read<T>(
     cx: &mut Context<'_>,
     stream: &TcpStream,
+    more: More,
     mut operation: impl FnMut() -> io::Result<T>,
 ) -> Poll<io::Result<T>> {
+    if more == More::IsLost {
+        return Poll::Ready(operation());
+    }
     loop {
         ready!(stream.poll_read_ready(cx))?;
         match stream.try_io(Interest::READABLE, &mut operation) {

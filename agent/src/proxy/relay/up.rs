@@ -5,20 +5,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustix::{
-    io::{Errno, readv},
-    net::{RecvFlags, recv},
-};
+use rustix::io::readv;
 use tokio::net::TcpStream;
 
 use super::{
     Meter, RelayError, Renewal, TURNS,
     buffer::Buffer,
-    down::received_error,
+    down::sent_error,
     half_close,
     load::Load,
-    socket::{read, write},
+    socket::{More, read, write},
     wait::Wait,
+    wire::kernel_key,
 };
 use crate::{
     offload::Transmit,
@@ -59,8 +57,8 @@ enum Phase {
     Renewal,
     /// The pod is lost: what it said before is passed on, and no farewell, for it said none.
     Last,
-    /// The pod has ended its direction: the peer is to be told.
-    Farewell,
+    /// Nothing more will be sent: the peer is to be told so, with this alert.
+    Farewell([u8; 2]),
     /// The kernel's TLS may still hold records that TCP had no room for.
     Flush(Box<Wait>),
     Shut,
@@ -82,12 +80,12 @@ impl Up {
         cx: &mut Context<'_>,
         local: &TcpStream,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
         meter: &impl Meter,
     ) -> Poll<Result<(), RelayError>> {
         for _ in 0..TURNS {
             ready!(self.poll_give(cx, wire))?;
-            if matches!(self.phase, Phase::Open) && self.must_renew(wire, renewal.as_deref())? {
+            if matches!(self.phase, Phase::Open) && self.must_renew(wire, renewal.as_ref())? {
                 self.phase = Phase::Renewal;
             }
             match &mut self.phase {
@@ -100,7 +98,10 @@ impl Up {
                     let taken = ready!(self.poll_take(cx, local));
                     self.note(taken, meter)?;
                 }
-                Phase::Farewell => ready!(self.poll_farewell(cx, wire))?,
+                Phase::Farewell(alert) => {
+                    let alert = *alert;
+                    ready!(self.poll_farewell(cx, wire, alert))?;
+                }
                 Phase::Flush(wait) => {
                     ready!(wait.poll(cx));
                     if self.is_flushed(wire).map_err(RelayError::Wire)? {
@@ -127,6 +128,18 @@ impl Up {
         }
     }
 
+    /// The connection is given up, though the pod has not ended: what has been taken from it is still sent, then this
+    /// alert. After `close_notify` there is nothing more to say (RFC 8446, section 6.1).
+    pub(super) fn tell(&mut self, alert: u8) {
+        const FATAL: u8 = 2;
+        match self.phase {
+            Phase::Open | Phase::Renewal | Phase::Last | Phase::Farewell(_) => {
+                self.phase = Phase::Farewell([FATAL, alert]);
+            }
+            Phase::Flush(_) | Phase::Shut | Phase::Ended => {}
+        }
+    }
+
     /// Carries what was taken.
     fn note(
         &mut self,
@@ -139,7 +152,7 @@ impl Up {
                 meter.up(load.content() as u64);
                 self.load = load;
             }
-            Ok(None) if !last => self.phase = Phase::Farewell,
+            Ok(None) if !last => self.phase = Phase::Farewell(CLOSE_NOTIFY),
             Ok(None) => self.phase = Phase::Ended,
             Err(error) => {
                 self.phase = Phase::Ended;
@@ -147,15 +160,6 @@ impl Up {
             }
         }
         Ok(())
-    }
-
-    /// Whether nothing is on its way to the peer: an end at this moment cuts nothing off.
-    fn is_idle(&self, local: &TcpStream) -> bool {
-        let nothing_said = || {
-            let peeked = recv(local, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
-            matches!(peeked, Err(Errno::WOULDBLOCK))
-        };
-        self.is_reading() && nothing_said()
     }
 
     /// Whether TCP has all that was sealed.
@@ -192,7 +196,7 @@ impl Up {
                 }
                 given.map(drop)
             };
-            ready!(write(cx, wire, &mut give)).map_err(received_error)?;
+            ready!(write(cx, wire, &mut give)).map_err(sent_error)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -202,15 +206,16 @@ impl Up {
         cx: &mut Context<'_>,
         local: &TcpStream,
     ) -> Poll<Result<Option<Load>, RelayError>> {
+        let more = More::unless(matches!(self.phase, Phase::Last));
         let splice = match &mut self.sealing {
             Sealing::Plain => false,
             Sealing::Kernel { splice, .. } => *splice,
             Sealing::User(sealer) => {
-                let filled = ready!(read(cx, local, || fill(local, sealer)));
+                let filled = ready!(read(cx, local, more, || fill(local, sealer)));
                 return Poll::Ready(seal(sealer, filled.map_err(RelayError::Local)?));
             }
         };
-        let load = ready!(read(cx, local, || Load::take(local, splice)));
+        let load = ready!(read(cx, local, more, || Load::take(local, splice)));
         Poll::Ready(load.map_err(RelayError::Local))
     }
 
@@ -241,7 +246,7 @@ impl Up {
         &mut self,
         cx: &mut Context<'_>,
         wire: &TcpStream,
-        renewal: &mut Option<Box<Renewal>>,
+        renewal: &mut Option<Renewal>,
     ) -> Poll<Result<(), RelayError>> {
         let renewal = renewal.as_mut().ok_or(SealError::KeyUsedUp)?;
         match &mut self.sealing {
@@ -254,7 +259,7 @@ impl Up {
                 let update = || transmit.record(wire, content::HANDSHAKE, &KEY_UPDATE_MESSAGE);
                 ready!(write(cx, wire, update)).map_err(RelayError::Wire)?;
                 let secret = renewal.schedule.next_tx().map_err(SealError::from)?;
-                transmit.renew(wire, &renewal.key(&secret)?)?;
+                transmit.renew(wire, &kernel_key(&secret)?)?;
             }
         }
         renewal.requested = false;
@@ -265,47 +270,22 @@ impl Up {
         &mut self,
         cx: &mut Context<'_>,
         wire: &TcpStream,
+        alert: [u8; 2],
     ) -> Poll<Result<(), RelayError>> {
         self.phase = match &mut self.sealing {
             Sealing::Plain => Phase::Shut,
             Sealing::User(sealer) => {
-                let record = sealer.control(content::ALERT, &CLOSE_NOTIFY)?;
+                let record = sealer.control(content::ALERT, &alert)?;
                 self.load = Load::copy_of(&record, 0);
                 Phase::Shut
             }
             Sealing::Kernel { transmit, .. } => {
-                let farewell = || transmit.record(wire, content::ALERT, &CLOSE_NOTIFY);
+                let farewell = || transmit.record(wire, content::ALERT, &alert);
                 ready!(write(cx, wire, farewell)).map_err(RelayError::Wire)?;
                 Phase::Flush(Box::default())
             }
         };
         Poll::Ready(Ok(()))
-    }
-
-    /// Ends the direction in order, though the pod has not: whether that could be done, because nothing is on its
-    /// way that would be cut off.
-    pub(super) fn close(&mut self, local: &TcpStream, wire: &TcpStream) -> bool {
-        self.is_idle(local)
-            && self.alert(wire, CLOSE_NOTIFY)
-            && self.is_flushed(wire).unwrap_or(false)
-    }
-
-    /// Tells the peer something before the connection is given up, if a record boundary and the socket's buffer
-    /// allow it. Returns whether it could be told.
-    pub(super) fn alert(&mut self, wire: &TcpStream, alert: [u8; 2]) -> bool {
-        if matches!(self.phase, Phase::Shut | Phase::Ended) {
-            return false;
-        }
-        match &mut self.sealing {
-            // What has been sealed and not been sent would be missing before it.
-            Sealing::User(sealer) if self.load.is_empty() => sealer
-                .control(content::ALERT, &alert)
-                .is_ok_and(|record| Load::copy_of(&record, 0).give(wire).is_ok()),
-            Sealing::Plain | Sealing::User(_) => false,
-            Sealing::Kernel { transmit, .. } => {
-                transmit.record(wire, content::ALERT, &alert).is_ok()
-            }
-        }
     }
 }
 

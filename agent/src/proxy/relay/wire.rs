@@ -1,12 +1,11 @@
 //! The side of a connection that leaves the pod, before the relay begins.
 
-use rustls::SupportedCipherSuite;
 use tokio::net::TcpStream;
 
 use super::{super::close::reset, Renewal, ciphertext::Ciphertext, down::Opening, up::Sealing};
 use crate::{
     offload::{InstallError, Key, KeyLimit, Receive, Transmit},
-    tls::{KeyError, Opener, Schedule, Sealer, Secret, Secrets},
+    tls::{KeyError, Opener, Schedule, Sealer, Secret, Secrets, record::Messages},
 };
 
 /// A socket, and who seals and opens what passes it.
@@ -14,7 +13,7 @@ pub(in crate::proxy) struct Wire {
     pub(super) stream: TcpStream,
     pub(super) sealing: Sealing,
     pub(super) opening: Opening,
-    pub(super) renewal: Option<Box<Renewal>>,
+    pub(super) renewal: Option<Renewal>,
     /// Plaintext that was read already.
     pub(super) received: Vec<u8>,
 }
@@ -90,7 +89,11 @@ impl Wire {
                 rekey,
             },
             opening: match received {
-                Received::Kernel(receive) => Opening::Kernel { receive, splice },
+                Received::Kernel(receive) => Opening::Kernel {
+                    receive,
+                    splice,
+                    messages: Messages::default(),
+                },
                 Received::User(opener) => Opening::User(Box::new(Ciphertext::new(opener))),
             },
             renewal: schedule.filter(|_| renewable).map(Renewal::new),
@@ -100,23 +103,16 @@ impl Wire {
 }
 
 impl Renewal {
-    fn new(schedule: Schedule) -> Box<Self> {
-        Box::new(Self {
+    fn new(schedule: Schedule) -> Self {
+        Self {
             schedule,
             requested: false,
-        })
-    }
-
-    /// A key that the schedule gave, for the kernel.
-    pub(super) fn key(&self, secret: &Secret) -> Result<Key, InstallError> {
-        kernel_key(self.schedule.suite(), secret)
+        }
     }
 }
 
 /// A key in the kernel's words.
-pub(in crate::proxy) fn kernel_key(
-    suite: SupportedCipherSuite,
-    secret: &Secret,
-) -> Result<Key, InstallError> {
+pub(in crate::proxy) fn kernel_key(secret: &Secret) -> Result<Key, InstallError> {
+    let suite = secret.tls13_suite();
     Key::new(suite, secret.sequence(), secret.key(), secret.iv())
 }

@@ -32,19 +32,96 @@ pub const INTERNAL_ERROR: u8 = 80;
 
 const KEY_UPDATE: u8 = 24;
 const NEW_SESSION_TICKET: u8 = 4;
+/// The fields of a ticket are not longer than this together (RFC 8446, section 4.6.1).
+const MAX_TICKET: u32 = 4 + 4 + 1 + 255 + 2 + 65_535 + 2 + 65_534;
 const HELLO_REQUEST: u8 = 0;
 /// `user_canceled`: announces a `close_notify`.
 const USER_CANCELED: u8 = 90;
 
-/// Reads one record of another type than data.
-///
-/// # Errors
-/// When the peer breaks the protocol.
-pub fn control(kind: u8, message: &[u8], tls13: bool) -> Result<Control, RecordError> {
-    match kind {
-        content::ALERT => alert(message, tls13),
-        content::HANDSHAKE => handshake(message, tls13),
-        other => Err(RecordError::UnexpectedType(other)),
+/// Reads records of other types than data. Of a message that goes on in the next record it keeps only how much is
+/// missing: session tickets are long, and nobody wants them.
+#[derive(Debug, Default)]
+pub struct Messages {
+    missing: u32,
+}
+
+impl Messages {
+    /// Reads one such record.
+    ///
+    /// # Errors
+    /// When the peer breaks the protocol.
+    pub fn control(
+        &mut self,
+        kind: u8,
+        message: &[u8],
+        tls13: bool,
+    ) -> Result<Control, RecordError> {
+        match kind {
+            content::ALERT => alert(message, tls13),
+            content::HANDSHAKE => self.handshake(message, tls13),
+            other => Err(RecordError::UnexpectedType(other)),
+        }
+    }
+
+    /// To be called when data comes.
+    ///
+    /// # Errors
+    /// Inside of a message: nothing may come in between (RFC 8446, section 5.1).
+    pub fn expect_data(&self) -> Result<(), RecordError> {
+        match self.missing {
+            0 => Ok(()),
+            _ => Err(RecordError::UnexpectedType(content::APPLICATION_DATA)),
+        }
+    }
+
+    /// Several messages may share a record, and a ticket may be split over records. A key update that is split is
+    /// not something that a sane peer sends, and is refused.
+    fn handshake(&mut self, record: &[u8], tls13: bool) -> Result<Control, RecordError> {
+        if record.is_empty() {
+            return Err(RecordError::Malformed);
+        }
+        let missing = self.missing as usize;
+        let Some(mut messages) = record.get(missing..) else {
+            self.missing -= u32::try_from(record.len()).map_err(|_| RecordError::Malformed)?;
+            return Ok(Control::Nothing);
+        };
+        self.missing = 0;
+        while let [kind, a, b, c, rest @ ..] = messages {
+            let length = u32::from_be_bytes([0, *a, *b, *c]);
+            let Some((body, following)) = rest.split_at_checked(length as usize) else {
+                return self.goes_on(*kind, length, rest.len(), tls13);
+            };
+            messages = following;
+            match (*kind, body) {
+                // The key changes with the next record: nothing may follow in this one (RFC 8446, 5.1).
+                (KEY_UPDATE, [asks @ (0 | 1)]) if tls13 && messages.is_empty() => {
+                    return Ok(Control::KeyUpdate { asks: *asks == 1 });
+                }
+                (NEW_SESSION_TICKET, _) if tls13 => {}
+                (HELLO_REQUEST, []) if !tls13 => {}
+                (other, _) => return Err(RecordError::UnexpectedHandshake(other)),
+            }
+        }
+        if messages.is_empty() {
+            Ok(Control::Nothing)
+        } else {
+            Err(RecordError::Malformed)
+        }
+    }
+
+    fn goes_on(
+        &mut self,
+        kind: u8,
+        length: u32,
+        here: usize,
+        tls13: bool,
+    ) -> Result<Control, RecordError> {
+        if kind != NEW_SESSION_TICKET || !tls13 || length > MAX_TICKET {
+            return Err(RecordError::Malformed);
+        }
+        let here = u32::try_from(here).map_err(|_| RecordError::Malformed)?;
+        self.missing = length - here;
+        Ok(Control::Nothing)
     }
 }
 
@@ -58,40 +135,14 @@ fn alert(message: &[u8], tls13: bool) -> Result<Control, RecordError> {
     }
 }
 
-/// Several messages may share a record; one split over records is not something that tickets or key updates
-/// of a sane peer are, and is refused.
-fn handshake(mut messages: &[u8], tls13: bool) -> Result<Control, RecordError> {
-    if messages.is_empty() {
-        return Err(RecordError::Malformed);
-    }
-    while let [kind, a, b, c, rest @ ..] = messages {
-        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        let body = rest.get(..length).ok_or(RecordError::Malformed)?;
-        messages = &rest[length..];
-        match (*kind, body) {
-            // The key changes with the next record: nothing may follow in this one (RFC 8446, 5.1).
-            (KEY_UPDATE, [asks @ (0 | 1)]) if tls13 && messages.is_empty() => {
-                return Ok(Control::KeyUpdate { asks: *asks == 1 });
-            }
-            (NEW_SESSION_TICKET, _) if tls13 => {}
-            (HELLO_REQUEST, []) if !tls13 => {}
-            (other, _) => return Err(RecordError::UnexpectedHandshake(other)),
-        }
-    }
-    if messages.is_empty() {
-        Ok(Control::Nothing)
-    } else {
-        Err(RecordError::Malformed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn messages_after_the_handshake() {
-        let handshake = |message: &[u8], tls13| control(content::HANDSHAKE, message, tls13);
+        let handshake =
+            |message: &[u8], tls13| Messages::default().control(content::HANDSHAKE, message, tls13);
         let asks = |asks| Control::KeyUpdate { asks };
         assert_eq!(handshake(&[24, 0, 0, 1, 0], true).unwrap(), asks(false));
         assert_eq!(handshake(&[24, 0, 0, 1, 1], true).unwrap(), asks(true));
@@ -103,7 +154,8 @@ mod tests {
             &[24, 0, 0, 1, 2],
             &[24, 0, 0, 0],
             &[24, 0, 0],
-            &[4, 0, 0, 9, 1],
+            &[24, 0, 0, 1],
+            &[4, 0xff, 0, 9, 1],
             &[1, 0, 0, 0],
             &[],
         ] {
@@ -113,8 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn tickets_may_be_split() {
+        let mut messages = Messages::default();
+        let mut next = |record: &[u8]| messages.control(content::HANDSHAKE, record, true);
+        assert_eq!(next(&[4, 0, 0, 5, 1, 2]).unwrap(), Control::Nothing);
+        assert_eq!(next(&[3]).unwrap(), Control::Nothing);
+        let update = Control::KeyUpdate { asks: true };
+        assert_eq!(next(&[4, 5, 24, 0, 0, 1, 1]).unwrap(), update);
+        assert_eq!(next(&[4, 0, 0, 1]).unwrap(), Control::Nothing);
+        assert!(messages.expect_data().is_err());
+        let mut next = |record: &[u8]| messages.control(content::HANDSHAKE, record, true);
+        assert_eq!(next(&[9]).unwrap(), Control::Nothing);
+        assert!(messages.expect_data().is_ok());
+    }
+
+    #[test]
     fn alerts() {
-        let alert = |message: &[u8], tls13| control(content::ALERT, message, tls13);
+        let alert =
+            |message: &[u8], tls13| Messages::default().control(content::ALERT, message, tls13);
         assert_eq!(alert(&CLOSE_NOTIFY, true).unwrap(), Control::CloseNotify);
         assert_eq!(alert(&[2, 0], true).unwrap(), Control::CloseNotify);
         assert_eq!(alert(&[1, 90], true).unwrap(), Control::Nothing);

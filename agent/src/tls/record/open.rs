@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{Aad, Nonce};
 
-use super::{Control, HEADER, INTERNAL_ERROR, MAX_PLAINTEXT, MAX_RECORD, TAG, content, control};
+use super::{Control, HEADER, INTERNAL_ERROR, MAX_PLAINTEXT, MAX_RECORD, TAG, content};
 use crate::tls::keys::{KeyError, NonceKind, Opener, Protection};
 
 /// What one record meant.
@@ -70,12 +70,15 @@ impl Opener {
         let record = HEADER + length;
         let (kind, plaintext) = self.rx.open(*header, body, output)?;
         if kind == content::APPLICATION_DATA {
+            self.messages.expect_data()?;
             return Ok(Opened::Data {
                 record,
                 length: plaintext,
             });
         }
-        let control = control(kind, &output[..plaintext], self.rx.is_tls13())?;
+        let message = &output[..plaintext];
+        let tls13 = self.rx.is_tls13();
+        let control = self.messages.control(kind, message, tls13)?;
         Ok(Opened::Control { record, control })
     }
 }

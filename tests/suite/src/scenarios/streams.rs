@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fastrand::Rng;
 use sealane_harness::{NodeName, pace};
+use socket2::SockRef;
 
 use crate::{
     pair::{self, Pair},
@@ -175,6 +176,27 @@ pub fn reset(stage: &Stage<'_>) -> Result<()> {
     each_way(&shop, |first, mut second| {
         pair::reset(first)?;
         pair::expect_reset(&mut second)
+    })
+}
+
+/// Urgent data is not passed on, and everything around it is.
+pub fn urgent(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("PERMISSIVE")?;
+    each_way(&shop, |mut first, mut second| {
+        for _ in 0..3 {
+            first.write_all(b"before")?;
+            ensure!(SockRef::from(&first).send_out_of_band(b"!")? == 1);
+            first.write_all(b"behind")?;
+            let mut got = [0; 12];
+            second.read_exact(&mut got)?;
+            ensure!(&got == b"beforebehind", "got {got:?}");
+        }
+        ensure!(SockRef::from(&first).send_out_of_band(b"!")? == 1);
+        first.write_all(b"the rest")?;
+        pair::end(&first)?;
+        let rest = pair::read_to_end(&mut second)?;
+        ensure!(rest == b"the rest", "got {rest:?}");
+        Ok(())
     })
 }
 
