@@ -9,11 +9,22 @@ mod socket;
 pub use http::serve_http;
 pub use socket::{AdminSocket, SocketError, serve_socket};
 
+use crate::review::{Authorized, Explanation, TargetError, TlsRow};
+
 /// What the admin side may know. Answers come from memory, without waiting.
 pub trait Inspect: Send + Sync + 'static {
     fn status(&self) -> api::Status;
     fn connections(&self) -> Vec<api::Connection>;
     fn certificates(&self) -> Vec<api::Certificate>;
+    /// # Errors
+    /// When client or server is nobody that is known.
+    fn explain(&self, client: &str, server: &str) -> Result<Explanation, TargetError>;
+    /// # Errors
+    /// As [`Self::explain`].
+    fn tls_check(&self, client: &str, server: Option<&str>) -> Result<Vec<TlsRow>, TargetError>;
+    /// # Errors
+    /// As [`Self::explain`].
+    fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError>;
     /// What is missing before the agent is ready; nothing when it is.
     fn unready(&self) -> Vec<String>;
     /// Prometheus's text format 0.0.4.

@@ -87,14 +87,17 @@ impl Parts {
             .await
             .with_context(|| format!("--admin {}", config.admin))?;
         let metrics = Metrics::new().context("metrics")?;
-        let ca = EmbeddedCa::open(&config.ca_dir, &config.trust_domain, config.svid_ttl)?;
+        let ca = EmbeddedCa::open(&config.ca_dir, &config.mesh.trust_domain, config.svid_ttl)?;
         let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
         let offload = offload::start(config, &metrics).await;
         let (capture, flows, notices, capture_status) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
-        let (source, source_status) =
-            FileSource::new(config.source.clone(), settings(config), writer);
+        let (source, source_status) = FileSource::new(
+            config.source.clone(),
+            Settings::from(config.mesh.clone()),
+            writer,
+        );
         let (reader, counters) = (store.clone(), metrics.clone());
         let proxy = Arc::new(proxy(config, reader, flows, &svids, offload, counters));
         let inspector = Arc::new(Inspector {
@@ -160,14 +163,6 @@ fn capture_config(config: &AgentConfig) -> CaptureConfig {
         cgroup_root: config.cgroup_root.clone(),
         bpffs: config.bpffs.clone(),
         trace: tracing::enabled!(target: "sealane::capture", tracing::Level::DEBUG),
-    }
-}
-
-fn settings(config: &AgentConfig) -> Settings {
-    Settings {
-        trust_domain: config.trust_domain.clone(),
-        cluster_domain: config.cluster_domain.clone(),
-        root_namespace: config.root_namespace.clone(),
     }
 }
 

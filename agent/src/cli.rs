@@ -40,6 +40,19 @@ pub enum Command {
     Connections(QueryArgs),
     /// List the certificates that the agent holds for the pods of its node.
     Certs(QueryArgs),
+    /// Explain what becomes of a connection, step by step, and which documents decide.
+    ///
+    /// Exits with 0 when it is allowed, 1 when it is not, 2 on an error.
+    Explain(ExplainArgs),
+    /// Check whether what a client sends is what servers take, port by port.
+    ///
+    /// Exits with 0 when all agree, 1 when there is a CONFLICT, 2 on an error.
+    TlsCheck(TlsCheckArgs),
+    /// Tell what a workload takes on each of its ports: mode, certificate, authorization policies.
+    AuthzCheck(AuthzCheckArgs),
+    /// Check policy documents before they are applied.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Remove what a stopped agent left pinned, so that the kernel no longer enforces anything.
     ///
     /// Connections that policy wants encrypted are direct and in clear afterwards.
@@ -77,32 +90,8 @@ pub struct AgentArgs {
     )]
     pub ca_dir: PathBuf,
 
-    /// Trust domain of the identities: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SEALANE_TRUST_DOMAIN",
-        default_value = "cluster.local"
-    )]
-    pub trust_domain: String,
-
-    /// Domain of the cluster's services: NAME.NAMESPACE.svc.CLUSTER-DOMAIN
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SEALANE_CLUSTER_DOMAIN",
-        default_value = "cluster.local"
-    )]
-    pub cluster_domain: String,
-
-    /// Namespace whose policy documents hold for the whole mesh
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SEALANE_ROOT_NAMESPACE",
-        default_value = "istio-system"
-    )]
-    pub root_namespace: String,
+    #[command(flatten)]
+    pub mesh: MeshArgs,
 
     /// Address and port of /metrics, /healthz and /readyz
     #[arg(
@@ -211,6 +200,118 @@ pub struct QueryArgs {
     #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
 
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// Whom the commands about policy ask: an agent, or a directory.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// Directory with Kubernetes and Istio objects to ask instead of an agent, such as the output of
+    /// `kubectl get ns,pods,svc,endpointslices,peerauthentications,authorizationpolicies,destinationrules -A -o yaml`
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+
+    /// Unix socket of the agent
+    #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// What objects don't say themselves.
+#[derive(Debug, Args)]
+pub struct MeshArgs {
+    /// Trust domain of the identities: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_TRUST_DOMAIN",
+        default_value = "cluster.local"
+    )]
+    pub trust_domain: String,
+
+    /// Other trust domains that principals in policies may have and mean this mesh by; may be repeated
+    #[arg(
+        long = "trust-domain-alias",
+        value_name = "NAME",
+        env = "SEALANE_TRUST_DOMAIN_ALIASES",
+        value_delimiter = ','
+    )]
+    pub trust_domain_aliases: Vec<String>,
+
+    /// Domain of the cluster's services: NAME.NAMESPACE.svc.CLUSTER-DOMAIN
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_CLUSTER_DOMAIN",
+        default_value = "cluster.local"
+    )]
+    pub cluster_domain: String,
+
+    /// Namespace whose policy documents hold for the whole mesh
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_ROOT_NAMESPACE",
+        default_value = "istio-system"
+    )]
+    pub root_namespace: String,
+}
+
+/// What `sealane explain` was given.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address
+    pub client: String,
+    /// NAMESPACE/POD:PORT, NAMESPACE/SERVICE:PORT, HOST:PORT or ADDRESS:PORT
+    pub server: String,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What `sealane tls-check` was given.
+#[derive(Debug, Args)]
+pub struct TlsCheckArgs {
+    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address
+    pub client: String,
+    /// Only this one: NAMESPACE/POD, NAMESPACE/SERVICE or a host name, with or without :PORT
+    pub server: Option<String>,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What `sealane authz-check` was given.
+#[derive(Debug, Args)]
+pub struct AuthzCheckArgs {
+    /// NAMESPACE/POD, NAMESPACE/SERVICE or a pod's address
+    pub workload: String,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Read documents as the agent would, and tell what is wrong with them.
+    ///
+    /// Needs no agent and no root. Exits with 0 when there is nothing wrong, 1 when there is, 2 when the path can't
+    /// be read.
+    Lint(LintArgs),
+}
+
+/// What `sealane policy lint` was given.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// A file, or a directory whose *.yaml, *.yml and *.json are one set
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub mesh: MeshArgs,
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,

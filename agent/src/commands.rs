@@ -4,6 +4,8 @@ mod ask;
 mod certs;
 mod cleanup;
 mod connections;
+mod lint;
+mod review;
 mod status;
 mod table;
 
@@ -74,10 +76,14 @@ fn print<T: DeserializeOwned>(
     out: &mut impl Write,
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
-    let mut text = match format {
+    let text = match format {
         OutputFormat::Table => table(&answer.parse()?).into_bytes(),
         OutputFormat::Json => answer.raw().to_vec(),
     };
+    print_text(text, out)
+}
+
+fn print_text(mut text: Vec<u8>, out: &mut impl Write) -> anyhow::Result<()> {
     if text.last().is_some_and(|last| *last != b'\n') {
         text.push(b'\n');
     }
@@ -92,3 +98,5 @@ fn print<T: DeserializeOwned>(
 mod tests;
 
 pub use cleanup::cleanup;
+pub use lint::lint;
+pub use review::{authz_check, explain, tls_check};

@@ -14,13 +14,37 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub use crate::cli::{Ktls, LogFormat};
 use crate::{
-    cli::AgentArgs,
+    cli::{AgentArgs, MeshArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
 };
 
 /// Longest path of a Unix socket: `sun_path` of unix(7) less its terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
+
+/// What objects don't say themselves.
+#[derive(Clone, Debug)]
+pub struct MeshConfig {
+    pub trust_domain: TrustDomain,
+    pub trust_domain_aliases: Vec<TrustDomain>,
+    pub cluster_domain: String,
+    pub root_namespace: String,
+}
+
+impl TryFrom<&MeshArgs> for MeshConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: &MeshArgs) -> Result<Self, ConfigError> {
+        let alias = |name: &String| trust_domain("--trust-domain-alias", name);
+        let aliases = args.trust_domain_aliases.iter().map(alias);
+        Ok(Self {
+            trust_domain: trust_domain("--trust-domain", &args.trust_domain)?,
+            trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
+            cluster_domain: dns_name("--cluster-domain", &args.cluster_domain)?,
+            root_namespace: dns_name("--root-namespace", &args.root_namespace)?,
+        })
+    }
+}
 
 /// Everything that `sealane agent` can be told.
 #[derive(Clone, Debug)]
@@ -32,9 +56,7 @@ pub struct AgentConfig {
     pub cgroup_root: PathBuf,
     pub bpffs: PathBuf,
     pub ca_dir: PathBuf,
-    pub trust_domain: TrustDomain,
-    pub cluster_domain: String,
-    pub root_namespace: String,
+    pub mesh: MeshConfig,
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub log: LogConfig,
@@ -62,8 +84,11 @@ pub enum ConfigError {
          most 253"
     )]
     DnsName { flag: &'static str, value: String },
-    #[error("--trust-domain: {source}")]
-    TrustDomain { source: ParseSpiffeIdError },
+    #[error("{flag}: {source}")]
+    TrustDomain {
+        flag: &'static str,
+        source: ParseSpiffeIdError,
+    },
     #[error(
         "--source {}: {source}; create the directory or name the one that holds the objects",
         path.display()
@@ -142,12 +167,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca_dir: absolute("--ca-dir", &args.ca_dir)?,
-            trust_domain: args
-                .trust_domain
-                .parse()
-                .map_err(|source| ConfigError::TrustDomain { source })?,
-            cluster_domain: dns_name("--cluster-domain", &args.cluster_domain)?,
-            root_namespace: dns_name("--root-namespace", &args.root_namespace)?,
+            mesh: MeshConfig::try_from(&args.mesh)?,
             admin: admin(&args.admin)?,
             socket: socket(&args.socket)?,
             log: LogConfig::new(args.log_format, &args.log_level)?,
@@ -196,6 +216,12 @@ impl LogConfig {
         })?;
         Ok(Self { format, filter })
     }
+}
+
+fn trust_domain(flag: &'static str, value: &str) -> Result<TrustDomain, ConfigError> {
+    value
+        .parse()
+        .map_err(|source| ConfigError::TrustDomain { flag, source })
 }
 
 fn dns_name(flag: &'static str, value: &str) -> Result<String, ConfigError> {

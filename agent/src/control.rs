@@ -7,7 +7,7 @@ mod file;
 mod objects;
 mod yaml;
 
-pub use build::{Mesh, Settings};
+pub use build::{Mesh, Settings, TrustDomains};
 pub use error::{LoadError, LoadErrors, Place, Problem};
 pub use file::{FileSource, Loaded, SourceStatus, load};
 pub use yaml::{FieldPath, YamlProblem};

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod offload;
 pub mod policy;
 pub mod proxy;
+pub mod review;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

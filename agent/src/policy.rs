@@ -1,15 +1,138 @@
-//! Peer authentication: the Istio documents, compiled, and evaluated against one connection.
+//! The Istio documents: what they say, compiled, and evaluated against one connection.
 //!
 //! Pure: no tokio, no aya, no files. `control` brings the documents and says where they came from; this
 //! module says what they mean.
 
-mod compile;
-mod document;
+mod authorization;
+mod client;
 mod evaluate;
+mod field;
+mod invalid;
+mod peer;
+mod reference;
+mod selector;
+#[cfg(test)]
+mod testing;
 
-pub use compile::{CompileError, Effective, Ignored, Policy};
-pub use document::{
-    Mode, MutualTls, PeerAuthentication, PeerAuthenticationSpec, PolicyRef, WorkloadSelector,
-    WrittenMode,
+pub use authorization::{
+    Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Match, Outcome,
 };
-pub use evaluate::{Decision, Refusal, Transport, Verdict};
+pub use client::{ClientMode, ClientRules, DestinationRule, DestinationRuleSpec, Ruled};
+pub use evaluate::{Decision, Refusal, Verdict};
+pub use field::{FieldPath, Step};
+pub use invalid::{Invalid, Reason};
+pub use peer::{
+    Effective, Ignored, LegacyPolicySpec, Mode, MutualTls, PeerAuthentication,
+    PeerAuthenticationSpec, PeerModes, WrittenMode,
+};
+pub use reference::{DocumentKind, DocumentRef};
+pub use selector::{Labels, WorkloadSelector};
+
+use crate::{
+    identity::TrustDomain,
+    workload::{Service, Workload},
+};
+
+/// All documents of a mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    pub peer_authentications: Vec<PeerAuthentication>,
+    pub authorization_policies: Vec<AuthorizationPolicy>,
+    pub destination_rules: Vec<DestinationRule>,
+}
+
+/// What the documents themselves don't say.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The namespace whose documents are for the whole mesh.
+    pub root_namespace: &'a str,
+    /// Such as `cluster.local`: the end of every service's host name.
+    pub cluster_domain: &'a str,
+    /// The mesh's own trust domain first, then its aliases.
+    pub trust_domains: &'a [TrustDomain],
+}
+
+/// Compiled policy of a whole mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Policy {
+    peer: PeerModes,
+    authorization: Authorization,
+    clients: ClientRules,
+    ignored: Vec<Ignored>,
+}
+
+impl Policy {
+    /// Compiles a set of documents as a whole.
+    #[must_use]
+    pub fn compile(scope: Scope<'_>, documents: Documents) -> Self {
+        let Documents {
+            peer_authentications,
+            authorization_policies,
+            destination_rules,
+        } = documents;
+        let mut ignored = Vec::new();
+        let root = scope.root_namespace;
+        Self {
+            peer: PeerModes::compile(root, peer_authentications, &mut ignored),
+            clients: ClientRules::compile(
+                root,
+                scope.cluster_domain,
+                destination_rules,
+                &mut ignored,
+            ),
+            authorization: Authorization::compile(
+                root,
+                scope.trust_domains,
+                authorization_policies,
+            ),
+            ignored,
+        }
+    }
+
+    /// Documents that have no effect.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// The mode of one port of a workload.
+    #[must_use]
+    pub fn mode(&self, workload: &Workload, port: u16) -> Effective<'_> {
+        self.peer.mode(workload, port)
+    }
+
+    /// The mode of the ports that no document names.
+    #[must_use]
+    pub fn workload_mode(&self, workload: &Workload) -> Effective<'_> {
+        self.peer.workload_mode(workload)
+    }
+
+    #[must_use]
+    pub fn authorization(&self) -> &Authorization {
+        &self.authorization
+    }
+
+    /// What a client in the mesh is told to send to a port of a service, if it is told anything.
+    #[must_use]
+    pub fn client_rule(
+        &self,
+        client: &Workload,
+        service: &Service,
+        port: u16,
+    ) -> Option<Ruled<'_>> {
+        self.clients.of(client, service, port)
+    }
+
+    /// Whether connections to a workload need more than that it takes them: there are authorization policies in
+    /// force.
+    #[must_use]
+    pub fn restricts(&self, workload: &Workload) -> bool {
+        self.authorization.restricts(workload)
+    }
+
+    /// Ports of a workload whose mode a document sets, in ascending order.
+    #[must_use]
+    pub fn port_modes(&self, workload: &Workload) -> Vec<(u16, Mode)> {
+        self.peer.port_modes(workload)
+    }
+}

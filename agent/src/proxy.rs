@@ -13,6 +13,7 @@ mod limits;
 mod outbound;
 mod outcome;
 mod protect;
+mod refuse;
 mod relay;
 mod report;
 mod serving;

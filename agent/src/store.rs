@@ -122,6 +122,11 @@ impl Snapshot {
         self.workloads.get(name)
     }
 
+    #[must_use]
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
     /// In no particular order.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
         self.workloads.values()

@@ -216,6 +216,12 @@ pub enum CertificateState {
     Missing,
 }
 
+/// What is wrong with a question, with status 422.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    pub error: String,
+}
+
 impl WorkloadState {
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -11,11 +11,19 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inspect, serve::serve};
+use super::{Inspect, api, serve::serve};
+use crate::review::TargetError;
 
 /// Why the socket can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +83,9 @@ impl AdminSocket {
             .route("/v1/status", get(status))
             .route("/v1/connections", get(connections))
             .route("/v1/certs", get(certificates))
+            .route("/v1/explain", get(explain))
+            .route("/v1/tls-check", get(tls_check))
+            .route("/v1/authz-check", get(authz_check))
             .with_state(inspect);
         serve(self.listener, router, stop).await;
         drop(self.file);
@@ -158,4 +169,49 @@ async fn certificates(
     State(inspect): State<Arc<dyn Inspect>>,
 ) -> Json<Vec<super::api::Certificate>> {
     Json(inspect.certificates())
+}
+
+/// Whom a question is about.
+#[derive(Deserialize)]
+struct Ends {
+    client: String,
+    server: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Whom {
+    workload: String,
+}
+
+async fn explain(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Query(Ends { client, server }): Query<Ends>,
+) -> Response {
+    answer(inspect.explain(&client, server.as_deref().unwrap_or_default()))
+}
+
+async fn tls_check(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Query(Ends { client, server }): Query<Ends>,
+) -> Response {
+    answer(inspect.tls_check(&client, server.as_deref()))
+}
+
+async fn authz_check(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Query(Whom { workload }): Query<Whom>,
+) -> Response {
+    answer(inspect.authz_check(&workload))
+}
+
+fn answer<T: Serialize>(result: Result<T, TargetError>) -> Response {
+    match result {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => {
+            let error = api::Complaint {
+                error: error.to_string(),
+            };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response()
+        }
+    }
 }

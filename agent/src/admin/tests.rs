@@ -102,6 +102,18 @@ impl Inspect for Stub {
         }]
     }
 
+    fn explain(&self, client: &str, _server: &str) -> Result<Explanation, TargetError> {
+        Err(TargetError::Form(client.to_owned()))
+    }
+
+    fn tls_check(&self, _client: &str, _server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    fn authz_check(&self, _workload: &str) -> Result<Vec<Authorized>, TargetError> {
+        Ok(Vec::new())
+    }
+
     fn unready(&self) -> Vec<String> {
         if self.ready {
             vec![]

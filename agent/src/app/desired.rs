@@ -42,26 +42,30 @@ fn owns(snapshot: &Snapshot, service: &Service, address: IpAddr) -> bool {
 }
 
 fn desired_pod(snapshot: &Snapshot, workload: &Arc<Workload>) -> Option<DesiredPod> {
-    let ports = snapshot
-        .policy
-        .port_modes(workload)
-        .into_iter()
-        .map(|(port, mode)| PortMode {
-            port,
-            mode: kernel_mode(mode),
-            pad: 0,
-        });
+    let policy = &snapshot.policy;
+    let restricted = policy.restricts(workload);
+    let ports = policy.port_modes(workload).into_iter();
+    let ports = ports.map(|(port, mode)| PortMode {
+        port,
+        mode: kernel_mode(mode, restricted),
+        pad: 0,
+    });
     Some(DesiredPod {
         sandbox: workload.sandbox.clone()?,
         addresses: workload.addresses.clone(),
-        mode: kernel_mode(snapshot.policy.workload_mode(workload).mode),
+        mode: kernel_mode(policy.workload_mode(workload).mode, restricted),
         ports: ports.collect(),
         outbound_on_loss: on_loss(snapshot, workload),
-        permissive_on_loss: OnLoss::DIRECT,
+        permissive_on_loss: if restricted {
+            OnLoss::REFUSE
+        } else {
+            OnLoss::DIRECT
+        },
     })
 }
 
-/// A workload any of whose ports is STRICT is one whose traffic must not be in clear.
+/// A workload any of whose ports is STRICT is one whose traffic must not be in clear. One with authorization policies
+/// is not reached while there is nobody to ask them.
 fn on_loss(snapshot: &Snapshot, workload: &Workload) -> u32 {
     let policy = &snapshot.policy;
     let strict = policy.workload_mode(workload).mode == Mode::Strict
@@ -69,7 +73,7 @@ fn on_loss(snapshot: &Snapshot, workload: &Workload) -> u32 {
             .port_modes(workload)
             .iter()
             .any(|(_, mode)| *mode == Mode::Strict);
-    if strict {
+    if strict || policy.restricts(workload) {
         OnLoss::REFUSE
     } else {
         OnLoss::DIRECT
@@ -95,10 +99,11 @@ fn destination(on_loss: u32) -> Destination {
     Destination { on_loss, pad: 0 }
 }
 
-fn kernel_mode(mode: Mode) -> u8 {
+/// `restricted`: plaintext must come to the agent as well, to be authorized.
+fn kernel_mode(mode: Mode, restricted: bool) -> u8 {
     match mode {
-        Mode::Disable => PortModes::DISABLE,
-        Mode::Permissive => PortModes::PERMISSIVE,
+        Mode::Disable if !restricted => PortModes::DISABLE,
+        Mode::Disable | Mode::Permissive => PortModes::PERMISSIVE,
         Mode::Strict => PortModes::STRICT,
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::AgentConfig,
     control::SourceStatus,
     proxy::{KernelTls, Offload, Proxy},
+    review::{self, Authorized, Explanation, TargetError, TlsRow},
     store::Reader,
     telemetry::Direction,
     workload::{ObjectName, Workload},
@@ -59,7 +60,7 @@ impl Inspect for Inspector {
             unready,
             started_at: timestamp(self.started),
             uptime_seconds: age.as_secs(),
-            trust_domain: self.config.trust_domain.to_string(),
+            trust_domain: self.config.mesh.trust_domain.to_string(),
             generation: snapshot.generation,
             source: api::Source {
                 dir: self.config.source.display().to_string(),
@@ -111,6 +112,22 @@ impl Inspect for Inspector {
             last_error: status.last_error,
         };
         self.svids.list().into_iter().map(certificate).collect()
+    }
+
+    fn explain(&self, client: &str, server: &str) -> Result<Explanation, TargetError> {
+        review::explain(&self.store.current(), client, server)
+    }
+
+    fn tls_check(&self, client: &str, server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+        let snapshot = self.store.current();
+        let mut rows = review::tls_check(&snapshot, client, server)?;
+        let client = review::client(&snapshot, client)?;
+        connection::observe(&self.proxy.connections.list(), &client, &mut rows);
+        Ok(rows)
+    }
+
+    fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError> {
+        review::authz_check(&self.store.current(), workload)
     }
 
     fn unready(&self) -> Vec<String> {

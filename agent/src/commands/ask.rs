@@ -14,6 +14,8 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time};
 
+use crate::admin::api;
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why the agent didn't answer.
@@ -44,22 +46,26 @@ pub enum AskError {
     )]
     Status {
         socket: PathBuf,
-        path: &'static str,
+        path: String,
         status: StatusCode,
     },
+    #[error("{0}")]
+    Complaint(String),
+    #[error("the question can't be put into a request")]
+    Question,
     #[error(
         "the agent's answer to {path} is not understood ({source}): it may be of another version than this \
          command; -o json prints it as it is"
     )]
     Answer {
-        path: &'static str,
+        path: String,
         source: serde_json::Error,
     },
 }
 
 /// An answer as it came.
 pub(super) struct Answer {
-    path: &'static str,
+    path: String,
     body: Bytes,
 }
 
@@ -69,13 +75,15 @@ impl Answer {
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, AskError> {
-        let path = self.path;
-        serde_json::from_slice(&self.body).map_err(|source| AskError::Answer { path, source })
+        serde_json::from_slice(&self.body).map_err(|source| AskError::Answer {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
 /// `GET path`.
-pub(super) async fn ask(socket: &Path, path: &'static str) -> Result<Answer, AskError> {
+pub(super) async fn ask(socket: &Path, path: &str) -> Result<Answer, AskError> {
     time::timeout(DEADLINE, exchange(socket, path))
         .await
         .unwrap_or_else(|_| {
@@ -85,11 +93,12 @@ pub(super) async fn ask(socket: &Path, path: &'static str) -> Result<Answer, Ask
         })
 }
 
-async fn exchange(socket: &Path, path: &'static str) -> Result<Answer, AskError> {
+async fn exchange(socket: &Path, path: &str) -> Result<Answer, AskError> {
     let broken = |source| AskError::Http {
         socket: socket.to_owned(),
         source,
     };
+    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|e| unreachable(socket, e))?;
@@ -105,25 +114,30 @@ async fn exchange(socket: &Path, path: &'static str) -> Result<Answer, AskError>
     };
     let (status, body) = tokio::select! {
         biased;
-        answered = get(sender, path) => answered.map_err(broken)?,
+        answered = get(sender, &uri) => answered.map_err(broken)?,
         error = driven => return Err(broken(error)),
     };
-    if status != StatusCode::OK {
-        return Err(AskError::Status {
+    let path = path.to_owned();
+    match status {
+        StatusCode::OK => Ok(Answer { path, body }),
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            let complaint: api::Complaint = Answer { path, body }.parse()?;
+            Err(AskError::Complaint(complaint.error))
+        }
+        _ => Err(AskError::Status {
             socket: socket.to_owned(),
             path,
             status,
-        });
+        }),
     }
-    Ok(Answer { path, body })
 }
 
 async fn get(
     mut sender: http1::SendRequest<Empty<Bytes>>,
-    path: &'static str,
+    path: &Uri,
 ) -> hyper::Result<(StatusCode, Bytes)> {
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = Uri::from_static(path);
+    *request.uri_mut() = path.clone();
     let host = HeaderValue::from_static("sealane");
     request.headers_mut().insert(header::HOST, host);
     let response = sender.send_request(request).await?;

@@ -24,7 +24,7 @@ fn defaults_are_valid() {
             assert_eq!(config.lease, Duration::from_secs(5));
             assert_eq!(config.svid_ttl, Duration::from_secs(86_400));
             assert_eq!(config.detect_timeout, Duration::from_millis(100));
-            assert_eq!(config.trust_domain.as_str(), "cluster.local");
+            assert_eq!(config.mesh.trust_domain.as_str(), "cluster.local");
         }
         // Machines that build without a cgroup v2 hierarchy.
         Err(error) => assert!(matches!(error, ConfigError::NoCgroup2), "{error}"),

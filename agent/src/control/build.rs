@@ -6,16 +6,17 @@ mod endpoints;
 mod enrolment;
 mod telemetry;
 
-use std::{collections::HashMap, hash::BuildHasher};
+use std::hash::BuildHasher;
 
 use super::{
     error::{LoadError, Problem},
-    objects::{Located, Objects, PeerAuthenticationFacts, PodFacts},
+    objects::{Located, Objects, PodFacts},
     yaml::FieldPath,
 };
 use crate::{
+    config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Policy, PolicyRef},
+    policy::{Policy, Scope},
     store::Snapshot,
     workload::{ObjectName, Service, Workload},
 };
@@ -23,11 +24,39 @@ use crate::{
 /// What the objects themselves don't say.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub trust_domain: TrustDomain,
+    pub trust_domains: TrustDomains,
     /// Such as `cluster.local`: the end of every service's host name.
     pub cluster_domain: String,
     /// The namespace whose documents are for the whole mesh.
     pub root_namespace: String,
+}
+
+impl From<MeshConfig> for Settings {
+    fn from(config: MeshConfig) -> Self {
+        Self {
+            trust_domains: TrustDomains {
+                own: config.trust_domain,
+                aliases: config.trust_domain_aliases,
+            },
+            cluster_domain: config.cluster_domain,
+            root_namespace: config.root_namespace,
+        }
+    }
+}
+
+/// The names of the mesh.
+#[derive(Clone, Debug)]
+pub struct TrustDomains {
+    pub own: TrustDomain,
+    /// Others that policies may mean it by (Istio's `trustDomainAliases`).
+    pub aliases: Vec<TrustDomain>,
+}
+
+impl TrustDomains {
+    fn all(&self) -> Vec<TrustDomain> {
+        let own = std::iter::once(&self.own);
+        own.chain(&self.aliases).cloned().collect()
+    }
 }
 
 /// A mesh as a set of objects describes it.
@@ -68,11 +97,18 @@ pub fn build(
         mut pods,
         services,
         endpoint_slices,
-        peer_authentications,
+        documents,
+        warnings: noted,
         ..
     } = objects;
     let mut errors = Vec::new();
-    let policy = compile(&peer_authentications, settings, &mut errors);
+    let scope = Scope {
+        root_namespace: &settings.root_namespace,
+        cluster_domain: &settings.cluster_domain,
+        trust_domains: &settings.trust_domains.all(),
+    };
+    warnings.extend(noted);
+    let policy = Policy::compile(scope, documents);
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
@@ -104,37 +140,6 @@ fn precedence(pod: &PodFacts) -> (i64, &ObjectName) {
     (pod.created.unwrap_or(i64::MAX), &pod.name)
 }
 
-fn compile(
-    documents: &[Located<PeerAuthenticationFacts>],
-    settings: &Settings,
-    errors: &mut Vec<LoadError>,
-) -> Policy {
-    let plain = documents
-        .iter()
-        .map(|located| located.facts.document.clone())
-        .collect();
-    let complaints = match Policy::compile(&settings.root_namespace, plain) {
-        Ok(policy) => return policy,
-        Err(complaints) => complaints,
-    };
-    let by_reference: HashMap<&PolicyRef, _> = documents
-        .iter()
-        .map(|located| (&located.facts.document.reference, located))
-        .collect();
-    for complaint in complaints {
-        let Some(located) = by_reference.get(complaint.document()) else {
-            continue;
-        };
-        let (field, line) = located.facts.locate(&complaint);
-        errors.push(LoadError {
-            place: located.place.clone().on_line(line),
-            field: located.path.clone().then(&field),
-            problem: Problem::Policy(Box::new(complaint)),
-        });
-    }
-    Policy::default()
-}
-
 fn workload(
     pod: Located<PodFacts>,
     enrolled: bool,
@@ -142,7 +147,7 @@ fn workload(
 ) -> Result<Workload, LoadError> {
     let Located { place, path, facts } = pod;
     let telemetry = telemetry::names(&facts);
-    let trust_domain = settings.trust_domain.clone();
+    let trust_domain = settings.trust_domains.own.clone();
     let identity = SpiffeId::new(trust_domain, &facts.name.namespace, &facts.service_account);
     let identity = identity.map_err(|error| LoadError {
         place,

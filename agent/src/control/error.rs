@@ -4,7 +4,7 @@
 use std::{fmt, io, sync::Arc};
 
 use super::yaml::{FieldPath, YamlProblem};
-use crate::{identity::ParseSpiffeIdError, policy::CompileError, workload::ObjectName};
+use crate::{identity::ParseSpiffeIdError, policy::Reason, workload::ObjectName};
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,5 +183,5 @@ pub enum Problem {
     #[error(transparent)]
     Identity(#[from] ParseSpiffeIdError),
     #[error("{0}")]
-    Policy(Box<CompileError>),
+    Policy(Reason),
 }

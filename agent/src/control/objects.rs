@@ -9,15 +9,14 @@ mod config_map;
 mod endpoint_slice;
 mod kind;
 mod metadata;
-mod peer_authentication;
 mod pod;
+mod policy;
 mod service;
 
 use std::collections::BTreeMap;
 
 pub use collect::Collector;
 pub use endpoint_slice::EndpointSliceFacts;
-pub use peer_authentication::PeerAuthenticationFacts;
 pub use pod::{Owner, PodFacts};
 pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
 
@@ -25,7 +24,7 @@ use super::{
     error::{Place, Problem},
     yaml::FieldPath,
 };
-use crate::workload::ObjectName;
+use crate::{policy::Documents, workload::ObjectName};
 
 /// Everything that a directory says.
 #[derive(Debug, Default)]
@@ -35,10 +34,19 @@ pub struct Objects {
     pub pods: Vec<Located<PodFacts>>,
     pub services: Vec<ServiceFacts>,
     pub endpoint_slices: Vec<EndpointSliceFacts>,
-    pub peer_authentications: Vec<Located<PeerAuthenticationFacts>>,
-    /// Files and documents that were read, and objects that have no bearing on the mesh.
+    pub documents: Documents,
+    /// Of documents that are read, but had better be written in another way.
+    pub warnings: Vec<String>,
+    pub count: Count,
+}
+
+/// How much was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
     pub files: usize,
+    /// Of YAML.
     pub documents: usize,
+    /// Objects that have no bearing on the mesh.
     pub skipped: usize,
 }
 

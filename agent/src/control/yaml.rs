@@ -6,16 +6,15 @@
 
 mod compose;
 mod lines;
-mod path;
 mod scalar;
 
 use saphyr_parser::{Parser, StrInput};
 use serde_json::Value;
 
+pub use crate::policy::FieldPath;
 use compose::Composer;
 use lines::Lines;
 pub use lines::Node;
-pub use path::FieldPath;
 
 /// Containers within containers. No Kubernetes object comes near.
 pub const MAX_DEPTH: usize = 128;

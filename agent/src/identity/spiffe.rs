@@ -16,6 +16,8 @@ struct Parts {
     trust_domain: TrustDomain,
     namespace: Box<str>,
     service_account: Box<str>,
+    /// All of it once more, because authorization compares whole principals.
+    principal: Box<str>,
 }
 
 /// Why a text is not a SPIFFE ID of a Kubernetes workload.
@@ -71,15 +73,15 @@ impl SpiffeId {
         namespace: &str,
         service_account: &str,
     ) -> Result<Self, ParseSpiffeIdError> {
+        let principal = format!("{trust_domain}/ns/{namespace}/sa/{service_account}");
         if !is_segment(namespace) || !is_segment(service_account) {
-            return Err(ParseSpiffeIdError::Path(format!(
-                "spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
-            )));
+            return Err(ParseSpiffeIdError::Path(format!("spiffe://{principal}")));
         }
         Ok(Self(Arc::new(Parts {
             trust_domain,
             namespace: namespace.into(),
             service_account: service_account.into(),
+            principal: principal.into(),
         })))
     }
 
@@ -100,13 +102,8 @@ impl SpiffeId {
 
     /// As `AuthorizationPolicy` spells principals: without the scheme.
     #[must_use]
-    pub fn principal(&self) -> String {
-        let Parts {
-            trust_domain,
-            namespace,
-            service_account,
-        } = &*self.0;
-        format!("{trust_domain}/ns/{namespace}/sa/{service_account}")
+    pub fn principal(&self) -> &str {
+        &self.0.principal
     }
 }
 

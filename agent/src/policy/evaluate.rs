@@ -5,19 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    compile::Policy,
-    document::{Mode, PolicyRef},
+    Policy,
+    authorization::{Attributes, Outcome},
+    peer::{Effective, Mode},
 };
-use crate::{identity::SpiffeId, workload::Workload};
-
-/// What the server's side has observed of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport<'a> {
-    /// Mutual TLS, and whose certificate the client proved to hold.
-    MutualTls(&'a SpiffeId),
-    /// Anything else: no identity.
-    Plaintext,
-}
+use crate::workload::Workload;
 
 /// Whether a connection may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,38 +24,58 @@ pub enum Verdict {
 pub enum Refusal {
     /// STRICT, and the client did not speak mutual TLS.
     PlaintextInStrict,
+    /// A DENY policy matched.
+    AuthorizationDenied,
+    /// There are ALLOW policies, and none matched.
+    AuthorizationNotAllowed,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PlaintextInStrict => "plaintext_in_strict",
+            Self::AuthorizationDenied => "authorization_denied",
+            Self::AuthorizationNotAllowed => "authorization_not_allowed",
         })
     }
 }
 
-/// A verdict with the mode and the document that it follows from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+/// A verdict with what it follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'p> {
     pub verdict: Verdict,
-    pub mode: Mode,
-    /// `None`: the built-in default.
-    pub document: Option<PolicyRef>,
+    pub mode: Effective<'p>,
+    pub authorization: Outcome<'p>,
+    /// What it would be if the policies in dry run were in force; `None` if there are none.
+    pub dry_run: Option<Outcome<'p>>,
 }
 
 impl Policy {
-    /// Decides on a connection to `port` of `server`.
+    /// Decides on a connection to a workload. Peer authentication comes first: without it there is nobody to
+    /// authorize.
     #[must_use]
-    pub fn evaluate(&self, server: &Workload, port: u16, transport: Transport<'_>) -> Decision {
-        let effective = self.mode(server, port);
-        let verdict = match (effective.mode, transport) {
-            (Mode::Strict, Transport::Plaintext) => Verdict::Refuse(Refusal::PlaintextInStrict),
-            (Mode::Strict | Mode::Permissive | Mode::Disable, _) => Verdict::Allow,
+    pub fn evaluate<'p>(
+        &'p self,
+        server: &'p Workload,
+        connection: &Attributes<'_>,
+    ) -> Decision<'p> {
+        let mode = self.mode(server, connection.port);
+        let authorization = self.authorization.decide(server, connection, false);
+        let dry_run = self.authorization.has_dry_run(server);
+        let dry_run = dry_run.then(|| self.authorization.decide(server, connection, true));
+        let verdict = match (mode.mode, authorization) {
+            (Mode::Strict, _) if connection.principal.is_none() => {
+                Verdict::Refuse(Refusal::PlaintextInStrict)
+            }
+            (_, Outcome::Denied(_)) => Verdict::Refuse(Refusal::AuthorizationDenied),
+            (_, Outcome::NotAllowed) => Verdict::Refuse(Refusal::AuthorizationNotAllowed),
+            (_, Outcome::Unrestricted | Outcome::Allowed(_)) => Verdict::Allow,
         };
         Decision {
             verdict,
-            mode: effective.mode,
-            document: effective.document.cloned(),
+            mode,
+            authorization,
+            dry_run,
         }
     }
 }

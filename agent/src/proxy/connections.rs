@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use rustls::SupportedCipherSuite;
+use rustls::{CipherSuite, ProtocolVersion};
 use tokio::sync::Notify;
 
 use crate::{
@@ -69,7 +69,10 @@ pub enum Session {
     MutualTls {
         client: SpiffeId,
         server: SpiffeId,
-        suite: SupportedCipherSuite,
+        version: ProtocolVersion,
+        suite: CipherSuite,
+        /// What the client asked the server for; kept by the server's side only.
+        server_name: Option<Box<str>>,
     },
     Plaintext,
 }

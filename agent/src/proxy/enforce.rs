@@ -10,9 +10,10 @@ use super::{
     connections::{Connection, Session},
 };
 use crate::{
-    policy::{Decision, Transport, Verdict},
+    policy::{Attributes, Decision, Mode, Refusal, Verdict},
     store::Snapshot,
     telemetry::{CutReason, Direction},
+    workload::Workload,
 };
 
 /// Re-evaluates every live connection after each published snapshot, until the store's writer is gone.
@@ -20,28 +21,73 @@ pub async fn enforce(proxy: Arc<Proxy>) {
     let mut store = proxy.store.clone();
     while let Some(snapshot) = store.changed().await {
         for connection in proxy.connections.list() {
-            let verdict = evaluate(&snapshot, &connection).map(|d| d.verdict);
-            if let Some(Verdict::Refuse(_)) = verdict {
-                proxy.metrics.connection_cut(CutReason::BecameStrict);
-                connection.cut(CutReason::BecameStrict);
+            if let Verdict::Refuse(refusal) = verdict(&snapshot, &connection) {
+                let reason = match refusal {
+                    Refusal::PlaintextInStrict => CutReason::BecameStrict,
+                    Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed => {
+                        CutReason::Unauthorized
+                    }
+                };
+                proxy.metrics.connection_cut(reason);
+                connection.cut(reason);
             }
         }
     }
 }
 
-/// `None` while it isn't known yet how the connection is protected, or when its server isn't in the mesh.
-pub(super) fn evaluate(snapshot: &Snapshot, connection: &Connection) -> Option<Decision> {
-    let route = connection.route()?;
-    let itself = route.source.as_ref().map(|w| &w.name) == route.server.as_ref().map(|w| &w.name);
-    if itself && connection.direction == Direction::Outbound {
-        // It never leaves the pod.
-        return None;
+/// Whether a connection may go on; also while it isn't known yet how it is protected.
+pub(super) fn verdict(snapshot: &Snapshot, connection: &Connection) -> Verdict {
+    match connection.direction {
+        Direction::Inbound => decision(snapshot, connection).map_or(Verdict::Allow, |d| d.verdict),
+        Direction::Outbound => outbound(snapshot, connection),
     }
+}
+
+/// The server's side decides on who may; the client's on what may leave the pod in clear.
+fn outbound(snapshot: &Snapshot, connection: &Connection) -> Verdict {
+    let plaintext = matches!(connection.session(), Some(Session::Plaintext));
+    let strict = server(snapshot, connection).is_some_and(|(server, port)| {
+        // What a pod sends to itself never leaves it.
+        let source = connection.route().and_then(|r| r.source.as_ref());
+        let itself = source.is_some_and(|source| source.name == server.name);
+        !itself && snapshot.policy.mode(server, port).mode == Mode::Strict
+    });
+    if plaintext && strict {
+        Verdict::Refuse(Refusal::PlaintextInStrict)
+    } else {
+        Verdict::Allow
+    }
+}
+
+/// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, or when its server
+/// isn't in the mesh.
+pub(super) fn decision<'s>(
+    snapshot: &'s Snapshot,
+    connection: &Connection,
+) -> Option<Decision<'s>> {
+    let (server, port) = server(snapshot, connection)?;
+    let (principal, sni) = match connection.session()? {
+        Session::MutualTls {
+            client,
+            server_name,
+            ..
+        } => (Some(client), server_name.as_deref()),
+        Session::Plaintext => (None, None),
+    };
+    let attributes = Attributes {
+        principal,
+        source: connection.client.ip(),
+        destination: connection.destination.ip(),
+        port,
+        sni,
+    };
+    Some(snapshot.policy.evaluate(server, &attributes))
+}
+
+/// The server as it is now, if it is in the mesh, and its port.
+fn server<'s>(snapshot: &'s Snapshot, connection: &Connection) -> Option<(&'s Arc<Workload>, u16)> {
+    let route = connection.route()?;
     let name = &route.server.as_ref()?.name;
     let server = snapshot.workload(name).filter(|w| w.enrolled)?;
-    let transport = match connection.session()? {
-        Session::MutualTls { client, .. } => Transport::MutualTls(client),
-        Session::Plaintext => Transport::Plaintext,
-    };
-    Some(snapshot.policy.evaluate(server, route.port, transport))
+    Some((server, route.port))
 }

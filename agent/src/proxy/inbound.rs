@@ -10,9 +10,10 @@ use super::{
     close::reset,
     connections::{Connection, Phase, Route, Session},
     dial::{self, Published},
-    enforce::evaluate,
+    enforce::decision,
     outcome::{Failure, handshake_timeout},
-    protect::{Peer, protected},
+    protect::{Peer, Prepared, protected},
+    refuse::refuse,
     relay::{Relay, Wire},
     report::Report,
     serving::{Open, Serving},
@@ -21,10 +22,10 @@ use super::{
 use crate::{
     capture::Pod,
     identity::SpiffeId,
-    policy::{Mode, Verdict},
+    policy::{Decision, Mode, Outcome, Verdict},
     store::Snapshot,
     telemetry::{Direction, RefusalReason, Side, Transport},
-    tls::{self, FirstBytes, Greeting},
+    tls::{self, Established, FirstBytes, Greeting},
     workload::{Endpoint, Workload},
 };
 
@@ -49,21 +50,11 @@ async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Op
     let registered = proxy.connections.open(Direction::Inbound, peer, local);
     let report = Report::new(Arc::clone(&proxy), registered);
     let connection = report.connection();
-    let snapshot = proxy.store.current();
-    let result = match snapshot.workload(&pod.name) {
-        Some(server) => {
-            route(&snapshot, server, connection);
-            secure(&proxy, server, connection, stream).await
+    let result = match admit(&proxy, &pod, connection, stream).await {
+        Ok(accepted) => {
+            drop(turn);
+            deliver(&proxy, &pod, connection, accepted).await
         }
-        None => {
-            reset(stream);
-            Err(Failure::Refused(RefusalReason::NoPolicy))
-        }
-    };
-    drop(snapshot);
-    drop(turn);
-    let result = match result {
-        Ok(wire) => deliver(&proxy, &pod, connection, wire).await,
         Err(failure) => Err(failure),
     };
     match result {
@@ -71,6 +62,50 @@ async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Op
         Err(failure) => {
             report.finish(&Err(failure));
             None
+        }
+    }
+}
+
+/// What has been accepted.
+pub(super) enum Accepted {
+    MutualTls {
+        established: Established,
+        prepared: Prepared,
+        peer: Peer,
+    },
+    Plaintext {
+        stream: TcpStream,
+        /// Has been read already.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Finds out who the client is, and whether it may. Those that may not have been told.
+async fn admit(
+    proxy: &Proxy,
+    pod: &Pod,
+    connection: &Connection,
+    stream: TcpStream,
+) -> Result<Accepted, Failure> {
+    let snapshot = proxy.store.current();
+    let Some(server) = snapshot.workload(&pod.name) else {
+        reset(stream);
+        return Err(Failure::Refused(RefusalReason::NoPolicy));
+    };
+    route(&snapshot, server, connection);
+    let accepted = secure(proxy, server, connection, stream).await?;
+    drop(snapshot);
+    let decided = |d: Decision<'_>| (d.verdict, d.dry_run.map(Outcome::is_allowed));
+    let decided = decision(&proxy.store.current(), connection).map(decided);
+    let (verdict, dry_run) = decided.unwrap_or((Verdict::Allow, None));
+    if let Some(allowed) = dry_run {
+        proxy.metrics.authorized_in_dry_run(allowed);
+    }
+    match verdict {
+        Verdict::Allow => Ok(accepted),
+        Verdict::Refuse(refusal) => {
+            refuse(accepted, refusal).await;
+            Err(Failure::Refused(refusal.into()))
         }
     }
 }
@@ -97,8 +132,15 @@ async fn secure(
     server: &Arc<Workload>,
     connection: &Connection,
     mut stream: TcpStream,
-) -> Result<Wire, Failure> {
-    let strict = connection.route().is_none_or(|r| r.mode == Mode::Strict);
+) -> Result<Accepted, Failure> {
+    let mode = connection.route().map_or(Mode::Strict, |r| r.mode);
+    if mode == Mode::Disable {
+        // Only here to be authorized.
+        connection.set_session(Session::Plaintext);
+        let bytes = Vec::new();
+        return Ok(Accepted::Plaintext { stream, bytes });
+    }
+    let strict = mode == Mode::Strict;
     let patience = patience(proxy, strict, from_mesh(connection));
     let begun = Instant::now();
     let first = match tls::first_bytes(&mut stream, !strict, patience).await {
@@ -130,8 +172,7 @@ async fn secure(
         // A client that has ended already may still wait for what the server has to say.
         (_, false) => {
             connection.set_session(Session::Plaintext);
-            connection.set_transport(Transport::Copy);
-            Ok(Wire::plain(stream, bytes))
+            Ok(Accepted::Plaintext { stream, bytes })
         }
     }
 }
@@ -159,7 +200,7 @@ async fn handshake(
     stream: TcpStream,
     received: Vec<u8>,
     within: Duration,
-) -> Result<Wire, Failure> {
+) -> Result<Accepted, Failure> {
     connection.enter(Phase::Handshaking);
     let config = match proxy.tls.server(&server.identity) {
         Ok(config) => config,
@@ -178,13 +219,19 @@ async fn handshake(
         Peer::Foreign
     };
     let shaking = tls::accept(stream, config, received);
-    let established = shake(&proxy.metrics, Side::Server, within, shaking).await?;
+    let mut established = shake(&proxy.metrics, Side::Server, within, shaking).await?;
     connection.set_session(Session::MutualTls {
         client: shared(connection, &established.peer),
         server: server.identity.clone(),
-        suite: established.secrets.suite,
+        version: established.secrets.suite.version().version,
+        suite: established.secrets.suite.suite(),
+        server_name: established.server_name.take(),
     });
-    protected(proxy, connection, prepared, peer, established)
+    Ok(Accepted::MutualTls {
+        established,
+        prepared,
+        peer,
+    })
 }
 
 /// The same identity, as the store has it: one copy for all connections of a workload.
@@ -194,20 +241,25 @@ fn shared(connection: &Connection, peer: &SpiffeId) -> SpiffeId {
     known.unwrap_or(peer).clone()
 }
 
-/// Authorizes, then dials the application as the client.
+/// Dials the application as the client.
 async fn deliver(
     proxy: &Proxy,
     pod: &Pod,
     connection: &Connection,
-    wire: Wire,
+    accepted: Accepted,
 ) -> Result<(Relay, Published), Failure> {
     connection.enter(Phase::Connecting);
-    let decision = evaluate(&proxy.store.current(), connection);
-    let verdict = decision.map_or(Verdict::Allow, |d| d.verdict);
-    if let Verdict::Refuse(refusal) = verdict {
-        wire.reset();
-        return Err(Failure::Refused(refusal.into()));
-    }
+    let wire = match accepted {
+        Accepted::MutualTls {
+            established,
+            prepared,
+            peer,
+        } => protected(proxy, connection, prepared, peer, established)?,
+        Accepted::Plaintext { stream, bytes } => {
+            connection.set_transport(Transport::Copy);
+            Wire::plain(stream, bytes)
+        }
+    };
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {

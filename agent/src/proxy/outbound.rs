@@ -12,7 +12,7 @@ use super::{
     close::reset,
     connections::{Connection, Phase, Route, Session},
     dial,
-    enforce::evaluate,
+    enforce::verdict,
     outcome::Failure,
     protect::{Peer, protected},
     relay::{Relay, Wire},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     capture::{OriginalDst, Pod},
-    policy::{Mode, Verdict},
+    policy::{ClientMode, Mode, Verdict},
     store::Snapshot,
     telemetry::{Direction, RefusalReason, Side, Transport},
     tls::{self, Established},
@@ -105,7 +105,7 @@ async fn connect(
         &source,
         target.service.as_ref(),
         endpoint,
-    );
+    )?;
     let wire = match secured {
         Some(server) => {
             connection.enter(Phase::Handshaking);
@@ -115,7 +115,9 @@ async fn connect(
             connection.set_session(Session::MutualTls {
                 client: source.identity.clone(),
                 server: server.identity.clone(),
-                suite: established.secrets.suite,
+                version: established.secrets.suite.version().version,
+                suite: established.secrets.suite.suite(),
+                server_name: None,
             });
             protected(proxy, connection, prepared, Peer::Mesh, established)?
         }
@@ -126,9 +128,9 @@ async fn connect(
         }
     };
     // Registered above, evaluated now: a change of policy either is seen here or finds the connection.
-    match evaluate(&proxy.store.current(), connection).map(|d| d.verdict) {
-        Some(Verdict::Refuse(refusal)) => Err(Failure::Refused(refusal.into())),
-        _ => Ok(wire),
+    match verdict(&proxy.store.current(), connection) {
+        Verdict::Refuse(refusal) => Err(Failure::Refused(refusal.into())),
+        Verdict::Allow => Ok(wire),
     }
 }
 
@@ -140,9 +142,12 @@ fn route(
     source: &Arc<Workload>,
     service: Option<&Arc<Service>>,
     endpoint: Endpoint,
-) -> Option<Arc<Workload>> {
+) -> Result<Option<Arc<Workload>>, Failure> {
     let server = snapshot.workload_at(endpoint.address).cloned();
     let enrolled = server.clone().filter(|w| w.enrolled);
+    let asked = connection.destination.port();
+    let ruled = service.and_then(|service| snapshot.policy.client_rule(source, service, asked));
+    let ruled = ruled.map(|ruled| ruled.mode);
     let mode = enrolled.as_ref().map_or(Mode::Disable, |w| {
         snapshot.policy.mode(w, endpoint.port).mode
     });
@@ -153,8 +158,17 @@ fn route(
         service: service.cloned(),
         mode,
     });
-    // What a pod sends to itself stays inside and is not steered at the other end.
-    enrolled.filter(|w| mode != Mode::Disable && w.name != source.name)
+    if enrolled.as_ref().is_some_and(|w| w.name == source.name) {
+        // What a pod sends to itself stays inside and is not steered at the other end.
+        return Ok(None);
+    }
+    match (ruled, enrolled.filter(|_| mode != Mode::Disable)) {
+        (Some(ClientMode::IstioMutual), None) => {
+            Err(Failure::Refused(RefusalReason::DestinationRuleConflict))
+        }
+        (Some(ClientMode::Disable), _) => Ok(None),
+        (_, secured) => Ok(secured),
+    }
 }
 
 fn resolve(snapshot: &Snapshot, destination: SocketAddr) -> Result<Target, Failure> {

@@ -38,6 +38,8 @@ impl From<Refusal> for RefusalReason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::PlaintextInStrict => Self::PlaintextInStrict,
+            Refusal::AuthorizationDenied => Self::AuthorizationDenied,
+            Refusal::AuthorizationNotAllowed => Self::AuthorizationNotAllowed,
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) struct ConnectionFamilies {
     pub(super) active: IntGaugeVec,
     pub(super) refused: IntCounterVec,
     pub(super) cuts: IntCounterVec,
+    pub(super) dry_runs: IntCounterVec,
     pub(super) protected: IntCounterVec,
     pub(super) offload_failures: IntCounter,
     pub(super) key_updates: IntCounter,
@@ -96,6 +97,12 @@ impl ConnectionFamilies {
                 "policy_cuts_total",
                 "Established connections cut, by reason.",
                 &["reason"],
+            )?,
+            dry_runs: counters(
+                r,
+                "authorization_dry_run_total",
+                "Connections to workloads with AuthorizationPolicies in dry run, by what these would have said.",
+                &["result"],
             )?,
             protected: counters(
                 r,
@@ -253,6 +260,7 @@ impl Families {
                 .protected
                 .with_label_values(&[transport.as_str()]);
         }
+        zero(&connections.dry_runs, ["allowed", "denied"].into_iter());
         zero(&connections.cuts, CutReason::ALL.iter().map(|r| r.as_str()));
         zero(
             &node.enrolment_errors,

@@ -110,6 +110,12 @@ label_values! {
     RefusalReason {
         /// STRICT, and the client did not speak mutual TLS.
         PlaintextInStrict = "plaintext_in_strict",
+        /// A DENY policy matched.
+        AuthorizationDenied = "authorization_denied",
+        /// There are ALLOW policies, and none matched.
+        AuthorizationNotAllowed = "authorization_not_allowed",
+        /// A DestinationRule asks for mutual TLS with a server that doesn't take it.
+        DestinationRuleConflict = "destination_rule_conflict",
         /// TLS of another kind than the mesh's at a STRICT port.
         ForeignTls = "foreign_tls",
         HandshakeFailed = "handshake_failed",
@@ -134,6 +140,8 @@ label_values! {
     CutReason {
         /// Plaintext, and the port has become STRICT.
         BecameStrict = "became_strict",
+        /// Authorization doesn't allow it any more.
+        Unauthorized = "unauthorized",
         /// The pod left the mesh, or is gone.
         WorkloadGone = "workload_gone",
         /// Open beyond `--drain` while the agent stops.

@@ -184,6 +184,13 @@ impl Metrics {
             .inc();
     }
 
+    /// What policies in dry run would have said of a connection.
+    pub fn authorized_in_dry_run(&self, allowed: bool) {
+        let result = if allowed { "allowed" } else { "denied" };
+        let dry_runs = &self.0.connections.dry_runs;
+        dry_runs.with_label_values(&[result]).inc();
+    }
+
     /// A generation came into force.
     pub fn policy_loaded(&self, generation: u64, at: SystemTime) {
         self.0

@@ -1,5 +1,6 @@
 //! The scenarios. Each plays in a world of its own and knows the product from outside only.
 
+mod authorization;
 mod basics;
 mod certificates;
 mod faults;
@@ -38,6 +39,9 @@ pub const ALL: &[Scenario] = &[
     scenario("cert-rotation", certificates::cert_rotation),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("port-level", policy::port_level),
+    scenario("authz-allow", authorization::allow),
+    scenario("authz-deny", authorization::deny),
+    scenario("authz-agent-killed", life::agent_killed_authorized),
     scenario("policy-before-pod", life::policy_before_pod),
     scenario("server-first", protocols::server_first),
     scenario("redis", protocols::redis),

@@ -1,12 +1,19 @@
 //! One connection as the admin side shows it.
 
-use std::{sync::atomic::Ordering::Relaxed, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
+
+use rustls::ProtocolVersion;
 
 use super::timestamp;
 use crate::{
     admin::api,
     proxy::{Connection, Phase, Session},
+    review::{Client, TlsRow},
     telemetry::Direction,
+    workload::{Endpoint, ServicePort},
 };
 
 pub(super) fn shown(connection: &Connection) -> api::Connection {
@@ -47,6 +54,41 @@ pub(super) fn shown(connection: &Connection) -> api::Connection {
     }
 }
 
+/// Counts the open connections of a client in the rows of the ports that they lead to.
+pub(super) fn observe(connections: &[Arc<Connection>], client: &Client, rows: &mut [TlsRow]) {
+    for connection in connections.iter().filter(|c| c.phase() == Phase::Open) {
+        let source = connection.route().and_then(|r| r.source.as_ref());
+        let same = match (&client.workload, source) {
+            (Some(client), Some(source)) => client.name == source.name,
+            (_, _) => connection.client.ip() == client.address,
+        };
+        let host = connection.route().and_then(|r| {
+            let service = r.service.as_ref()?;
+            let asked = connection.destination;
+            let endpoint = Endpoint {
+                address: asked.ip(),
+                port: asked.port(),
+            };
+            let leads = |p: &&ServicePort| match connection.direction {
+                Direction::Outbound => p.port == asked.port(),
+                Direction::Inbound => p.endpoints.contains(&endpoint),
+            };
+            let port = service.ports.iter().find(leads)?.port;
+            Some(format!("{}:{port}", service.host))
+        });
+        for row in rows
+            .iter_mut()
+            .filter(|row| same && host.as_ref() == Some(&row.host))
+        {
+            match connection.session() {
+                Some(Session::MutualTls { .. }) => row.observed.mutual_tls += 1,
+                Some(Session::Plaintext) => row.observed.plaintext += 1,
+                None => {}
+            }
+        }
+    }
+}
+
 /// What is known of a connection in mutual TLS.
 struct Secured {
     client: String,
@@ -60,7 +102,9 @@ impl Secured {
         let Session::MutualTls {
             client,
             server,
+            version,
             suite,
+            ..
         } = session
         else {
             return None;
@@ -68,11 +112,11 @@ impl Secured {
         Some(Self {
             client: client.to_string(),
             server: server.to_string(),
-            version: match suite.tls13() {
-                Some(_) => "TLSv1.3",
-                None => "TLSv1.2",
+            version: match version {
+                ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "TLSv1.2",
             },
-            cipher: suite.suite().as_str(),
+            cipher: suite.as_str(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What objects mean together.
 
 use super::*;
+use crate::control::TrustDomains;
 use crate::{
     control::{error::LoadErrors, objects::Collector},
     policy::Mode,
@@ -9,7 +10,10 @@ use crate::{
 
 fn settings() -> Settings {
     Settings {
-        trust_domain: "cluster.local".parse().unwrap(),
+        trust_domains: TrustDomains {
+            own: "cluster.local".parse().unwrap(),
+            aliases: Vec::new(),
+        },
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
     }
@@ -18,14 +22,17 @@ fn settings() -> Settings {
 fn try_build(text: &str) -> Result<(Mesh, Vec<String>), Vec<String>> {
     let mut collector = Collector::default();
     collector.file("mesh.yaml", text);
-    assert_eq!(collector.errors, []);
+    let shown = |errors: Vec<LoadError>| {
+        let errors = LoadErrors::new(errors).unwrap();
+        errors.iter().map(ToString::to_string).collect()
+    };
+    if !collector.errors.is_empty() {
+        return Err(shown(collector.errors));
+    }
     let mut warnings = Vec::new();
     match build(collector.objects, &settings(), &mut warnings) {
         Ok(mesh) => Ok((mesh, warnings)),
-        Err(errors) => {
-            let errors = LoadErrors::new(errors).unwrap();
-            Err(errors.iter().map(ToString::to_string).collect())
-        }
+        Err(errors) => Err(shown(errors)),
     }
 }
 
@@ -376,9 +383,12 @@ spec:
     let errors = try_build(text).unwrap_err();
     assert_eq!(errors.len(), 2);
     assert!(
-        errors[0].starts_with("mesh.yaml:8: document 1: items[0].spec.portLevelMtls: PeerAuth")
+        errors[0]
+            .starts_with("mesh.yaml:8: document 1: items[0].spec.portLevelMtls: needs spec.sel")
     );
-    assert!(errors[1].starts_with("mesh.yaml:19: document 2: spec.portLevelMtls.http: PeerAuth"));
+    assert!(
+        errors[1].starts_with("mesh.yaml:19: document 2: spec.portLevelMtls.http: \"http\" is")
+    );
 }
 
 #[test]

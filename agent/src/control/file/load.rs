@@ -10,7 +10,7 @@ use super::listing::{Entry, Listing};
 use crate::control::{
     build::{Mesh, Settings, build},
     error::{LoadError, LoadErrors, Place, Problem},
-    objects::{Collector, Objects},
+    objects::{Collector, Count},
     yaml::FieldPath,
 };
 
@@ -87,12 +87,11 @@ fn relate(collector: Collector, settings: &Settings) -> Result<Loaded, LoadError
         mut errors,
         ..
     } = collector;
-    let Objects {
+    let Count {
         files,
         documents,
         skipped,
-        ..
-    } = objects;
+    } = objects.count;
     let mut warnings = Vec::new();
     let mesh = build(objects, settings, &mut warnings).unwrap_or_else(|more| {
         errors.extend(more);

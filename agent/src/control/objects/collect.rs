@@ -4,9 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{
-    BadField, FromObject, Located, Objects, PeerAuthenticationFacts, config_map, kind::Kind,
-};
+use super::{BadField, FromObject, Located, Objects, config_map, kind::Kind, policy::LegacyPolicy};
 use crate::{
     control::{
         error::{LoadError, Place, Problem, ValuePlace},
@@ -90,7 +88,7 @@ pub struct Collector {
 impl Collector {
     /// Reads all documents of a file.
     pub fn file(&mut self, name: &str, text: &str) {
-        self.objects.files += 1;
+        self.objects.count.files += 1;
         self.stream(&Stream::File(name.into()), text);
     }
 
@@ -109,7 +107,7 @@ impl Collector {
     }
 
     fn document(&mut self, stream: &Stream, document: &Document) {
-        self.objects.documents += 1;
+        self.objects.count.documents += 1;
         let site = Site {
             stream,
             document: document.index,
@@ -150,7 +148,7 @@ impl Collector {
             }
             Kind::Skipped => {
                 tracing::debug!(place = %site.place(&FieldPath::default()), api_version, kind, "skipped");
-                self.objects.skipped += 1;
+                self.objects.count.skipped += 1;
             }
             kept => self.keep(site, kept)?,
         }
@@ -208,12 +206,36 @@ impl Collector {
                 self.objects.endpoint_slices.extend(slice.map(|s| s.facts));
             }
             Kind::PeerAuthentication => {
-                let policy = self.facts(site, &name)?;
-                let policy = policy.map(|policy| with_lines(policy, site));
-                self.objects.peer_authentications.extend(policy);
+                let policy = self.facts(site, &name)?.map(|p| p.facts);
+                let documents = &mut self.objects.documents;
+                documents.peer_authentications.extend(policy);
             }
+            Kind::AuthorizationPolicy => {
+                let policy = self.facts(site, &name)?.map(|p| p.facts);
+                let documents = &mut self.objects.documents;
+                documents.authorization_policies.extend(policy);
+            }
+            Kind::DestinationRule => {
+                let rule = self.facts(site, &name)?.map(|r| r.facts);
+                self.objects.documents.destination_rules.extend(rule);
+            }
+            Kind::LegacyPolicy | Kind::MeshPolicy => self.legacy(site, kind, &name)?,
             Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
         }
+        Ok(())
+    }
+
+    fn legacy(&mut self, site: &Site<'_>, kind: Kind, name: &ObjectName) -> Result<(), LoadError> {
+        let Some(Located { place, facts, .. }) = self.facts::<LegacyPolicy>(site, name)? else {
+            return Ok(());
+        };
+        self.objects.warnings.push(format!(
+            "{place}: {} of authentication.istio.io is deprecated since Istio 1.5: write a PeerAuthentication \
+             (security.istio.io/v1)",
+            kind.name()
+        ));
+        let documents = &mut self.objects.documents;
+        documents.peer_authentications.push(facts.0);
         Ok(())
     }
 
@@ -227,7 +249,7 @@ impl Collector {
         let problem = Problem::Duplicate {
             kind: kind.name(),
             name: match kind {
-                Kind::Namespace => name.name.to_string(),
+                Kind::Namespace | Kind::MeshPolicy => name.name.to_string(),
                 _ => name.to_string(),
             },
             first: Box::new(first.clone()),
@@ -256,17 +278,6 @@ impl Collector {
     }
 }
 
-fn with_lines(
-    mut policy: Located<PeerAuthenticationFacts>,
-    site: &Site<'_>,
-) -> Located<PeerAuthenticationFacts> {
-    let fields = policy.facts.fields().into_iter();
-    policy.facts.lines = fields
-        .map(|field| (field.clone(), site.node.line_of(&field)))
-        .collect();
-    policy
-}
-
 /// Whether a kind has no place among policy documents.
 fn is_kubernetes(kind: Kind) -> bool {
     match kind {
@@ -276,7 +287,14 @@ fn is_kubernetes(kind: Kind) -> bool {
         | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::Skipped => true,
-        Kind::PeerAuthentication | Kind::List | Kind::NotEnforced | Kind::Unknown => false,
+        Kind::PeerAuthentication
+        | Kind::AuthorizationPolicy
+        | Kind::DestinationRule
+        | Kind::LegacyPolicy
+        | Kind::MeshPolicy
+        | Kind::List
+        | Kind::NotEnforced
+        | Kind::Unknown => false,
     }
 }
 
@@ -310,7 +328,7 @@ fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
             };
             site.error(&field("name"), problem)
         })?;
-    if kind == Kind::Namespace {
+    if matches!(kind, Kind::Namespace | Kind::MeshPolicy) {
         return Ok(ObjectName::new("", name));
     }
     let namespace = metadata.text("namespace").filter(|n| !n.is_empty());

@@ -23,7 +23,7 @@ pub fn read(
     let labels = object.metadata.labels.unwrap_or_default();
     match labels.get(POLICY).map(String::as_str) {
         None | Some("false") => {
-            collector.objects.skipped += 1;
+            collector.objects.count.skipped += 1;
             return Ok(());
         }
         Some("true") => {}

@@ -9,6 +9,11 @@ pub enum Kind {
     ConfigMap,
     EndpointSlice,
     PeerAuthentication,
+    AuthorizationPolicy,
+    DestinationRule,
+    /// What Istio had before `PeerAuthentication`, of a namespace and of the mesh.
+    LegacyPolicy,
+    MeshPolicy,
     /// A list of objects some of which may have a bearing on the mesh.
     List,
     /// A Kubernetes object, or one of a third party, without bearing on the mesh.
@@ -39,17 +44,16 @@ const CORE: [&str; 14] = [
 /// Groups of Kubernetes that have no dot in their names.
 const BUILT_IN: [&str; 5] = ["apps", "autoscaling", "batch", "extensions", "policy"];
 
+/// Kinds of `security.istio.io` that are enforced.
+const SECURITY: [&str; 2] = ["PeerAuthentication", "AuthorizationPolicy"];
+
 /// Kinds that exist in a group of Istio (<https://istio.io/latest/docs/reference/config/>), and those that
 /// older documents use.
-const ISTIO: [(&str, &[&str]); 7] = [
-    (
-        "security.istio.io",
-        &["AuthorizationPolicy", "RequestAuthentication"],
-    ),
+const ISTIO: [(&str, &[&str]); 6] = [
+    ("security.istio.io", &["RequestAuthentication"]),
     (
         "networking.istio.io",
         &[
-            "DestinationRule",
             "EnvoyFilter",
             "Gateway",
             "ProxyConfig",
@@ -63,7 +67,6 @@ const ISTIO: [(&str, &[&str]); 7] = [
     ("extensions.istio.io", &["WasmPlugin"]),
     ("telemetry.istio.io", &["Telemetry"]),
     ("install.istio.io", &["IstioOperator"]),
-    ("authentication.istio.io", &["MeshPolicy", "Policy"]),
     (
         "rbac.istio.io",
         &[
@@ -86,6 +89,10 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::EndpointSlice => "EndpointSlice",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::DestinationRule => "DestinationRule",
+            Self::LegacyPolicy => "Policy",
+            Self::MeshPolicy => "MeshPolicy",
             Self::List | Self::Skipped | Self::NotEnforced | Self::Unknown => "",
         }
     }
@@ -118,12 +125,23 @@ impl Kind {
                 "v1" => Self::EndpointSlice,
                 _ => Self::Unknown,
             },
-            "security.istio.io" if kind == "PeerAuthentication" => match version {
-                "v1" | "v1beta1" => Self::PeerAuthentication,
+            "security.istio.io" if SECURITY.contains(&kind) => match (version, kind) {
+                ("v1" | "v1beta1", "PeerAuthentication") => Self::PeerAuthentication,
+                ("v1" | "v1beta1", "AuthorizationPolicy") => Self::AuthorizationPolicy,
+                _ => Self::Unknown,
+            },
+            "networking.istio.io" if kind == "DestinationRule" => match version {
+                "v1" | "v1beta1" | "v1alpha3" => Self::DestinationRule,
+                _ => Self::Unknown,
+            },
+            "authentication.istio.io" => match (version, kind) {
+                ("v1alpha1", "Policy") => Self::LegacyPolicy,
+                ("v1alpha1", "MeshPolicy") => Self::MeshPolicy,
                 _ => Self::Unknown,
             },
             _ if group == "istio.io" || group.ends_with(".istio.io") => Self::istio(group, kind),
             // No other project has a kind of this name: a misspelt group would drop security silently.
+            // (`AuthorizationPolicy` is Linkerd's too.)
             _ if kind.starts_with("PeerAuthentication")
                 || kind.starts_with("RequestAuthentication") =>
             {
@@ -168,7 +186,7 @@ mod tests {
         }
     }
 
-    const VERDICTS: [(&str, &str, Kind); 33] = [
+    const VERDICTS: [(&str, &str, Kind); 34] = [
         (
             "security.istio.oi/v1",
             "PeerAuthenticationList",
@@ -221,17 +239,22 @@ mod tests {
         (
             "security.istio.io/v1",
             "AuthorizationPolicy",
-            Kind::NotEnforced,
+            Kind::AuthorizationPolicy,
+        ),
+        (
+            "security.istio.io/v1alpha1",
+            "AuthorizationPolicy",
+            Kind::Unknown,
         ),
         (
             "networking.istio.io/v1beta1",
             "DestinationRule",
-            Kind::NotEnforced,
+            Kind::DestinationRule,
         ),
         (
             "authentication.istio.io/v1alpha1",
             "Policy",
-            Kind::NotEnforced,
+            Kind::LegacyPolicy,
         ),
         ("telemetry.istio.io/v1", "Telemetry", Kind::NotEnforced),
     ];

@@ -110,8 +110,8 @@ items:
     let objects = objects(list);
     assert_eq!(names(&objects), ["default/a", "default/b"]);
     assert_eq!(objects.pods[0].facts.created, Some(1_704_067_200));
-    assert_eq!(objects.peer_authentications.len(), 1);
-    assert_eq!((objects.documents, objects.skipped), (4, 2));
+    assert_eq!(objects.documents.peer_authentications.len(), 1);
+    assert_eq!((objects.count.documents, objects.count.skipped), (4, 2));
 }
 
 #[test]
@@ -144,7 +144,7 @@ items:
 }
 
 /// A document, and the error after `mesh.yaml:`.
-const BAD: [(&str, &str); 30] = [
+const BAD: [(&str, &str); 32] = [
     (
         "just text",
         "1: document 1: an object must be a mapping with",
@@ -177,9 +177,19 @@ const BAD: [(&str, &str); 30] = [
         "3: document 1: the key `kind` is there already, on line 2",
     ),
     (
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}",
-        "2: document 1: kind: security.istio.io/v1 AuthorizationPolicy is not enforced by this version of \
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: x}",
+        "2: document 1: kind: security.istio.io/v1 RequestAuthentication is not enforced by this version of \
          Sealane: remove the document",
+    ),
+    (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: x\nspec:\n  rules:\n  \
+         - to:\n    - operation:\n        methods: [GET]",
+        "9: document 1: spec.rules[0].to[0].operation.methods: needs HTTP",
+    ),
+    (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: x\n  annotations:\n    \
+         istio.io/dry-run: maybe",
+        "6: document 1: metadata.annotations[\"istio.io/dry-run\"]: must be \"true\" or \"false\"",
     ),
     (
         "apiVersion: networking.istio.io/v1\nkind: VirtualServices",
@@ -334,7 +344,7 @@ data:
 {apiVersion: v1, kind: ConfigMap, metadata: {name: other}, data: {x: 'a: ['}}
 ";
     let collector = collect(text);
-    assert_eq!(collector.objects.peer_authentications.len(), 2);
+    assert_eq!(collector.objects.documents.peer_authentications.len(), 2);
     let value = "mesh.yaml:13: document 1: ConfigMap istio-system/policy: data[\"bad.yaml\"]";
     let found = texts(collector.errors);
     assert_eq!(found.len(), 3, "{found:#?}");

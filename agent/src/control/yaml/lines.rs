@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::path::{FieldPath, Step};
+use crate::policy::{FieldPath, Step};
 
 /// The line of a node and of the nodes in it, in the order in which the value iterates.
 #[derive(Clone, Debug, Default)]

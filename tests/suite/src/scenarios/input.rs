@@ -29,8 +29,13 @@ pub fn bad_documents(stage: &Stage<'_>) -> Result<()> {
             ":2",
         ),
         (
-            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: x\n",
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata:\n  name: x\n",
             ":2",
+        ),
+        (
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: x\nspec:\n  rules:\n  \
+             - to:\n    - operation:\n        paths: [/public]\n",
+            ":9",
         ),
         ("apiVersion: v1\nkind: Pot\nmetadata:\n  name: x\n", ":2"),
         ("just words\n", ":1"),

@@ -13,6 +13,7 @@ use sealane_harness::{
 };
 use serde_json::Value;
 
+use super::authorization;
 use crate::{
     pair::{self, Pair},
     stage::{GREETING, SOON, Shop, Stage, WEB},
@@ -113,6 +114,28 @@ pub fn agent_killed_permissive(stage: &Stage<'_>) -> Result<()> {
     let mut mutual = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
     mutual.talk()?;
     expect_mutual(&shop, "shop/web")
+}
+
+/// A crash of both agents where authorization policies are: nobody can be asked who may, so nobody does, whatever
+/// the mode.
+pub fn agent_killed_authorized(stage: &Stage<'_>) -> Result<()> {
+    let mut shop = stage.shop_with("PERMISSIVE", &LEASE)?;
+    let _nginx = shop.nginx()?;
+    let objects = &stage.world.objects;
+    objects.raw(authorization::FILE, authorization::ALLOW)?;
+    for node in NodeName::ALL {
+        shop.agents.on(node).wait_current(objects)?;
+    }
+    until("the policy to be in force", SOON, || {
+        Ok((shop.get(&shop.stranger)?.status == 403).then_some(()))
+    })?;
+    shop.get(&shop.customer)?.expect_ok(GREETING)?;
+    kill_both(&mut shop)?;
+    throughout("authorization without an agent", LAPSE, || {
+        Ok(is_refused(&shop, &shop.stranger)? && is_refused(&shop, &shop.customer)?)
+    })?;
+    start_both(&mut shop, &LEASE)?;
+    shop.get(&shop.customer)?.expect_ok(GREETING)
 }
 
 /// A pod made while no agent ran is found by the next one; a pod that vanished meanwhile does no harm.

@@ -3,10 +3,14 @@
 use std::{fs, time::Instant};
 
 use super::*;
+use crate::control::TrustDomains;
 
 fn settings() -> Settings {
     Settings {
-        trust_domain: "cluster.local".parse().unwrap(),
+        trust_domains: TrustDomains {
+            own: "cluster.local".parse().unwrap(),
+            aliases: Vec::new(),
+        },
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
     }

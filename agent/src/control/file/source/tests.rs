@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::*;
+use crate::control::TrustDomains;
 use crate::store::{Reader, store};
 
 /// Well above the delay that the source promises, well below the poll that would hide a lost event.
@@ -23,7 +24,10 @@ struct Running {
 impl Running {
     fn start(dir: &Path) -> Self {
         let settings = Settings {
-            trust_domain: "cluster.local".parse().unwrap(),
+            trust_domains: TrustDomains {
+                own: "cluster.local".parse().unwrap(),
+                aliases: Vec::new(),
+            },
             cluster_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
         };

@@ -2,50 +2,43 @@
 
 use super::*;
 use crate::{
-    policy::{MutualTls, PeerAuthenticationSpec, WorkloadSelector, WrittenMode},
-    workload::{ObjectName, TelemetryNames},
+    policy::{
+        DocumentKind, Documents, Policy, Scope as PolicyScope, WorkloadSelector,
+        testing::{labels, workload},
+    },
+    workload::Workload,
 };
 
 const ROOT: &str = "istio-system";
 
-fn labels(text: &str) -> BTreeMap<String, String> {
-    text.split(',')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+/// A document before anybody has asked whether it makes sense.
+#[derive(Clone, Debug)]
+struct Written {
+    reference: DocumentRef,
+    created: Option<i64>,
+    spec: PeerAuthenticationSpec,
 }
 
-fn workload(namespace: &str, own: &str) -> Workload {
-    let unknown = String::from("unknown");
-    Workload {
-        name: ObjectName::new(namespace, "pod"),
-        identity: format!("spiffe://cluster.local/ns/{namespace}/sa/default")
-            .parse()
-            .unwrap(),
-        node: "a".to_owned(),
-        addresses: vec!["10.0.0.1".parse().unwrap()],
-        labels: labels(own),
-        named_ports: Vec::new(),
-        enrolled: true,
-        sandbox: None,
-        telemetry: TelemetryNames {
-            workload: unknown.clone(),
-            canonical_service: unknown.clone(),
-            canonical_revision: unknown.clone(),
-            app: unknown.clone(),
-            version: unknown,
-        },
+impl Written {
+    fn read(self) -> Result<PeerAuthentication, Vec<String>> {
+        let Self {
+            reference,
+            created,
+            spec,
+        } = self;
+        let shown = reference.to_string();
+        PeerAuthentication::new(reference, created, spec).map_err(|errors| {
+            let error = |e: crate::policy::Invalid| format!("{shown}: {}: {}", e.field, e.reason);
+            errors.into_iter().map(error).collect()
+        })
     }
 }
 
 /// `NAMESPACE/NAME`, age, spec in YAML's flow style, which is JSON but for quotes.
-fn document(name: &str, created: impl Into<Option<i64>>, spec: &str) -> PeerAuthentication {
+fn document(name: &str, created: impl Into<Option<i64>>, spec: &str) -> Written {
     let (namespace, name) = name.split_once('/').unwrap();
-    PeerAuthentication {
-        reference: PolicyRef {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        },
+    Written {
+        reference: DocumentRef::new(DocumentKind::PeerAuthentication, namespace, name),
         created: created.into(),
         spec: serde_json::from_str(spec).unwrap(),
     }
@@ -68,13 +61,23 @@ fn selected(own: &str, mode: &str, ports: &[(u16, &str)]) -> String {
     )
 }
 
-fn compile(documents: Vec<PeerAuthentication>) -> Policy {
-    Policy::compile(ROOT, documents).unwrap()
+fn compile(documents: Vec<Written>) -> Policy {
+    let read = documents.into_iter().map(|d| d.read().unwrap());
+    let scope = PolicyScope {
+        root_namespace: ROOT,
+        cluster_domain: "cluster.local",
+        trust_domains: &[],
+    };
+    let documents = Documents {
+        peer_authentications: read.collect(),
+        ..Documents::default()
+    };
+    Policy::compile(scope, documents)
 }
 
-fn errors(documents: Vec<PeerAuthentication>) -> Vec<String> {
-    let errors = Policy::compile(ROOT, documents).unwrap_err();
-    errors.iter().map(ToString::to_string).collect()
+fn errors(documents: Vec<Written>) -> Vec<String> {
+    let errors = documents.into_iter().filter_map(|d| d.read().err());
+    errors.flatten().collect()
 }
 
 /// Mode, and name of the document.
@@ -253,8 +256,8 @@ fn senseless_documents_are_all_named() {
     documents.push(document("shop/nameless", 1, &selected("=x", "STRICT", &[])));
     let found = errors(documents);
     assert_eq!(found.len(), 10, "{found:#?}");
-    assert!(found[0].contains("PeerAuthentication/shop/many: spec.portLevelMtls: 33 ports"));
-    assert!(found[2].contains("shop/port0: spec.portLevelMtls.0: not a port number"));
+    assert!(found[0].contains("shop/port0: spec.portLevelMtls.0: \"0\" is not a port number"));
+    assert!(found[7].contains("PeerAuthentication/shop/many: spec.portLevelMtls: 33 ports"));
 }
 
 #[test]
@@ -279,14 +282,13 @@ fn misspelt_fields_and_modes_are_refused() {
 }
 
 /// Straight from Istio's reference: collect what applies, take the oldest of each scope, override.
-fn naive_mode(documents: &[PeerAuthentication], workload: &Workload, port: u16) -> Mode {
-    let oldest = |applies: &dyn Fn(&PeerAuthentication, bool) -> bool| {
-        let mut found: Option<&PeerAuthentication> = None;
+fn naive_mode(documents: &[Written], workload: &Workload, port: u16) -> Mode {
+    let oldest = |applies: &dyn Fn(&Written, bool) -> bool| {
+        let mut found: Option<&Written> = None;
         for document in documents {
             let selector = document.spec.selector.as_ref();
             let everything = selector.is_none_or(|s| s.match_labels.is_empty());
-            let age =
-                |d: &PeerAuthentication| (d.created.unwrap_or(i64::MAX), d.reference.name.clone());
+            let age = |d: &Written| (d.created.unwrap_or(i64::MAX), d.reference.name.clone());
             if applies(document, everything) && found.is_none_or(|best| age(document) < age(best)) {
                 found = Some(document);
             }
@@ -319,7 +321,7 @@ fn naive_mode(documents: &[PeerAuthentication], workload: &Workload, port: u16) 
     said.unwrap_or(mode)
 }
 
-fn random_document(random: &mut fastrand::Rng, index: usize) -> PeerAuthentication {
+fn random_document(random: &mut fastrand::Rng, index: usize) -> Written {
     let mode = |random: &mut fastrand::Rng| MutualTls {
         mode: [
             WrittenMode::Unset,
@@ -330,11 +332,10 @@ fn random_document(random: &mut fastrand::Rng, index: usize) -> PeerAuthenticati
     };
     let own = ["", "app=a", "app=b", "tier=x", "app=a,tier=x"][random.usize(..5)];
     let ports = if own.is_empty() { 0 } else { random.usize(..4) };
-    PeerAuthentication {
-        reference: PolicyRef {
-            namespace: [ROOT, "shop", "bank"][random.usize(..3)].to_owned(),
-            name: format!("{}{index}", random.alphabetic()),
-        },
+    let namespace = [ROOT, "shop", "bank"][random.usize(..3)];
+    let name = format!("{}{index}", random.alphabetic());
+    Written {
+        reference: DocumentRef::new(DocumentKind::PeerAuthentication, namespace, &name),
         created: random.bool().then(|| random.i64(..4)),
         spec: PeerAuthenticationSpec {
             selector: (random.bool() || !own.is_empty()).then(|| WorkloadSelector {

@@ -1,0 +1,19 @@
+//! Istio's `AuthorizationPolicy`, as far as it is about connections
+//! (<https://istio.io/latest/docs/reference/config/security/authorization-policy/>).
+//!
+//! A document that needs more than a connection shows (HTTP) is refused when it is read: it would allow or
+//! deny something else than its author wrote.
+
+mod document;
+mod index;
+mod pattern;
+mod read;
+mod term;
+
+pub use document::AuthorizationPolicySpec;
+pub use index::{Authorization, Match, Outcome};
+pub use read::{Action, AuthorizationPolicy};
+pub use term::Attributes;
+
+#[cfg(test)]
+mod tests;

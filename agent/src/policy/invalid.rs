@@ -1,0 +1,83 @@
+//! What can be wrong within one document.
+
+use super::FieldPath;
+
+/// A field that makes no sense, or asks for what nobody would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    pub field: FieldPath,
+    pub reason: Reason,
+}
+
+impl Invalid {
+    #[must_use]
+    pub fn new(field: FieldPath, reason: Reason) -> Self {
+        Self { field, reason }
+    }
+}
+
+/// Why. Reads after the name of the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    #[error("{0:?} is not a port number from 1 to 65535")]
+    Port(String),
+    #[error("`{key}: {value}`: empty keys and `*` are not supported")]
+    Label { key: String, value: String },
+    #[error("needs spec.selector.matchLabels: ports are of workloads, not of a whole namespace")]
+    PortsWithoutSelector,
+    #[error("{count} ports, at most {limit} are supported")]
+    TooManyPorts { count: usize, limit: usize },
+    #[error(
+        "needs HTTP, and Sealane decides on connections, without looking into them: remove it, or \
+         enforce it in the application or a gateway"
+    )]
+    NeedsHttp,
+    #[error("is for gateways and waypoints, which Sealane doesn't have: use spec.selector")]
+    TargetRef,
+    #[error("{0} is not supported: ALLOW and DENY are")]
+    Action(&'static str),
+    #[error("is only for action CUSTOM, which is not supported")]
+    Provider,
+    #[error(
+        "DENY without rules never denies anything: add the empty rule `{{}}` to deny everything"
+    )]
+    DenyNothing,
+    #[error("must not be empty: leave it out, or say what it is to match")]
+    Empty,
+    #[error(
+        "{0:?}: `*` matches anything; at the start or the end of a value it stands for the rest"
+    )]
+    Wildcard(String),
+    #[error("{0:?} is not an IP address or a range such as 10.0.0.0/8")]
+    IpBlock(String),
+    #[error("{0:?} is not SERVICE-ACCOUNT or NAMESPACE/SERVICE-ACCOUNT")]
+    ServiceAccount(String),
+    #[error("can't be combined with principals or namespaces")]
+    ServiceAccountCombined,
+    #[error("{0:?} is not a condition that Istio has for connections: {KEYS}")]
+    Condition(String),
+    #[error("needs `values` or `notValues`")]
+    NoValues,
+    #[error(
+        "{0:?} is not a host: write a service's name, its whole host name, or `*.` and the end of one"
+    )]
+    Host(String),
+    #[error("is traffic management, which Sealane leaves to others: remove it")]
+    TrafficManagement,
+    #[error("SIMPLE and MUTUAL, TLS to servers outside of the mesh, are not supported yet")]
+    TlsOrigination,
+    #[error("is for SIMPLE and MUTUAL only: the mesh's own certificates come from its CA")]
+    OnlyOrigination,
+    #[error("only `.` (this namespace) and `*` (all) are supported")]
+    ExportTo,
+    #[error(
+        "must be `default`: others were for single services; write a PeerAuthentication instead"
+    )]
+    LegacyName,
+    #[error("has no equivalent: write a PeerAuthentication (security.istio.io/v1) instead")]
+    Legacy,
+}
+
+/// Conditions of layer 4.
+const KEYS: &str = "source.ip, source.namespace, source.principal, source.serviceAccount, \
+                    destination.ip, destination.port, connection.sni";

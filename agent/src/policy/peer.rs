@@ -1,0 +1,200 @@
+//! Documents -> the mode of every workload and port.
+//!
+//! Precedence as Istio documents it: port over workload over namespace over mesh; within one scope the
+//! oldest document wins whole, ties by name; a mode that it leaves UNSET comes from the wider scope, never
+//! from a younger document. PERMISSIVE where nothing is said. A document with a selector in the root
+//! namespace selects nothing, not even there
+//! (<https://istio.io/latest/docs/reference/config/security/peer_authentication/>).
+//!
+//! Does not parse, and does not decide about connections.
+
+mod document;
+mod legacy;
+
+use std::collections::BTreeMap;
+
+pub(super) use document::port_number;
+pub use legacy::LegacyPolicySpec;
+
+pub use document::{Mode, MutualTls, PeerAuthentication, PeerAuthenticationSpec, WrittenMode};
+
+use super::{
+    DocumentKind, DocumentRef,
+    selector::{Labels, selects},
+};
+use crate::workload::Workload;
+
+/// Compiled peer authentication of a whole mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerModes {
+    mesh: Option<Scope>,
+    namespaces: BTreeMap<String, Scope>,
+    /// By namespace, oldest first.
+    workloads: BTreeMap<String, Vec<Selected>>,
+}
+
+/// A document that has no effect on any workload, as in Istio. Worth a warning: its author thinks otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Ignored {
+    #[error(
+        "{document} has no effect: documents with a selector are ignored in the root namespace"
+    )]
+    SelectorInRoot { document: DocumentRef },
+    #[error("{document} has no effect: {winner} is older and has the same scope")]
+    Shadowed {
+        document: DocumentRef,
+        winner: DocumentRef,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Scope {
+    document: DocumentRef,
+    mode: Option<Mode>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Selected {
+    document: DocumentRef,
+    labels: Labels,
+    mode: Option<Mode>,
+    ports: BTreeMap<u16, Mode>,
+}
+
+/// A mode and the document that says so; `None` is the built-in default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective<'a> {
+    pub mode: Mode,
+    pub document: Option<&'a DocumentRef>,
+}
+
+impl PeerModes {
+    /// Documents without effect are added to `ignored`.
+    pub(super) fn compile(
+        root_namespace: &str,
+        mut documents: Vec<PeerAuthentication>,
+        ignored: &mut Vec<Ignored>,
+    ) -> Self {
+        documents.sort_by(|a, b| {
+            let age = |d: &PeerAuthentication| d.created.unwrap_or(i64::MAX);
+            age(a)
+                .cmp(&age(b))
+                .then_with(|| a.document.cmp(&b.document))
+        });
+        let mut modes = Self::default();
+        for document in documents {
+            ignored.extend(modes.add(root_namespace, document));
+        }
+        modes
+    }
+
+    fn add(&mut self, root: &str, peer: PeerAuthentication) -> Option<Ignored> {
+        let PeerAuthentication {
+            document,
+            labels,
+            mode,
+            ports,
+            ..
+        } = peer;
+        if labels.is_empty() {
+            return self.add_scope(root, document, mode);
+        }
+        if document.namespace == root {
+            return Some(Ignored::SelectorInRoot { document });
+        }
+        let selected = self.workloads.entry(document.namespace.clone());
+        selected.or_default().push(Selected {
+            document,
+            labels,
+            mode,
+            ports,
+        });
+        None
+    }
+
+    fn add_scope(
+        &mut self,
+        root: &str,
+        document: DocumentRef,
+        mode: Option<Mode>,
+    ) -> Option<Ignored> {
+        // Which has no namespace.
+        let mesh = document.namespace == root || document.kind == DocumentKind::MeshPolicy;
+        let winner = if mesh {
+            self.mesh.as_ref()
+        } else {
+            self.namespaces.get(&document.namespace)
+        };
+        if let Some(winner) = winner {
+            let winner = winner.document.clone();
+            return Some(Ignored::Shadowed { document, winner });
+        }
+        if mesh {
+            self.mesh = Some(Scope { document, mode });
+        } else {
+            let namespace = document.namespace.clone();
+            self.namespaces.insert(namespace, Scope { document, mode });
+        }
+        None
+    }
+
+    /// The mode of one port of a workload.
+    #[must_use]
+    pub fn mode(&self, workload: &Workload, port: u16) -> Effective<'_> {
+        if let Some(selected) = self.selected(workload)
+            && let Some(mode) = selected.ports.get(&port)
+        {
+            return Effective {
+                mode: *mode,
+                document: Some(&selected.document),
+            };
+        }
+        self.workload_mode(workload)
+    }
+
+    /// The mode of the ports that no document names.
+    #[must_use]
+    pub fn workload_mode(&self, workload: &Workload) -> Effective<'_> {
+        let selected = self.selected(workload).map(|s| (s.mode, &s.document));
+        let namespace = self.namespaces.get(workload.namespace());
+        let wider = [namespace, self.mesh.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|s| (s.mode, &s.document));
+        selected
+            .into_iter()
+            .chain(wider)
+            .find_map(|(mode, document)| {
+                mode.map(|mode| Effective {
+                    mode,
+                    document: Some(document),
+                })
+            })
+            .unwrap_or(Effective {
+                mode: Mode::Permissive,
+                document: None,
+            })
+    }
+
+    /// Ports of a workload whose mode a document sets, in ascending order.
+    #[must_use]
+    pub fn port_modes(&self, workload: &Workload) -> Vec<(u16, Mode)> {
+        self.selected(workload).map_or_else(Vec::new, |selected| {
+            selected
+                .ports
+                .iter()
+                .map(|(port, mode)| (*port, *mode))
+                .collect()
+        })
+    }
+
+    fn selected(&self, workload: &Workload) -> Option<&Selected> {
+        let selected = self.workloads.get(workload.namespace())?;
+        selected
+            .iter()
+            .find(|s| selects(&s.labels, &workload.labels))
+    }
+}
+
+#[cfg(test)]
+mod tests;

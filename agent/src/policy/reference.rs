@@ -1,0 +1,59 @@
+//! What documents are called in a decision, a log line and a table.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Kinds of documents that say something about connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum DocumentKind {
+    PeerAuthentication,
+    AuthorizationPolicy,
+    DestinationRule,
+    /// Of `authentication.istio.io/v1alpha1`.
+    Policy,
+    MeshPolicy,
+}
+
+impl DocumentKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::DestinationRule => "DestinationRule",
+            Self::Policy => "Policy",
+            Self::MeshPolicy => "MeshPolicy",
+        }
+    }
+}
+
+/// Prints as `KIND/NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct DocumentRef {
+    pub kind: DocumentKind,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl DocumentRef {
+    #[must_use]
+    pub fn new(kind: DocumentKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for DocumentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
+        write!(f, "{}/{namespace}/{name}", kind.as_str())
+    }
+}

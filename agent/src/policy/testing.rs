@@ -1,0 +1,35 @@
+//! What the tests of policy have in common.
+
+use super::Labels;
+use crate::workload::{ObjectName, TelemetryNames, Workload};
+
+/// From `KEY=VALUE,…`.
+pub(super) fn labels(text: &str) -> Labels {
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+pub(super) fn workload(namespace: &str, own: &str) -> Workload {
+    let unknown = String::from("unknown");
+    Workload {
+        name: ObjectName::new(namespace, "pod"),
+        identity: format!("spiffe://cluster.local/ns/{namespace}/sa/default")
+            .parse()
+            .unwrap(),
+        node: "a".to_owned(),
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        labels: labels(own),
+        named_ports: Vec::new(),
+        enrolled: true,
+        sandbox: None,
+        telemetry: TelemetryNames {
+            workload: unknown.clone(),
+            canonical_service: unknown.clone(),
+            canonical_revision: unknown.clone(),
+            app: unknown.clone(),
+            version: unknown,
+        },
+    }
+}

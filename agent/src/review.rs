@@ -1,0 +1,17 @@
+//! Answers to the operator's questions about policy, from a snapshot alone: what would become of a connection, and
+//! why. The same for a running agent and for a directory that nobody has applied yet.
+//!
+//! Decides nothing itself: `policy` does.
+
+mod authz_check;
+mod explain;
+mod target;
+mod tls_check;
+
+pub use authz_check::{Applying, Authorized, authz_check};
+pub use explain::{Answer, Explanation, Transport, explain};
+pub use target::{Client, Server, TargetError, client};
+pub use tls_check::{Agreement, Observed, TlsRow, tls_check};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What an operator means by the name of a client or a server.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    store::Snapshot,
+    workload::{Endpoint, ObjectName, Service, ServicePort, Workload},
+};
+
+/// Why a name says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("{0:?} is not NAMESPACE/POD, NAMESPACE/SERVICE, a service's host name or an address")]
+    Form(String),
+    #[error(
+        "{0:?} names no port: write NAMESPACE/NAME:PORT, HOST:PORT, ADDRESS:PORT or [ADDRESS]:PORT"
+    )]
+    NoPort(String),
+    #[error("no pod and no service is called {0}")]
+    Unknown(ObjectName),
+    #[error("no service has the host name {0:?}")]
+    UnknownHost(String),
+    #[error("service {service} has no port {port}: it has {known}")]
+    UnknownPort {
+        service: ObjectName,
+        port: u16,
+        known: String,
+    },
+    #[error("no service leads to {0}")]
+    NoService(String),
+    #[error("no pod has the address {0}")]
+    NoPod(IpAddr),
+    #[error("service {0} has no ready pod")]
+    NoEndpoint(ObjectName),
+}
+
+/// Somebody who connects. An address that no pod has is a stranger's.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub address: IpAddr,
+    pub workload: Option<Arc<Workload>>,
+}
+
+/// Where connections lead.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub service: Option<Arc<Service>>,
+    /// As asked for.
+    pub port: u16,
+    /// At least one; all that the port may lead to.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A pod, any ready pod of a service, or an address.
+///
+/// # Errors
+/// When nobody is called so.
+pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let address = address.to_canonical();
+        let workload = snapshot.workload_at(address).cloned();
+        return Ok(Client { address, workload });
+    }
+    let (workload, name) = match named(snapshot, text)? {
+        Named::Pod(workload) => (Some(workload), None),
+        Named::Service(service) => {
+            let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+            let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
+            (
+                pods.min_by(|a, b| a.name.cmp(&b.name)).cloned(),
+                Some(service),
+            )
+        }
+    };
+    match (workload, name) {
+        (Some(workload), _) => Ok(Client {
+            // Workloads have at least one.
+            address: workload
+                .addresses
+                .first()
+                .copied()
+                .unwrap_or(IpAddr::from([0; 4])),
+            workload: Some(workload),
+        }),
+        (None, Some(service)) => Err(TargetError::NoEndpoint(service.name.clone())),
+        (None, None) => Err(TargetError::Form(text.to_owned())),
+    }
+}
+
+/// `NAMESPACE/NAME:PORT`, `HOST:PORT` or an address with its port.
+///
+/// # Errors
+/// When nobody is called so, or it has no such port.
+pub fn server(snapshot: &Snapshot, text: &str) -> Result<Server, TargetError> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        return match snapshot.service_at(ip) {
+            Some(service) => of_service(service, port),
+            None => Ok(Server {
+                service: None,
+                port,
+                endpoints: vec![Endpoint { address: ip, port }],
+            }),
+        };
+    }
+    let parts = text.rsplit_once(':');
+    let (name, port) = parts.ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
+    let port: u16 = port
+        .parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
+    match named(snapshot, name)? {
+        Named::Service(service) => of_service(&service, port),
+        Named::Pod(workload) => {
+            let endpoints = workload.addresses.iter();
+            Ok(Server {
+                service: None,
+                port,
+                endpoints: endpoints.map(|a| Endpoint { address: *a, port }).collect(),
+            })
+        }
+    }
+}
+
+/// Ports of services: of all, of one that is called so, or of those that lead to a pod; `HOST:PORT` is one port.
+///
+/// # Errors
+/// When nobody is called so.
+pub fn ports<'s>(
+    snapshot: &'s Snapshot,
+    text: Option<&str>,
+) -> Result<Vec<(&'s Arc<Service>, &'s ServicePort)>, TargetError> {
+    let mut services: Vec<_> = snapshot.services().collect();
+    services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let all = services
+        .into_iter()
+        .flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+    let Some(text) = text else {
+        return Ok(all.collect());
+    };
+    let (name, port) = match text
+        .rsplit_once(':')
+        .map(|(name, port)| (name, port.parse()))
+    {
+        Some((name, Ok(port))) if !name.contains(':') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let of_port = |p: &ServicePort| port.is_none_or(|port: u16| port == p.port);
+    let found: Vec<_> = match named(snapshot, name)? {
+        Named::Service(service) => all
+            .filter(|(s, p)| s.name == service.name && of_port(p))
+            .collect(),
+        Named::Pod(workload) => all
+            .filter(|(_, p)| {
+                let mut endpoints = p.endpoints.iter();
+                of_port(p) && endpoints.any(|e| workload.addresses.contains(&e.address))
+            })
+            .collect(),
+    };
+    if found.is_empty() {
+        return Err(TargetError::NoService(text.to_owned()));
+    }
+    Ok(found)
+}
+
+/// A pod, the pods of a service, or the pod of an address.
+///
+/// # Errors
+/// When nobody is called so.
+pub fn workloads(snapshot: &Snapshot, text: &str) -> Result<Vec<Arc<Workload>>, TargetError> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let workload = snapshot.workload_at(address.to_canonical()).cloned();
+        let none = || TargetError::NoPod(address);
+        return workload.map(|w| vec![w]).ok_or_else(none);
+    }
+    match named(snapshot, text)? {
+        Named::Pod(workload) => Ok(vec![workload]),
+        Named::Service(service) => {
+            let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+            let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
+            let mut pods: Vec<_> = pods.cloned().collect();
+            pods.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            pods.dedup_by(|a, b| a.name == b.name);
+            if pods.is_empty() {
+                return Err(TargetError::NoEndpoint(service.name.clone()));
+            }
+            Ok(pods)
+        }
+    }
+}
+
+enum Named {
+    Pod(Arc<Workload>),
+    Service(Arc<Service>),
+}
+
+/// A pod rather than a service of the same name.
+fn named(snapshot: &Snapshot, text: &str) -> Result<Named, TargetError> {
+    let Some((namespace, name)) = text.split_once('/') else {
+        return host(snapshot, text).map(Named::Service);
+    };
+    if namespace.is_empty() || name.is_empty() || name.contains('/') {
+        return Err(TargetError::Form(text.to_owned()));
+    }
+    let name = ObjectName::new(namespace, name);
+    if let Some(workload) = snapshot.workload(&name) {
+        return Ok(Named::Pod(Arc::clone(workload)));
+    }
+    let service = snapshot.service(&name).map(Arc::clone).map(Named::Service);
+    service.ok_or(TargetError::Unknown(name))
+}
+
+/// `NAME.NAMESPACE`, with or without what follows.
+fn host(snapshot: &Snapshot, text: &str) -> Result<Arc<Service>, TargetError> {
+    if !text.contains('.') {
+        return Err(TargetError::Form(text.to_owned()));
+    }
+    let mut parts = text.split('.');
+    let name = ObjectName::new(
+        parts.nth(1).unwrap_or_default(),
+        text.split('.').next().unwrap_or_default(),
+    );
+    let service = snapshot.service(&name).filter(|service| {
+        let rest = service.host.strip_prefix(text);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    });
+    let service = service.map(Arc::clone);
+    service.ok_or_else(|| TargetError::UnknownHost(text.to_owned()))
+}
+
+fn of_service(service: &Arc<Service>, port: u16) -> Result<Server, TargetError> {
+    let Some(found) = service.port(port) else {
+        let known: Vec<_> = service.ports.iter().map(|p| p.port.to_string()).collect();
+        return Err(TargetError::UnknownPort {
+            service: service.name.clone(),
+            port,
+            known: if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            },
+        });
+    };
+    if found.endpoints.is_empty() {
+        return Err(TargetError::NoEndpoint(service.name.clone()));
+    }
+    Ok(Server {
+        service: Some(Arc::clone(service)),
+        port,
+        endpoints: found.endpoints.clone(),
+    })
+}
