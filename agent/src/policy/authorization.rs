@@ -7,12 +7,13 @@
 mod document;
 mod index;
 mod pattern;
+mod policy;
 mod read;
 mod term;
 
 pub use document::AuthorizationPolicySpec;
 pub use index::{Authorization, Match, Outcome};
-pub use read::{Action, AuthorizationPolicy};
+pub use policy::{Action, AuthorizationPolicy};
 pub use term::Attributes;
 
 #[cfg(test)]

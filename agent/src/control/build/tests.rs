@@ -8,6 +8,8 @@ use crate::{
     workload::ObjectName,
 };
 
+mod policy;
+
 fn settings() -> Settings {
     Settings {
         trust_domains: TrustDomains {
@@ -356,52 +358,4 @@ fn services_without_selector_and_headless_ones() {
     assert_eq!(endpoints(&mesh, "headless", 80), ["10.0.0.1:80"]);
     let headless = mesh.services.iter().find(|s| &*s.name.name == "headless");
     assert!(headless.unwrap().virtual_addresses.is_empty());
-}
-
-#[test]
-fn policy_errors_name_the_line_of_the_field() {
-    let text = "apiVersion: v1
-kind: List
-items:
-- apiVersion: security.istio.io/v1
-  kind: PeerAuthentication
-  metadata: {name: ports, namespace: shop}
-  spec:
-    portLevelMtls:
-      80: {mode: STRICT}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: web, namespace: shop}
-spec:
-  selector:
-    matchLabels: {a: b}
-  portLevelMtls:
-    80: {}
-    http: {mode: STRICT}
-";
-    let errors = try_build(text).unwrap_err();
-    assert_eq!(errors.len(), 2);
-    assert!(
-        errors[0]
-            .starts_with("mesh.yaml:8: document 1: items[0].spec.portLevelMtls: needs spec.sel")
-    );
-    assert!(
-        errors[1].starts_with("mesh.yaml:19: document 2: spec.portLevelMtls.http: \"http\" is")
-    );
-}
-
-#[test]
-fn policy_without_effect_is_a_warning() {
-    let text = "apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: web, namespace: istio-system}
-spec: {selector: {matchLabels: {a: b}}, mtls: {mode: STRICT}}
----
-{apiVersion: v1, kind: Pod, metadata: {name: p, labels: {a: b}}, status: {podIP: 10.0.0.1}}
-";
-    let (mesh, warnings) = try_build(text).unwrap();
-    assert_eq!(warnings.len(), 1);
-    let mode = mesh.policy.workload_mode(&mesh.workloads[0]).mode;
-    assert_eq!(mode, Mode::Permissive);
 }

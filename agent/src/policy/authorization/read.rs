@@ -1,121 +1,47 @@
 //! The written document -> terms, or what is wrong with it. Refuses what Istio's validation refuses
 //! (pkg/config/validation: `ValidateAuthorizationPolicy`), and what takes HTTP.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{
+    Action,
     document::{self, AuthorizationPolicySpec, WrittenAction},
     pattern::Pattern,
     term::{Account, Pair, Rule, Term},
 };
-use crate::{
-    identity::TrustDomain,
-    policy::{
-        DocumentRef, FieldPath, Invalid, Reason,
-        peer::port_number,
-        selector::{Labels, WorkloadSelector},
-    },
+use crate::policy::{
+    FieldPath, Invalid, Reason,
+    peer::port_number,
+    selector::{Labels, WorkloadSelector},
 };
 
-/// What happens to a connection that a rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    Allow,
-    Deny,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Allow => "ALLOW",
-            Self::Deny => "DENY",
-        })
-    }
-}
-
-/// One document that makes sense in itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AuthorizationPolicy {
-    pub(super) document: DocumentRef,
-    /// Empty: the whole scope.
-    pub(super) labels: Labels,
+/// What a specification says.
+pub(super) struct Read {
     pub(super) action: Action,
-    /// `istio.io/dry-run: "true"`: only told, not enforced.
-    pub(super) dry_run: bool,
-    /// Without any, nothing matches.
+    pub(super) labels: Labels,
     pub(super) rules: Vec<Rule>,
 }
 
-impl AuthorizationPolicy {
-    /// # Errors
-    /// Every field that makes no sense.
-    pub fn new(
-        document: DocumentRef,
-        dry_run: bool,
-        spec: AuthorizationPolicySpec,
-    ) -> Result<Self, Vec<Invalid>> {
-        let mut reader = Reader {
-            namespace: &document.namespace,
-            errors: Vec::new(),
-        };
-        let action = reader.action(&spec);
-        let labels = WorkloadSelector::checked(spec.selector, &mut reader.errors);
-        let rules = spec.rules.unwrap_or_default();
-        let rules = rules.iter().enumerate().map(|(index, rule)| {
-            let at = FieldPath::of("spec.rules").index(index);
-            reader.rule(rule.as_ref(), &at)
-        });
-        let rules = rules.collect();
-        if reader.errors.is_empty() {
-            Ok(Self {
-                document,
-                labels,
-                action,
-                dry_run,
-                rules,
-            })
-        } else {
-            Err(reader.errors)
-        }
-    }
-
-    #[must_use]
-    pub fn document(&self) -> &DocumentRef {
-        &self.document
-    }
-
-    #[must_use]
-    pub fn action(&self) -> Action {
-        self.action
-    }
-
-    #[must_use]
-    pub fn is_dry_run(&self) -> bool {
-        self.dry_run
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn rules(&self) -> usize {
-        self.rules.len()
-    }
-
-    /// The first rule that matches.
-    pub(super) fn matching_rule(&self, connection: &super::Attributes<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.matches(connection))
-    }
-
-    /// Principals of the mesh's own trust domain, under all the names that it has.
-    pub(super) fn in_domains(mut self, domains: &[TrustDomain]) -> Self {
-        for pair in self.rules.iter_mut().flat_map(Rule::principals_mut) {
-            for patterns in [&mut pair.any_of, &mut pair.none_of] {
-                let renamed = patterns.drain(..).flat_map(|p| p.in_domains(domains));
-                *patterns = renamed.collect();
-            }
-        }
-        self
+/// Reads a specification of a document in `namespace`; without meaning when there were errors.
+pub(super) fn spec(
+    namespace: &str,
+    spec: AuthorizationPolicySpec,
+    errors: &mut Vec<Invalid>,
+) -> Read {
+    let mut reader = Reader { namespace, errors };
+    let action = reader.action(&spec);
+    let labels = WorkloadSelector::checked(spec.selector, reader.errors);
+    let rules = spec.rules.unwrap_or_default();
+    let rules = rules.iter().enumerate().map(|(index, rule)| {
+        let at = FieldPath::of("spec.rules").index(index);
+        reader.rule(rule.as_ref(), &at)
+    });
+    Read {
+        action,
+        labels,
+        rules: rules.collect(),
     }
 }
 
@@ -123,7 +49,7 @@ impl AuthorizationPolicy {
 struct Reader<'a> {
     /// Of the document: short service accounts are in it.
     namespace: &'a str,
-    errors: Vec<Invalid>,
+    errors: &'a mut Vec<Invalid>,
 }
 
 /// Reads one value; `None` after a complaint.

@@ -1,0 +1,107 @@
+//! One document, ready to be asked.
+
+use std::fmt;
+
+use super::{
+    document::AuthorizationPolicySpec,
+    read,
+    term::{Attributes, Rule},
+};
+use crate::{
+    identity::TrustDomain,
+    policy::{DocumentRef, Invalid, selector::Labels},
+};
+
+/// What happens to a connection that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Allow,
+    Deny,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "ALLOW",
+            Self::Deny => "DENY",
+        })
+    }
+}
+
+/// One document that makes sense in itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AuthorizationPolicy {
+    pub(super) document: DocumentRef,
+    /// Empty: the whole scope.
+    pub(super) labels: Labels,
+    pub(super) action: Action,
+    /// `istio.io/dry-run: "true"`: only told, not enforced.
+    pub(super) dry_run: bool,
+    /// Without any, nothing matches.
+    pub(super) rules: Vec<Rule>,
+}
+
+impl AuthorizationPolicy {
+    /// # Errors
+    /// Every field that makes no sense.
+    pub fn new(
+        document: DocumentRef,
+        dry_run: bool,
+        spec: AuthorizationPolicySpec,
+    ) -> Result<Self, Vec<Invalid>> {
+        let mut errors = Vec::new();
+        let read = read::spec(&document.namespace, spec, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let read::Read {
+            action,
+            labels,
+            rules,
+        } = read;
+        Ok(Self {
+            document,
+            labels,
+            action,
+            dry_run,
+            rules,
+        })
+    }
+
+    #[must_use]
+    pub fn document(&self) -> &DocumentRef {
+        &self.document
+    }
+
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// The first rule that matches.
+    pub(super) fn matching_rule(&self, connection: &Attributes<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.matches(connection))
+    }
+
+    /// Principals of the mesh's own trust domain, under all the names that it has.
+    pub(super) fn in_domains(mut self, domains: &[TrustDomain]) -> Self {
+        for pair in self.rules.iter_mut().flat_map(Rule::principals_mut) {
+            for patterns in [&mut pair.any_of, &mut pair.none_of] {
+                let renamed = patterns.drain(..).flat_map(|p| p.in_domains(domains));
+                *patterns = renamed.collect();
+            }
+        }
+        self
+    }
+}
