@@ -162,10 +162,10 @@ fn route(
         // What a pod sends to itself stays inside and is not steered at the other end.
         return Ok(None);
     }
+    let conflict = Failure::Refused(RefusalReason::DestinationRuleConflict);
     match (ruled, enrolled.filter(|_| mode != Mode::Disable)) {
-        (Some(ClientMode::IstioMutual), None) => {
-            Err(Failure::Refused(RefusalReason::DestinationRuleConflict))
-        }
+        (Some(ClientMode::IstioMutual), None) => Err(conflict),
+        (Some(ClientMode::Disable), _) if mode == Mode::Strict => Err(conflict),
         (Some(ClientMode::Disable), _) => Ok(None),
         (_, secured) => Ok(secured),
     }

@@ -115,7 +115,13 @@ pub fn server(snapshot: &Snapshot, text: &str) -> Result<Server, TargetError> {
         .ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
     match named(snapshot, name)? {
         Named::Service(service) => of_service(&service, port),
+        // Clients usually mean the service where a pod is called the same.
         Named::Pod(workload) => {
+            if let Some(service) = snapshot.service(&workload.name)
+                && service.port(port).is_some()
+            {
+                return of_service(service, port);
+            }
             let endpoints = workload.addresses.iter();
             Ok(Server {
                 service: None,

@@ -114,7 +114,7 @@ label_values! {
         AuthorizationDenied = "authorization_denied",
         /// There are ALLOW policies, and none matched.
         AuthorizationNotAllowed = "authorization_not_allowed",
-        /// A DestinationRule asks for mutual TLS with a server that doesn't take it.
+        /// A DestinationRule asks the client for something else than the server takes.
         DestinationRuleConflict = "destination_rule_conflict",
         /// TLS of another kind than the mesh's at a STRICT port.
         ForeignTls = "foreign_tls",

@@ -16,6 +16,7 @@ mod peers;
 mod policy;
 mod protocols;
 mod records;
+mod review;
 mod services;
 mod streams;
 mod wire;
@@ -39,6 +40,9 @@ pub const ALL: &[Scenario] = &[
     scenario("cert-rotation", certificates::cert_rotation),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("port-level", policy::port_level),
+    scenario("dr-disable-conflict", review::destination_rule_conflict),
+    scenario("policy-checks", review::checks),
+    scenario("legacy-policy", review::legacy_policy),
     scenario("authz-allow", authorization::allow),
     scenario("authz-deny", authorization::deny),
     scenario("authz-agent-killed", life::agent_killed_authorized),
