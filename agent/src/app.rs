@@ -32,7 +32,7 @@ use crate::{
     config::AgentConfig,
     control::{FileSource, Settings, SourceStatus},
     identity::{SpiffeId, Svid},
-    proxy::{self, Connections, Offload, Pending, Proxy, Timeouts},
+    proxy::{self, Connections, Offload, Pending, Pods, Proxy, Timeouts},
     store::{self, Reader, Snapshot},
     telemetry::Metrics,
     tls::{Credentials, TlsConfigs, TrustAnchors},
@@ -142,6 +142,7 @@ impl Parts {
         tasks.spawn(async move { svids.run(renewal_stop).await });
         tasks.spawn(self.source.run(stop.clone()));
         tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
+        tokio::spawn(proxy::enforce_unseen(Arc::clone(&proxy)));
         tokio::spawn(notices::handle(self.notices, proxy));
         tokio::spawn(notices::watch_source(self.source_status, self.metrics));
         tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
@@ -185,6 +186,7 @@ fn proxy(
         flows,
         connections: Arc::new(Connections::default()),
         pending: Arc::new(Pending::default()),
+        pods: Pods::default(),
         metrics,
         timeouts: Timeouts {
             handshake: config.handshake_timeout,

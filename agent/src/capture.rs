@@ -14,6 +14,8 @@ mod netns;
 mod object;
 mod programs;
 mod run;
+mod sock_diag;
+mod unseen;
 
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod, as_proxy};
@@ -22,3 +24,4 @@ pub use flows::{Flows, OriginalDst};
 pub use netns::{Netns, NetnsCookie, NetnsError};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
 pub use run::{Capture, CaptureStatus, Notice, PodState};
+pub use unseen::{Unseen, UnseenSockets};

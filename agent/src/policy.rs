@@ -39,6 +39,20 @@ pub struct Documents {
     pub peer_authentications: Vec<PeerAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
     pub destination_rules: Vec<DestinationRule>,
+    /// The mode of the whole mesh, said in one line: older than any document of that scope.
+    pub mesh_mode: Option<Mode>,
+}
+
+impl Documents {
+    /// Adds those of another set.
+    pub fn append(&mut self, mut other: Self) {
+        let peers = &mut self.peer_authentications;
+        peers.append(&mut other.peer_authentications);
+        let authorization = &mut self.authorization_policies;
+        authorization.append(&mut other.authorization_policies);
+        self.destination_rules.append(&mut other.destination_rules);
+        self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
+    }
 }
 
 /// What the documents themselves don't say.
@@ -69,7 +83,10 @@ impl Policy {
             peer_authentications,
             authorization_policies,
             destination_rules,
+            mesh_mode,
         } = documents;
+        let switch = mesh_mode.map(|mode| PeerAuthentication::switch(scope.root_namespace, mode));
+        let peer_authentications = switch.into_iter().chain(peer_authentications).collect();
         let mut ignored = Vec::new();
         let root = scope.root_namespace;
         Self {
@@ -121,6 +138,16 @@ impl Policy {
         port: u16,
     ) -> Option<Ruled<'_>> {
         self.clients.of(client, service, port)
+    }
+
+    /// All that is said of a workload, to tell whether that has changed.
+    #[must_use]
+    pub fn of<'p>(&'p self, workload: &'p Workload) -> impl std::hash::Hash + 'p {
+        (
+            self.workload_mode(workload).mode,
+            self.port_modes(workload),
+            self.authorization.of(workload).collect::<Vec<_>>(),
+        )
     }
 
     /// Whether connections to a workload need more than that it takes them: there are authorization policies in

@@ -18,6 +18,7 @@ mod relay;
 mod report;
 mod serving;
 mod shake;
+mod unseen;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub use enforce::enforce;
 pub use limits::Pending;
 pub use protect::{KernelTls, Offload};
 pub use relay::RelayError;
+pub use unseen::{Pods, enforce_unseen};
 
 use crate::{
     capture::{Flows, Listeners, Pod},
@@ -42,6 +44,7 @@ pub struct Proxy {
     pub flows: Flows,
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,
+    pub pods: Pods,
     pub metrics: Metrics,
     pub timeouts: Timeouts,
 }
@@ -60,6 +63,7 @@ pub struct Timeouts {
 impl Proxy {
     /// Serves a pod's listeners until the pod leaves.
     pub fn serve(self: &Arc<Self>, pod: &Arc<Pod>, listeners: Listeners) {
+        self.pods.add(pod);
         for listener in listeners.outbound {
             tokio::spawn(accept::accept(
                 Arc::clone(self),

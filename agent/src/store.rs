@@ -3,7 +3,12 @@
 //! Readers never block and never see half of a change: a snapshot is replaced whole. Does not parse, watch
 //! or decide.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -19,6 +24,8 @@ pub struct Snapshot {
     /// Counts up with every published change; zero is the empty snapshot before the first.
     pub generation: u64,
     pub policy: Policy,
+    /// When it came into force.
+    published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,
     workload_by_address: HashMap<IpAddr, Arc<Workload>>,
     services: HashMap<ObjectName, Arc<Service>>,
@@ -101,6 +108,13 @@ impl Snapshot {
         self.services.insert(service.name.clone(), service);
     }
 
+    /// For how long it has been in force.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.published
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     #[must_use]
     pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workload_by_address.get(&address)
@@ -167,6 +181,7 @@ impl Writer {
     pub fn publish(&mut self, mut snapshot: Snapshot) -> u64 {
         let generation = self.current.load().generation + 1;
         snapshot.generation = generation;
+        snapshot.published = Some(Instant::now());
         self.current.store(Arc::new(snapshot));
         self.notify.send_replace(generation);
         generation

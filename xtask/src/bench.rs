@@ -22,11 +22,16 @@ pub struct Args {
 
 /// Where to measure. Not the program's affair, so it doesn't see it.
 const IN_VM: &str = "--vm";
+/// Measures how long policy takes, and nothing else: needs no root and no network.
+const POLICY: &str = "--policy";
 /// A machine that is emulated takes longer than `cargo xtask vm` would allow it.
 const TIMEOUT: &str = "2h";
 
 /// Sets up, builds, measures. A variant that could not be measured although it should is a failure.
 pub fn run(args: &Args) -> ExitCode {
+    if args.arguments.iter().any(|argument| *argument == *POLICY) {
+        return policy();
+    }
     let (vm, arguments): (Vec<_>, Vec<_>) = args
         .arguments
         .iter()
@@ -36,6 +41,18 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn policy() -> ExitCode {
+    let mut cargo = process::cargo();
+    cargo.args(["bench", "--quiet", "-p", "sealane", "--bench", "policy"]);
+    match process::run(cargo.current_dir(workspace::root())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn prepare(arguments: &[&OsString]) -> Result<()> {

@@ -30,6 +30,8 @@ const BACKLOG: i32 = 4096;
 pub struct Pod {
     pub name: ObjectName,
     pub netns: Netns,
+    /// In which the agent's own sockets are made, also those inside the pod.
+    pub agent_cgroup: u64,
     /// Cancelled when the pod leaves: accept no more.
     pub stop: CancellationToken,
 }
@@ -57,6 +59,7 @@ pub(super) struct Enrolled {
 pub(super) fn prepare(
     home: &Home,
     cgroup_root: &Path,
+    agent_cgroup: u64,
     name: &ObjectName,
     desired: &DesiredPod,
 ) -> Result<(Enrolled, Listeners), EnrolError> {
@@ -82,6 +85,7 @@ pub(super) fn prepare(
     let pod = Arc::new(Pod {
         name: name.clone(),
         netns,
+        agent_cgroup,
         stop: CancellationToken::new(),
     });
     let enrolled = Enrolled {

@@ -172,6 +172,8 @@ pub enum Problem {
     NestedList,
     #[error("must be \"true\" or \"false\", not {0:?}")]
     Inject(String),
+    #[error("{0:?} is not a mode: write STRICT, PERMISSIVE or DISABLE, and nothing else")]
+    Switch(String),
     #[error("{0:?} is not an IP address that a pod or service can have")]
     Address(String),
     #[error("{0} is not a port number from 1 to 65535")]

@@ -4,21 +4,27 @@
 //! refused, never ignored. Does not relate objects to each other: see `build`.
 
 pub mod api;
+mod cache;
 mod collect;
 mod config_map;
 mod endpoint_slice;
 mod kind;
 mod metadata;
+mod pieces;
 mod pod;
 mod policy;
 mod service;
+mod site;
+mod switch;
 
 use std::collections::BTreeMap;
 
+pub use cache::Cache;
 pub use collect::Collector;
 pub use endpoint_slice::EndpointSliceFacts;
 pub use pod::{Owner, PodFacts};
 pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
+pub use switch::SWITCH;
 
 use super::{
     error::{Place, Problem},
@@ -27,7 +33,7 @@ use super::{
 use crate::{policy::Documents, workload::ObjectName};
 
 /// Everything that a directory says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Objects {
     /// Labels by name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -38,6 +44,21 @@ pub struct Objects {
     /// Of documents that are read, but had better be written in another way.
     pub warnings: Vec<String>,
     pub count: Count,
+}
+
+impl Objects {
+    /// Adds what another set says.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.namespaces.append(&mut other.namespaces);
+        self.pods.append(&mut other.pods);
+        self.services.append(&mut other.services);
+        self.endpoint_slices.append(&mut other.endpoint_slices);
+        self.documents.append(other.documents);
+        self.warnings.append(&mut other.warnings);
+        self.count.files += other.count.files;
+        self.count.documents += other.count.documents;
+        self.count.skipped += other.count.skipped;
+    }
 }
 
 /// How much was read.
@@ -51,7 +72,7 @@ pub struct Count {
 }
 
 /// Facts, and where they come from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Located<T> {
     pub place: Place,
     /// Path of the object in its document: empty, or the item of a list.

@@ -13,6 +13,8 @@ pub enum DocumentKind {
     /// Of `authentication.istio.io/v1alpha1`.
     Policy,
     MeshPolicy,
+    /// Not a document: the mesh's mode in one line.
+    MeshSwitch,
 }
 
 impl DocumentKind {
@@ -24,6 +26,7 @@ impl DocumentKind {
             Self::DestinationRule => "DestinationRule",
             Self::Policy => "Policy",
             Self::MeshPolicy => "MeshPolicy",
+            Self::MeshSwitch => "MeshSwitch",
         }
     }
 }

@@ -22,16 +22,18 @@ pub async fn enforce(proxy: Arc<Proxy>) {
     while let Some(snapshot) = store.changed().await {
         for connection in proxy.connections.list() {
             if let Verdict::Refuse(refusal) = verdict(&snapshot, &connection) {
-                let reason = match refusal {
-                    Refusal::PlaintextInStrict => CutReason::BecameStrict,
-                    Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed => {
-                        CutReason::Unauthorized
-                    }
-                };
-                proxy.metrics.connection_cut(reason);
+                let reason = cut_reason(refusal);
                 connection.cut(reason);
+                proxy.metrics.connection_cut(reason, snapshot.age());
             }
         }
+    }
+}
+
+pub(super) fn cut_reason(refusal: Refusal) -> CutReason {
+    match refusal {
+        Refusal::PlaintextInStrict => CutReason::BecameStrict,
+        Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed => CutReason::Unauthorized,
     }
 }
 

@@ -176,12 +176,11 @@ impl Metrics {
             .inc_by(count);
     }
 
-    pub fn connection_cut(&self, reason: CutReason) {
-        self.0
-            .connections
-            .cuts
-            .with_label_values(&[reason.as_str()])
-            .inc();
+    /// `after`: the time from the change of policy that forbids it.
+    pub fn connection_cut(&self, reason: CutReason, after: Duration) {
+        let connections = &self.0.connections;
+        connections.cuts.with_label_values(&[reason.as_str()]).inc();
+        connections.cut_duration.observe(after.as_secs_f64());
     }
 
     /// What policies in dry run would have said of a connection.

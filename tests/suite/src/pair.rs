@@ -107,10 +107,14 @@ pub fn expect_reset(stream: &mut TcpStream) -> Result<()> {
 /// Asserts that the connection is over, by an end or by a reset, without another byte.
 pub fn expect_over(stream: &mut TcpStream) -> Result<()> {
     let mut byte = [0; 1];
+    let is_end = |kind| {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        // Aborted: ended by an administrator on this side (`SOCK_DESTROY`).
+        matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
+    };
     match stream.read(&mut byte) {
         Ok(0) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_end(error.kind()) => Ok(()),
         other => bail!("expected its end: {other:?}"),
     }
 }

@@ -215,8 +215,9 @@ impl Capture {
         name: &ObjectName,
         desired: &DesiredPod,
     ) -> Result<(Enrolled, Listeners), EnrolError> {
+        let root = &self.config.cgroup_root;
         let (enrolled, listeners) =
-            enrol::prepare(&self.home, &self.config.cgroup_root, name, desired)?;
+            enrol::prepare(&self.home, root, self.own_cgroup, name, desired)?;
         let cookie = enrolled.pod.netns.cookie();
         if let Some(other) = self.by_cookie(cookie) {
             return Err(EnrolError::SharedNamespace {

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::control::objects::SWITCH;
+
 /// A file of the directory, links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -35,12 +37,19 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// `*.yaml`, `*.yml` and `*.json` directly in `dir`, without those whose names begin with a dot.
+    /// `*.yaml`, `*.yml`, `*.json` and the switch directly in `dir`, without those whose names begin with a dot. A file is its
+    /// own directory.
     ///
     /// # Errors
     /// When the directory can't be read.
     pub fn of(dir: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(dir)?;
+        if metadata.is_file() {
+            return Ok(Self {
+                identity: (metadata.dev(), metadata.ino()),
+                entries: entry_at(dir.to_owned()).into_iter().collect(),
+            });
+        }
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -63,7 +72,8 @@ fn is_named_as_objects(path: &Path) -> bool {
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+    let switch = path.file_name().is_some_and(|name| name == SWITCH);
+    switch || !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
 /// `None`: not a file. What can't be looked at stays in the list, for the reader to complain about.

@@ -10,7 +10,7 @@ use super::listing::{Entry, Listing};
 use crate::control::{
     build::{Mesh, Settings, build},
     error::{LoadError, LoadErrors, Place, Problem},
-    objects::{Collector, Count},
+    objects::{Cache, Collector, Count, SWITCH},
     yaml::FieldPath,
 };
 
@@ -37,11 +37,23 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(dir: &Path, settings: &Settings) -> Result<Loaded, LoadErrors> {
+    load_changes(dir, settings, &mut Cache::default())
+}
+
+/// [`load`], without parsing what is in `cache` and has not changed.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_changes(
+    dir: &Path,
+    settings: &Settings,
+    cache: &mut Cache,
+) -> Result<Loaded, LoadErrors> {
     let mut attempt = 0;
     loop {
         attempt += 1;
         let before = Listing::of(dir);
-        let result = load_listed(dir, &before, settings);
+        let result = load_listed(dir, &before, settings, cache);
         // A reader between two files of an update would see a mixture of old and new.
         if attempt == ATTEMPTS || same(&before, &Listing::of(dir)) {
             return result;
@@ -61,12 +73,14 @@ fn load_listed(
     dir: &Path,
     listing: &io::Result<Listing>,
     settings: &Settings,
+    cache: &mut Cache,
 ) -> Result<Loaded, LoadErrors> {
-    let mut collector = Collector::default();
+    let mut collector = Collector::with(std::mem::take(cache));
     match listing {
         Ok(listing) => {
             for entry in &listing.entries {
                 match read(entry) {
+                    Ok(text) if entry.name == SWITCH => collector.switch_file(&text),
                     Ok(text) => collector.file(&entry.name, &text),
                     Err(error) => collector.errors.push(error),
                 }
@@ -78,6 +92,7 @@ fn load_listed(
             collector.errors.push(of_file(&dir, 0, problem));
         }
     }
+    *cache = collector.take_cache();
     relate(collector, settings)
 }
 

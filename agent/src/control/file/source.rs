@@ -7,13 +7,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    load::{Loaded, load},
+    load::{Loaded, load_changes},
     watch::DirectoryWatch,
 };
 use crate::{
     control::{
         build::{Mesh, Settings},
         error::LoadErrors,
+        objects::Cache,
     },
     store::Writer,
 };
@@ -40,6 +41,7 @@ pub struct FileSource {
     dir: PathBuf,
     settings: Settings,
     writer: Writer,
+    cache: Cache,
     status: watch::Sender<SourceStatus>,
     /// Keyed at random, so that no content can be made to look unchanged.
     hasher: RandomState,
@@ -64,6 +66,7 @@ impl FileSource {
             dir,
             settings,
             writer,
+            cache: Cache::default(),
             status,
             hasher: RandomState::new(),
             published: None,
@@ -85,7 +88,13 @@ impl FileSource {
 
     async fn reload(&mut self) {
         let (dir, settings) = (self.dir.clone(), self.settings.clone());
-        let result = tokio::task::spawn_blocking(move || load(&dir, &settings)).await;
+        let mut cache = std::mem::take(&mut self.cache);
+        let loading = move || (load_changes(&dir, &settings, &mut cache), cache);
+        let result = tokio::task::spawn_blocking(loading).await;
+        let result = result.map(|(result, cache)| {
+            self.cache = cache;
+            result
+        });
         match result {
             Ok(Ok(loaded)) => self.accept(loaded),
             Ok(Err(errors)) => self.refuse(texts(&errors)),

@@ -1,71 +1,25 @@
 //! Takes documents, one after the other, and sorts facts from errors.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{BadField, FromObject, Located, Objects, config_map, kind::Kind, policy::LegacyPolicy};
+use super::{
+    BadField, FromObject, Located, Objects,
+    cache::{Cache, Kept},
+    config_map,
+    kind::Kind,
+    pieces::{Piece, pieces},
+    policy::LegacyPolicy,
+    site::{Site, Stream},
+};
 use crate::{
     control::{
-        error::{LoadError, Place, Problem, ValuePlace},
-        yaml::{self, Document, FieldPath, Node},
+        error::{LoadError, Place, Problem},
+        yaml::{self, Document, FieldPath},
     },
     workload::ObjectName,
 };
-
-/// Where the documents of a stream come from.
-#[derive(Clone, Debug)]
-pub enum Stream {
-    File(Arc<str>),
-    /// A value of a `ConfigMap`: place of the value, name of the object, key.
-    Value(Place, ObjectName, String),
-}
-
-impl Stream {
-    fn place(&self, document: usize, line: usize) -> Place {
-        match self {
-            Self::File(file) => Place {
-                file: Arc::clone(file),
-                line,
-                document,
-                value: None,
-            },
-            Self::Value(place, config_map, key) => Place {
-                value: Some(Arc::new(ValuePlace {
-                    config_map: config_map.clone(),
-                    key: key.clone(),
-                    line,
-                    document,
-                })),
-                ..place.clone()
-            },
-        }
-    }
-}
-
-/// An object in its document.
-#[derive(Clone)]
-pub struct Site<'a> {
-    stream: &'a Stream,
-    document: usize,
-    /// From the document to the object.
-    path: FieldPath,
-    pub node: Node<'a>,
-}
-
-impl Site<'_> {
-    pub fn place(&self, field: &FieldPath) -> Place {
-        self.stream.place(self.document, self.node.line_of(field))
-    }
-
-    pub fn error(&self, field: &FieldPath, problem: Problem) -> LoadError {
-        LoadError {
-            place: self.place(field),
-            field: self.path.clone().then(field),
-            problem,
-        }
-    }
-}
 
 /// What an object is part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,10 +36,38 @@ enum Around<'a> {
 pub struct Collector {
     pub objects: Objects,
     pub errors: Vec<LoadError>,
+    cache: Cache,
+    claims: Vec<Claim>,
     seen: HashMap<(&'static str, ObjectName), Place>,
 }
 
+/// An object's right to its name.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(super) kind: Kind,
+    pub(super) name: ObjectName,
+    pub(super) place: Place,
+    /// From the document to the object.
+    pub(super) path: FieldPath,
+}
+
 impl Collector {
+    /// One that doesn't parse what is in `cache`.
+    #[must_use]
+    pub fn with(cache: Cache) -> Self {
+        Self {
+            cache,
+            ..Self::default()
+        }
+    }
+
+    /// What to give to the next one.
+    pub fn take_cache(&mut self) -> Cache {
+        let mut cache = std::mem::take(&mut self.cache);
+        cache.turn();
+        cache
+    }
+
     /// Reads all documents of a file.
     pub fn file(&mut self, name: &str, text: &str) {
         self.objects.count.files += 1;
@@ -94,22 +76,94 @@ impl Collector {
 
     /// Reads all documents of a stream.
     pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
-        for document in yaml::documents(text) {
-            match document {
-                Ok(document) => self.document(stream, &document),
-                Err(error) => self.errors.push(LoadError {
-                    place: stream.place(error.document, error.line),
-                    field: FieldPath::default(),
-                    problem: error.problem.into(),
-                }),
+        for piece in pieces(text) {
+            if !self.piece(stream, piece) {
+                return;
             }
         }
     }
 
-    fn document(&mut self, stream: &Stream, document: &Document) {
+    /// Returns whether what follows can be read.
+    fn piece(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
+        let key = self.cache.key(stream, &piece);
+        if let Some(kept) = self.cache.get(key) {
+            let Kept { objects, claims } = (*kept).clone();
+            self.merge(objects, claims);
+            return true;
+        }
+        let mut reader = Self {
+            cache: std::mem::take(&mut self.cache),
+            ..Self::default()
+        };
+        let readable = reader.parse(stream, piece);
+        self.cache = reader.cache;
+        if reader.errors.is_empty() {
+            let kept = Kept {
+                objects: reader.objects.clone(),
+                claims: reader.claims.clone(),
+            };
+            self.cache.insert(key, kept);
+        }
+        self.errors.append(&mut reader.errors);
+        self.merge(reader.objects, reader.claims);
+        readable
+    }
+
+    fn merge(&mut self, objects: Objects, claims: Vec<Claim>) {
+        self.objects.append(objects);
+        for claim in claims {
+            self.claim(claim);
+        }
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) {
+        let key = (claim.kind.name(), claim.name.clone());
+        if let Some(first) = self.seen.get(&key) {
+            let name = match claim.kind {
+                Kind::Namespace | Kind::MeshPolicy | Kind::Switch => claim.name.name.to_string(),
+                _ => claim.name.to_string(),
+            };
+            let problem = Problem::Duplicate {
+                kind: claim.kind.name(),
+                name,
+                first: Box::new(first.clone()),
+            };
+            self.errors.push(LoadError {
+                place: claim.place,
+                field: claim.path,
+                problem,
+            });
+            return;
+        }
+        self.seen.insert(key, claim.place.clone());
+        // Of a reader within another: the outer one has to be told.
+        self.claims.push(claim);
+    }
+
+    /// Returns whether all of it could be parsed.
+    fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
+        for document in yaml::documents(piece.text) {
+            match document {
+                Ok(document) => self.document(stream, piece, &document),
+                Err(error) => {
+                    let document = piece.documents + error.document;
+                    self.errors.push(LoadError {
+                        place: stream.place(document, piece.lines + error.line),
+                        field: FieldPath::default(),
+                        problem: error.problem.into(),
+                    });
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn document(&mut self, stream: &Stream, piece: Piece<'_>, document: &Document) {
         self.objects.count.documents += 1;
         let site = Site {
             stream,
+            piece,
             document: document.index,
             path: FieldPath::default(),
             node: document.root(),
@@ -220,7 +274,7 @@ impl Collector {
                 self.objects.documents.destination_rules.extend(rule);
             }
             Kind::LegacyPolicy | Kind::MeshPolicy => self.legacy(site, kind, &name)?,
-            Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
+            Kind::Switch | Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
         }
         Ok(())
     }
@@ -241,20 +295,13 @@ impl Collector {
 
     fn claim_name(&mut self, site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
         let name = object_name(site, kind)?;
-        let key = (kind.name(), name.clone());
-        let Some(first) = self.seen.get(&key) else {
-            self.seen.insert(key, site.place(&FieldPath::default()));
-            return Ok(name);
-        };
-        let problem = Problem::Duplicate {
-            kind: kind.name(),
-            name: match kind {
-                Kind::Namespace | Kind::MeshPolicy => name.name.to_string(),
-                _ => name.to_string(),
-            },
-            first: Box::new(first.clone()),
-        };
-        Err(site.error(&FieldPath::default(), problem))
+        self.claim(Claim {
+            kind,
+            name: name.clone(),
+            place: site.place(&FieldPath::default()),
+            path: site.path.clone(),
+        });
+        Ok(name)
     }
 
     /// `None`: there were errors, which are kept.
@@ -292,6 +339,7 @@ fn is_kubernetes(kind: Kind) -> bool {
         | Kind::DestinationRule
         | Kind::LegacyPolicy
         | Kind::MeshPolicy
+        | Kind::Switch
         | Kind::List
         | Kind::NotEnforced
         | Kind::Unknown => false,

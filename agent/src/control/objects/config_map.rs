@@ -2,7 +2,11 @@
 
 use super::api::ConfigMap;
 
-use super::collect::{Collector, Site, Stream, typed};
+use super::{
+    collect::{Collector, typed},
+    site::{Site, Stream},
+    switch::SWITCH,
+};
 use crate::{
     control::{
         error::{LoadError, Problem},
@@ -37,6 +41,11 @@ pub fn read(
     }
     for (key, text) in object.data.unwrap_or_default() {
         let place = site.place(&FieldPath::of("data").key(&key));
+        if key == SWITCH {
+            let field = site.path.clone().then(&FieldPath::of("data").key(&key));
+            collector.switch(place, field, &text);
+            continue;
+        }
         collector.stream(&Stream::Value(place, name.clone(), key), &text);
     }
     Ok(())

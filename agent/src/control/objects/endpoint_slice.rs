@@ -13,7 +13,7 @@ use crate::{control::yaml::FieldPath, workload::ObjectName};
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Endpoints of one service, of one address family.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndpointSliceFacts {
     /// `None` if it belongs to no service.
     pub service: Option<ObjectName>,
@@ -23,7 +23,7 @@ pub struct EndpointSliceFacts {
 }
 
 /// A port that all endpoints of a slice have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SlicePort {
     /// Of the service's port; empty if that has none.
     pub name: String,
@@ -31,7 +31,7 @@ pub struct SlicePort {
 }
 
 /// One replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SliceEndpoint {
     pub address: IpAddr,
     /// Unless the slice says that it isn't.

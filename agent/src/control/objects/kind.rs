@@ -14,6 +14,8 @@ pub enum Kind {
     /// What Istio had before `PeerAuthentication`, of a namespace and of the mesh.
     LegacyPolicy,
     MeshPolicy,
+    /// Not an object: the mesh's mode in one line.
+    Switch,
     /// A list of objects some of which may have a bearing on the mesh.
     List,
     /// A Kubernetes object, or one of a third party, without bearing on the mesh.
@@ -93,6 +95,7 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::LegacyPolicy => "Policy",
             Self::MeshPolicy => "MeshPolicy",
+            Self::Switch => "the mesh-wide switch",
             Self::List | Self::Skipped | Self::NotEnforced | Self::Unknown => "",
         }
     }

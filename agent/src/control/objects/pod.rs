@@ -18,7 +18,7 @@ const NETNS: &str = "sealane.dev/netns";
 const CGROUP: &str = "sealane.dev/cgroup";
 
 /// What the mesh needs to know of a pod.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PodFacts {
     pub name: ObjectName,
     pub labels: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ pub struct PodFacts {
 }
 
 /// The controller of a pod.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Owner {
     pub kind: String,
     pub name: String,

@@ -10,7 +10,7 @@ use super::{
 use crate::{control::yaml::FieldPath, workload::ObjectName};
 
 /// What the mesh needs to know of a service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServiceFacts {
     pub name: ObjectName,
     /// Empty for headless services and those without an address yet.
@@ -24,7 +24,7 @@ pub struct ServiceFacts {
 }
 
 /// A TCP port of a service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServicePortFacts {
     /// Empty if it has none.
     pub name: String,
@@ -33,7 +33,7 @@ pub struct ServicePortFacts {
 }
 
 /// Where a service port leads to in a pod.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum TargetPort {
     Number(u16),
     /// Of a port of one of the pod's containers.

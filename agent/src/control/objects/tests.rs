@@ -344,7 +344,7 @@ data:
 {apiVersion: v1, kind: ConfigMap, metadata: {name: other}, data: {x: 'a: ['}}
 ";
     let collector = collect(text);
-    assert_eq!(collector.objects.documents.peer_authentications.len(), 2);
+    assert_eq!(collector.objects.documents.peer_authentications.len(), 3);
     let value = "mesh.yaml:13: document 1: ConfigMap istio-system/policy: data[\"bad.yaml\"]";
     let found = texts(collector.errors);
     assert_eq!(found.len(), 3, "{found:#?}");

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{
-    DocumentRef, FieldPath, Invalid, Reason,
+    DocumentKind, DocumentRef, FieldPath, Invalid, Reason,
     selector::{Labels, WorkloadSelector, null_as_default},
 };
 
@@ -89,6 +89,18 @@ impl WrittenMode {
 }
 
 impl PeerAuthentication {
+    /// What one line says of the whole mesh. It wins over documents that do.
+    pub(in crate::policy) fn switch(root_namespace: &str, mode: Mode) -> Self {
+        let kind = DocumentKind::MeshSwitch;
+        Self {
+            document: DocumentRef::new(kind, root_namespace, "mtls-mode"),
+            created: Some(i64::MIN),
+            labels: Labels::new(),
+            mode: Some(mode),
+            ports: BTreeMap::new(),
+        }
+    }
+
     /// # Errors
     /// What Istio's validation refuses (`ValidatePeerAuthentication`), and what the kernel has no room for.
     pub fn new(

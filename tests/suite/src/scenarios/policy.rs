@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use sealane_harness::{
-    Pod,
+    NodeName, Pod,
     apps::{Curl, Exit, Listener, Nginx},
     objects::{MESH, PeerAuthentication},
     pace, until,
@@ -88,6 +88,63 @@ fn ask(pod: &Pod, address: SocketAddr) -> Result<()> {
     stream.read_to_string(&mut answer)?;
     ensure!(answer.ends_with(GREETING), "answer: {answer:?}");
     Ok(())
+}
+
+/// One line for the whole mesh, as a key of a mounted `ConfigMap` is a file: in force within a second.
+pub fn mesh_switch(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("UNSET")?;
+    let _nginx = shop.nginx()?;
+    for (mode, is_open) in [("STRICT", false), ("PERMISSIVE", true), ("STRICT", false)] {
+        shop.world()
+            .objects
+            .raw("mtls-mode", &format!("{mode}\n"))?;
+        until_true(mode, OBEY, || {
+            Ok(ask(&shop.stranger, shop.web_address(WEB)).is_ok() == is_open)
+        })?;
+        ask(&shop.customer, shop.web_address(WEB))?;
+    }
+    Ok(())
+}
+
+/// Connections that never came to an agent are cut as well once policy forbids them; what a pod says to itself isn't.
+pub fn unseen(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("DISABLE")?;
+    let listener = shop.web.listen(PORT)?;
+    let open = |pod| -> Result<Pair> {
+        let mut pair = Pair::open(pod, shop.web_address(PORT), &listener)?;
+        pair.talk()?;
+        Ok(pair)
+    };
+    let mut forbidden = [open(&shop.customer)?, open(&shop.stranger)?];
+    let mut itself = open(&shop.web)?;
+    ensure!(
+        shop.agents.b.connections()?.is_empty(),
+        "somebody came to the agent"
+    );
+    shop.set_mode("PERMISSIVE")?;
+    for pair in &mut forbidden {
+        pair.talk().context("while it is allowed")?;
+    }
+    shop.set_mode("STRICT")?;
+    for pair in &mut forbidden {
+        pair.client.set_read_timeout(Some(pace::span(OBEY)))?;
+        pair::expect_over(&mut pair.client).context("the client's end")?;
+        pair::expect_over(&mut pair.server).context("the server's end")?;
+    }
+    itself.talk().context("within the pod")?;
+    let mut mutual = open(&shop.customer)?;
+    // Later looks leave what comes through the agent alone.
+    std::thread::sleep(pace::span(OBEY));
+    mutual.talk()?;
+    // The customer's end may have been cut by its own agent first.
+    let labels = [("reason", "became_strict")];
+    shop.metric(NodeName::B, "sealane_policy_cuts_total", &labels, 1.0)?;
+    shop.metric(
+        NodeName::B,
+        "sealane_policy_cut_duration_seconds_count",
+        &[],
+        1.0,
+    )
 }
 
 /// DISABLE on one port of a STRICT workload: that port takes plaintext, the others do not.

@@ -9,9 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sealane_harness::{
-    Pod,
-    apps::{Curl, Listener, MariaDb, Nginx, Redis},
+    NodeName, Pod, PodSpec,
+    apps::{Capture, Curl, Exit, Listener, MariaDb, Nginx, Redis},
+    objects::MESH,
     pace,
+    pcap::{readable, records},
     pki::{Pki, Wanted},
 };
 use tungstenite::Message;
@@ -51,6 +53,61 @@ pub fn server_first(stage: &Stage<'_>) -> Result<()> {
 
 fn expect_fruit(answer: &str) -> Result<()> {
     ensure!(answer.trim() == "pomegranate", "answer: {answer:?}");
+    Ok(())
+}
+
+/// As in Istio's text on WordPress: an application that makes its pages from a database, all of it STRICT. Pages
+/// work, nobody from outside gets one, and the database's bytes on the wire are TLS.
+pub fn wordpress(stage: &Stage<'_>) -> Result<()> {
+    const RULE: &str = "
+apiVersion: \"networking.istio.io/v1alpha3\"
+kind: \"DestinationRule\"
+metadata:
+  name: \"vt-wordpress-mariadb\"
+  namespace: \"shop\"
+spec:
+  host: \"*.shop.svc.cluster.local\"
+  trafficPolicy:
+    tls:
+      mode: ISTIO_MUTUAL
+";
+    let visitor = stage
+        .world
+        .pod(PodSpec::new(NodeName::B, MESH, "visitor"))?;
+    stage.world.objects.raw("rule.yaml", RULE)?;
+    let shop = stage.shop("STRICT")?;
+    let (front, database) = (&shop.customer, &shop.web);
+    let _mariadb = MariaDb::start(shop.world(), database, stage.mariadb)?;
+    let capture = Capture::start(shop.world(), database, MariaDb::PORT)?;
+    let listener = front.listen(WEB)?;
+    let url = format!("http://{}/", front.address(shop.family(), WEB));
+    thread::scope(|scope| {
+        let page = scope.spawn(|| -> Result<()> {
+            let (mut stream, _) = pair::accept(&listener)?;
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line)?;
+            let statement = "SELECT name FROM shop.fruit";
+            let answer = MariaDb::query(front, database, shop.family(), statement)?;
+            let fruit = answer.success()?.stdout;
+            let length = fruit.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all((head + &fruit).as_bytes())?;
+            Ok(())
+        });
+        let answer = Curl::new(&visitor)?.get(&url)?;
+        page.join().map_err(|_| anyhow!("panicked"))??;
+        expect_fruit(&answer.body)
+    })?;
+    Curl::new(&shop.stranger)?
+        .get(&url)?
+        .expect_exit(Exit::RECEIVE_ERROR)?;
+    let flows = capture.finish()?;
+    ensure!(!flows.is_empty(), "nothing was captured");
+    for flow in &flows {
+        ensure!(records(&flow.payload)?.len() > 2, "{flow:?}");
+    }
+    ensure!(!readable(&flows, "pomegranate"), "readable on the wire");
+    ensure!(!readable(&flows, "SELECT"), "readable on the wire");
     Ok(())
 }
 

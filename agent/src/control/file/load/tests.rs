@@ -168,3 +168,60 @@ fn ten_thousand_pods_load_quickly() {
     assert!(elapsed.as_secs() < 10, "{elapsed:?}");
     eprintln!("{} bytes in {elapsed:?}", text.len());
 }
+
+/// Whatever is edited, what is read with a cache is what is read without.
+#[test]
+fn changes_are_read_as_the_whole_is() {
+    const DOCUMENTS: [&str; 8] = [
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nstatus: {podIP: 10.0.0.1}\n",
+        "\n# moved\napiVersion: v1\nkind: Pod\nmetadata: {name: q}\nstatus: {podIP: 10.0.0.2}\n",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec: {mtls: {mode: STRICT}}\n",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: b}\nspec: {mtls: {mode: STRIKT}}\n",
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: c}\nspec: {rules: [{}]}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, labels: {sealane.dev/policy: \"true\"}}\ndata:\n  a: |\n    \
+         apiVersion: security.istio.io/v1\n    kind: PeerAuthentication\n    metadata: {name: d}\n",
+        "a: [\n",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut cache = Cache::default();
+    let mut good = 0;
+    for _ in 0..400 {
+        for file in ["a.yaml", "b.yaml"] {
+            if random.bool() {
+                let some = (0..random.usize(..4)).map(|_| random.choice(DOCUMENTS).unwrap());
+                let text: Vec<_> = some.collect();
+                fs::write(dir.path().join(file), text.join("---\n")).unwrap();
+            }
+        }
+        let shown = |result: Result<Loaded, LoadErrors>| match result {
+            Ok(loaded) => Ok((loaded.mesh, loaded.documents)),
+            Err(errors) => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        };
+        let cached = shown(load_changes(dir.path(), &settings(), &mut cache));
+        good += usize::from(cached.is_ok());
+        assert_eq!(cached, shown(load(dir.path(), &settings())));
+    }
+    assert!((20..380).contains(&good), "{good} of 400 were good");
+}
+
+#[test]
+fn one_line_sets_the_mode_of_the_mesh() {
+    let dir = tempfile::tempdir().unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nstatus: {podIP: 10.0.0.1}\n---\n";
+    let mesh = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: d, namespace: \
+                istio-system, creationTimestamp: \"2001-01-01T00:00:00Z\"}\nspec: {mtls: {mode: PERMISSIVE}}\n";
+    fs::write(dir.path().join("objects.yaml"), format!("{pod}{mesh}")).unwrap();
+    fs::write(dir.path().join("mtls-mode"), "STRICT\n").unwrap();
+    let mesh = load(dir.path(), &settings()).unwrap().mesh;
+    let effective = mesh.policy.workload_mode(&mesh.workloads[0]);
+    assert_eq!(effective.mode, crate::policy::Mode::Strict);
+    let said = effective.document.unwrap().to_string();
+    assert_eq!(said, "MeshSwitch/istio-system/mtls-mode");
+    fs::write(dir.path().join("mtls-mode"), "mode: STRICT").unwrap();
+    assert!(
+        errors(dir.path())[0]
+            .starts_with("mtls-mode:1: document 1: \"mode: STRICT\" is not a mode")
+    );
+}

@@ -1,0 +1,227 @@
+//! How long policy takes for a large mesh: reading a directory, following the change of one document, and deciding
+//! on a connection. `cargo xtask bench --policy`.
+#![expect(clippy::print_stdout, reason = "a table is the result")]
+
+use std::{fmt::Write as _, fs, hint::black_box, net::IpAddr, path::Path, time::Instant};
+
+use anyhow::{Context, Result, anyhow};
+use sealane::{
+    config::MeshConfig,
+    control::{self, Cache, Loaded, Settings},
+    identity::SpiffeId,
+    policy::Attributes,
+    store::Snapshot,
+};
+
+const PODS: usize = 5_000;
+const POLICIES: usize = 10_000;
+const NAMESPACES: usize = 50;
+/// Documents of one file.
+const EACH: usize = 100;
+/// Decisions that are timed together: one alone is shorter than the clock.
+const BATCH: usize = 64;
+const CHANGES: usize = 20;
+
+fn main() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    write_mesh(dir)?;
+    let settings = Settings::from(MeshConfig {
+        trust_domain: "cluster.local".parse()?,
+        trust_domain_aliases: Vec::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        root_namespace: "istio-system".to_owned(),
+    });
+    let mut cache = Cache::default();
+    let before = resident_kib()?;
+    let (loaded, whole) = timed(|| load(dir, &settings, &mut cache));
+    let loaded = loaded?;
+    println!("{POLICIES} AuthorizationPolicies, {PODS} pods, {NAMESPACES} namespaces");
+    println!("{:<44}{whole:>10.1} ms", "reading and compiling all of it");
+    let memory = (resident_kib()? - before) as f64 / 1024.0;
+    println!(
+        "{:<44}{memory:>10.1} MiB",
+        "memory of it, with what speeds up changes"
+    );
+    println!(
+        "{:<44}{:>10.1} ms",
+        "following the change of one document, median",
+        changes(dir, &settings, &mut cache)?
+    );
+    let snapshot = loaded.mesh.into_snapshot();
+    println!(
+        "{:<44}{:>10.0} ns",
+        "deciding on a connection, median",
+        decisions(&snapshot)?
+    );
+    Ok(())
+}
+
+fn load(dir: &Path, settings: &Settings, cache: &mut Cache) -> Result<Loaded> {
+    control::load_changes(dir, settings, cache).map_err(|errors| anyhow!("{errors}"))
+}
+
+/// With what it took, in milliseconds.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let begun = Instant::now();
+    let done = work();
+    (done, begun.elapsed().as_secs_f64() * 1e3)
+}
+
+/// From the change of a file to the snapshot that could be published.
+fn changes(dir: &Path, settings: &Settings, cache: &mut Cache) -> Result<f64> {
+    let mut times = Vec::new();
+    for round in 0..CHANGES {
+        let file = dir.join(format!("policies-{}.yaml", round % (POLICIES / EACH)));
+        let text = fs::read_to_string(&file)?;
+        let port = format!("\"{}\"", 10_000 + round);
+        fs::write(&file, text.replacen("\"8080\"", &port, 1))?;
+        let (loaded, time) = timed(|| load(dir, settings, cache).map(|l| l.mesh.into_snapshot()));
+        drop(loaded?);
+        times.push(time);
+    }
+    Ok(median(times))
+}
+
+/// In nanoseconds.
+fn decisions(snapshot: &Snapshot) -> Result<f64> {
+    let mut workloads: Vec<_> = snapshot.workloads().collect();
+    workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let clients: Vec<SpiffeId> = workloads.iter().map(|w| w.identity.clone()).collect();
+    let source: IpAddr = "10.9.9.9".parse()?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut times = Vec::new();
+    for _ in 0..2_000 {
+        let pairs: Vec<_> = (0..BATCH)
+            .map(|_| {
+                let server = workloads[random.usize(..workloads.len())];
+                (server, &clients[random.usize(..clients.len())])
+            })
+            .collect();
+        let ((), time) = timed(|| {
+            for (server, client) in pairs {
+                black_box(snapshot.policy.evaluate(
+                    server,
+                    &Attributes {
+                        principal: Some(client),
+                        source,
+                        destination: source,
+                        port: 8080,
+                        sni: None,
+                    },
+                ));
+            }
+        });
+        times.push(time * 1e6 / BATCH as f64);
+    }
+    Ok(median(times))
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn resident_kib() -> Result<usize> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("VmRSS in /proc/self/status")?.parse()?)
+}
+
+fn write_mesh(dir: &Path) -> Result<()> {
+    let namespace = |n: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: ns{n}, labels: {{istio-injection: enabled}}}}\n"
+        )
+    };
+    fs::write(
+        dir.join("namespaces.yaml"),
+        (0..NAMESPACES).map(namespace).collect::<String>(),
+    )?;
+    write_files(dir, "pods", PODS, pod)?;
+    write_files(dir, "policies", POLICIES, policy)
+}
+
+fn write_files(
+    dir: &Path,
+    name: &str,
+    count: usize,
+    document: impl Fn(&mut String, usize) -> std::fmt::Result,
+) -> Result<()> {
+    for file in 0..count / EACH {
+        let mut text = String::new();
+        for index in file * EACH..(file + 1) * EACH {
+            document(&mut text, index)?;
+        }
+        fs::write(dir.join(format!("{name}-{file}.yaml")), text)?;
+    }
+    Ok(())
+}
+
+fn pod(text: &mut String, n: usize) -> std::fmt::Result {
+    let (namespace, app) = (n % NAMESPACES, n / NAMESPACES);
+    write!(
+        text,
+        "---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: pod-{n}
+  namespace: ns{namespace}
+  labels:
+    app: app-{app}
+    tier: tier-{}
+    version: v1
+spec:
+  serviceAccountName: sa-{app}
+  nodeName: node-{}
+  containers:
+  - name: main
+    ports:
+    - containerPort: 8080
+      name: http
+status:
+  phase: Running
+  podIP: 10.0.{}.{}
+  conditions:
+  - type: Ready
+    status: \"True\"
+",
+        n % 7,
+        n % 100,
+        n / 250,
+        n % 250 + 1
+    )
+}
+
+/// Two for every pod: each names two callers and two ports, one in five denies.
+fn policy(text: &mut String, n: usize) -> std::fmt::Result {
+    let (namespace, app) = (n % NAMESPACES, n / NAMESPACES % (PODS / NAMESPACES));
+    let action = if n.is_multiple_of(5) { "DENY" } else { "ALLOW" };
+    write!(
+        text,
+        "---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: policy-{n}
+  namespace: ns{namespace}
+spec:
+  selector:
+    matchLabels:
+      app: app-{app}
+  action: {action}
+  rules:
+  - from:
+    - source:
+        principals: [\"cluster.local/ns/ns{}/sa/sa-{app}\", \"cluster.local/ns/ns{}/sa/sa-{}\"]
+    to:
+    - operation:
+        ports: [\"8080\", \"9090\"]
+",
+        (n + 1) % NAMESPACES,
+        (n + 2) % NAMESPACES,
+        app / 2
+    )
+}

@@ -1,0 +1,149 @@
+//! The TCP sockets of a network namespace, as the kernel lists them, and the end of single ones (sock_diag(7)).
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+
+use super::netns::Netns;
+
+const RECEIVE_BUFFER: usize = 32 * 1024;
+/// `SOCK_DESTROY` (include/uapi/linux/sock_diag.h).
+const SOCK_DESTROY: u16 = 21;
+/// `INET_DIAG_CGROUP_ID` (include/uapi/linux/inet_diag.h), since Linux 5.8.
+const CGROUP_ID: u16 = 21;
+
+/// A netlink socket inside a pod's network namespace.
+pub(super) struct SockDiag(Socket);
+
+impl SockDiag {
+    pub(super) fn open(netns: &Netns) -> io::Result<Self> {
+        let mut socket = netns
+            .enter(|| Socket::new(NETLINK_SOCK_DIAG))
+            .map_err(io::Error::other)??;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self(socket))
+    }
+
+    /// All sockets in one of these states, of both families.
+    pub(super) fn dump(
+        &self,
+        states: &StateFlags,
+        mut each: impl FnMut(&InetResponse),
+    ) -> io::Result<()> {
+        for (family, id) in [
+            (AF_INET, SocketId::new_v4()),
+            (AF_INET6, SocketId::new_v6()),
+        ] {
+            self.ask(family, states.clone(), id, SockDiagMessageKind::List)?;
+            match self.answers(&mut each) {
+                // A kernel without IPv6 has nothing to list.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a socket: a reset for the peer, `ECONNABORTED` for the application.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended by itself.
+    pub(super) fn destroy(&self, family: u8, id: &SocketId) -> io::Result<()> {
+        let states = StateFlags::all();
+        self.ask(family, states, id.clone(), SockDiagMessageKind::Destroy)?;
+        self.answers(&mut |_| {})
+    }
+
+    fn ask(
+        &self,
+        family: u8,
+        states: StateFlags,
+        socket_id: SocketId,
+        kind: SockDiagMessageKind,
+    ) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST
+            | match kind {
+                SockDiagMessageKind::List => NLM_F_DUMP,
+                SockDiagMessageKind::Destroy => NLM_F_ACK,
+            };
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states,
+            socket_id,
+        };
+        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        message.finalize();
+        if let SockDiagMessageKind::Destroy = kind {
+            message.header.message_type = SOCK_DESTROY;
+        }
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.0.send(&bytes, 0).map(drop)
+    }
+
+    fn answers(&self, each: &mut impl FnMut(&InetResponse)) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
+        loop {
+            buffer.clear();
+            let length = self.0.recv(&mut buffer, 0)?;
+            if read_messages(&buffer[..length], each)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy)]
+enum SockDiagMessageKind {
+    List,
+    Destroy,
+}
+
+/// The cgroup that a socket was made in; `None` where the kernel doesn't say.
+pub(super) fn cgroup(response: &InetResponse) -> Option<u64> {
+    response.nlas.iter().find_map(|nla| match nla {
+        Nla::Other(other) if other.kind() == CGROUP_ID => {
+            let mut value = [0; 8];
+            (other.value_len() == 8).then(|| {
+                other.emit_value(&mut value);
+                u64::from_ne_bytes(value)
+            })
+        }
+        _ => None,
+    })
+}
+
+/// Returns whether the answer is complete.
+fn read_messages(mut bytes: &[u8], each: &mut impl FnMut(&InetResponse)) -> io::Result<bool> {
+    while !bytes.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                each(&response);
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            // Without a code it acknowledges.
+            NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
+            NetlinkPayload::Error(error) => return Err(error.to_io()),
+            _ => {}
+        }
+        // Messages are aligned to four bytes (netlink(7), NLMSG_ALIGN).
+        let length = (message.header.length as usize).next_multiple_of(4).max(16);
+        bytes = bytes.get(length..).unwrap_or(&[]);
+    }
+    Ok(false)
+}

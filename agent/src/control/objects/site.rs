@@ -1,0 +1,70 @@
+//! Where an object stands.
+
+use std::sync::Arc;
+
+use super::pieces::Piece;
+use crate::{
+    control::{
+        error::{LoadError, Place, Problem, ValuePlace},
+        yaml::{FieldPath, Node},
+    },
+    workload::ObjectName,
+};
+
+/// Where the documents of a stream come from.
+#[derive(Clone, Debug, Hash)]
+pub enum Stream {
+    File(Arc<str>),
+    /// A value of a `ConfigMap`: place of the value, name of the object, key.
+    Value(Place, ObjectName, String),
+}
+
+impl Stream {
+    pub(super) fn place(&self, document: usize, line: usize) -> Place {
+        match self {
+            Self::File(file) => Place {
+                file: Arc::clone(file),
+                line,
+                document,
+                value: None,
+            },
+            Self::Value(place, config_map, key) => Place {
+                value: Some(Arc::new(ValuePlace {
+                    config_map: config_map.clone(),
+                    key: key.clone(),
+                    line,
+                    document,
+                })),
+                ..place.clone()
+            },
+        }
+    }
+}
+
+/// An object in its document.
+#[derive(Clone)]
+pub struct Site<'a> {
+    pub(super) stream: &'a Stream,
+    /// What of the stream is being read.
+    pub(super) piece: Piece<'a>,
+    pub(super) document: usize,
+    /// From the document to the object.
+    pub(super) path: FieldPath,
+    pub node: Node<'a>,
+}
+
+impl Site<'_> {
+    pub fn place(&self, field: &FieldPath) -> Place {
+        let line = self.piece.lines + self.node.line_of(field);
+        self.stream
+            .place(self.piece.documents + self.document, line)
+    }
+
+    pub fn error(&self, field: &FieldPath, problem: Problem) -> LoadError {
+        LoadError {
+            place: self.place(field),
+            field: self.path.clone().then(field),
+            problem,
+        }
+    }
+}
