@@ -80,6 +80,15 @@ pub(super) enum Accepted {
     },
 }
 
+impl Accepted {
+    fn reset(self) {
+        match self {
+            Self::MutualTls { established, .. } => reset(established.stream),
+            Self::Plaintext { stream, .. } => reset(stream),
+        }
+    }
+}
+
 /// Finds out who the client is, and whether it may. Those that may not have been told.
 async fn admit(
     proxy: &Proxy,
@@ -96,7 +105,13 @@ async fn admit(
     let accepted = secure(proxy, server, connection, stream).await?;
     drop(snapshot);
     let decided = |d: Decision<'_>| (d.verdict, d.dry_run.map(Outcome::is_allowed));
-    let decided = decision(&proxy.store.current(), connection).map(decided);
+    let snapshot = proxy.store.current();
+    if snapshot.workload(&pod.name).is_none() {
+        // Gone meanwhile: nobody knows any more who may.
+        accepted.reset();
+        return Err(Failure::Refused(RefusalReason::NoPolicy));
+    }
+    let decided = decision(&snapshot, connection).map(decided);
     let (verdict, dry_run) = decided.unwrap_or((Verdict::Allow, None));
     if let Some(allowed) = dry_run {
         proxy.metrics.authorized_in_dry_run(allowed);
