@@ -117,7 +117,6 @@ fn kill(shop: &mut Shop<'_>, listener: &TcpListener, node: NodeName, call: Call)
     }
     ensure!(fault.hits() == 1, "{} calls", fault.hits());
     fault.end()?;
-    take_all(listener)?;
     let other = match node {
         NodeName::A => NodeName::B,
         NodeName::B => NodeName::A,
@@ -134,6 +133,8 @@ fn kill(shop: &mut Shop<'_>, listener: &TcpListener, node: NodeName, call: Call)
         NodeName::B => &shop.web,
     };
     shop.agents.on(node).wait_enrolled(pod, true)?;
+    // Not before: the survivor may have dialled late.
+    take_all(listener)?;
     let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), listener)?;
     pair.talk()
 }
