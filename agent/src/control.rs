@@ -4,6 +4,7 @@
 mod build;
 mod error;
 mod file;
+mod names;
 mod objects;
 mod yaml;
 

@@ -7,17 +7,22 @@ mod authorization;
 mod client;
 mod evaluate;
 mod field;
+mod host;
 mod invalid;
 mod peer;
 mod reference;
 mod selector;
 #[cfg(test)]
 mod testing;
+mod traffic;
 
 pub use authorization::{
     Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Match, Outcome,
 };
-pub use client::{ClientMode, ClientRules, DestinationRule, DestinationRuleSpec, Ruled};
+pub use client::{
+    CertificateFiles, ClientRules, ClientTls, DestinationRule, DestinationRuleSpec, Origination,
+    Ruled,
+};
 pub use evaluate::{Decision, Refusal, Verdict};
 pub use field::{FieldPath, Step};
 pub use invalid::{Invalid, Reason};
@@ -27,11 +32,12 @@ pub use peer::{
 };
 pub use reference::{DocumentKind, DocumentRef};
 pub use selector::{Labels, WorkloadSelector};
-
-use crate::{
-    identity::TrustDomain,
-    workload::{Service, Workload},
+pub use traffic::{
+    Addresses, Gateway, GatewaySpec, HostAddresses, Routed, Routes, ServiceEntry, ServiceEntrySpec,
+    VirtualService, VirtualServiceSpec,
 };
+
+use crate::{identity::TrustDomain, workload::Workload};
 
 /// All documents of a mesh.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +45,9 @@ pub struct Documents {
     pub peer_authentications: Vec<PeerAuthentication>,
     pub authorization_policies: Vec<AuthorizationPolicy>,
     pub destination_rules: Vec<DestinationRule>,
+    pub service_entries: Vec<ServiceEntry>,
+    pub virtual_services: Vec<VirtualService>,
+    pub gateways: Vec<Gateway>,
     /// The mode of the whole mesh, said in one line: older than any document of that scope.
     pub mesh_mode: Option<Mode>,
 }
@@ -51,6 +60,9 @@ impl Documents {
         let authorization = &mut self.authorization_policies;
         authorization.append(&mut other.authorization_policies);
         self.destination_rules.append(&mut other.destination_rules);
+        self.service_entries.append(&mut other.service_entries);
+        self.virtual_services.append(&mut other.virtual_services);
+        self.gateways.append(&mut other.gateways);
         self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
     }
 }
@@ -72,6 +84,7 @@ pub struct Policy {
     peer: PeerModes,
     authorization: Authorization,
     clients: ClientRules,
+    routes: Routes,
     ignored: Vec<Ignored>,
 }
 
@@ -83,6 +96,10 @@ impl Policy {
             peer_authentications,
             authorization_policies,
             destination_rules,
+            // Become services before.
+            service_entries: _,
+            virtual_services,
+            gateways,
             mesh_mode,
         } = documents;
         let switch = mesh_mode.map(|mode| PeerAuthentication::switch(scope.root_namespace, mode));
@@ -95,6 +112,12 @@ impl Policy {
                 root,
                 scope.cluster_domain,
                 destination_rules,
+                &mut ignored,
+            ),
+            routes: Routes::compile(
+                scope.cluster_domain,
+                virtual_services,
+                &gateways,
                 &mut ignored,
             ),
             authorization: Authorization::compile(
@@ -129,15 +152,14 @@ impl Policy {
         &self.authorization
     }
 
-    /// What a client in the mesh is told to send to a port of a service, if it is told anything.
     #[must_use]
-    pub fn client_rule(
-        &self,
-        client: &Workload,
-        service: &Service,
-        port: u16,
-    ) -> Option<Ruled<'_>> {
-        self.clients.of(client, service, port)
+    pub fn clients(&self) -> &ClientRules {
+        &self.clients
+    }
+
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// All that is said of a workload, to tell whether that has changed.

@@ -10,7 +10,7 @@ mod tls_check;
 
 pub use authz_check::{Applying, Authorized, authz_check};
 pub use explain::{Answer, Explanation, Transport, explain};
-pub use target::{Client, Server, TargetError, client};
+pub use target::{Asked, Client, TargetError, client};
 pub use tls_check::{Agreement, Observed, TlsRow, tls_check};
 
 #[cfg(test)]

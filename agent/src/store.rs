@@ -3,6 +3,8 @@
 //! Readers never block and never see half of a change: a snapshot is replaced whole. Does not parse, watch
 //! or decide.
 
+mod lead;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -12,6 +14,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+
+pub use lead::{Lead, LeadError};
 
 use crate::{
     policy::Policy,
@@ -31,6 +35,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_address: HashMap<IpAddr, Arc<Service>>,
     service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
+    outside_by_host: HashMap<String, Arc<Service>>,
     conflicts: Vec<Conflict>,
 }
 
@@ -84,9 +89,10 @@ impl Snapshot {
 
     fn add_service(&mut self, service: Arc<Service>) {
         for address in &service.virtual_addresses {
-            let owner = self
-                .workload_by_address
-                .get(address)
+            // A host outside may well lead to a pod.
+            let pod = self.workload_by_address.get(address);
+            let pod = pod.filter(|_| service.outside.is_none());
+            let owner = pod
                 .map(|w| &w.name)
                 .or_else(|| self.service_by_address.get(address).map(|s| &s.name));
             if let Some(winner) = owner {
@@ -104,6 +110,10 @@ impl Snapshot {
             self.service_by_endpoint
                 .entry(*endpoint)
                 .or_insert_with(|| Arc::clone(&service));
+        }
+        if service.outside.is_some() {
+            let host = service.host.clone();
+            self.outside_by_host.insert(host, Arc::clone(&service));
         }
         self.services.insert(service.name.clone(), service);
     }

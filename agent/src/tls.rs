@@ -9,6 +9,7 @@ mod handshake;
 mod heard;
 mod hello;
 mod keys;
+mod originate;
 pub mod record;
 mod schedule;
 #[cfg(test)]
@@ -16,8 +17,9 @@ mod testing;
 mod verify;
 
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
-pub use handshake::{Established, HandshakeError, accept, connect};
+pub use handshake::{Established, HandshakeError, accept, connect, originate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
+pub use originate::OriginateError;
 pub use schedule::Schedule;
 pub use verify::{TrustAnchors, VerifyError};

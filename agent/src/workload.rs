@@ -4,7 +4,7 @@ mod service;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
-pub use service::{Endpoint, Service, ServicePort};
+pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
 
 use crate::identity::SpiffeId;
 

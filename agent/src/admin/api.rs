@@ -189,6 +189,8 @@ pub enum ConnectionState {
 #[serde(rename_all = "snake_case")]
 pub enum Security {
     MutualTls,
+    /// With a server that is not of the mesh.
+    Tls,
     Plaintext,
 }
 
@@ -248,6 +250,7 @@ impl Security {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MutualTls => "mutual_tls",
+            Self::Tls => "tls",
             Self::Plaintext => "plaintext",
         }
     }

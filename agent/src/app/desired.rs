@@ -6,7 +6,7 @@ use sealane_common::{Destination, OnLoss, PortMode, PortModes};
 
 use crate::{
     capture::{Desired, DesiredPod},
-    policy::Mode,
+    policy::{ClientTls, Mode},
     store::Snapshot,
     workload::{Service, Workload},
 };
@@ -24,15 +24,29 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
         let destination = destination(on_loss(snapshot, workload));
         destinations.extend(workload.addresses.iter().map(|a| (*a, destination)));
     }
-    for service in snapshot.services() {
+    for service in snapshot.services().filter(|s| concerns(snapshot, s)) {
         let destination = destination(service_on_loss(snapshot, service));
         let owned = service
             .virtual_addresses
             .iter()
             .filter(|a| owns(snapshot, service, **a));
-        destinations.extend(owned.map(|a| (*a, destination)));
+        for address in owned {
+            let known = destinations.entry(*address).or_insert(destination);
+            // The address of a pod, to which a host outside leads, stays as strict as the pod is.
+            if destination.on_loss == OnLoss::REFUSE {
+                *known = destination;
+            }
+        }
     }
     Desired { pods, destinations }
+}
+
+/// Whether there is anything to do for connections to a service: to those outside only what a document says.
+fn concerns(snapshot: &Snapshot, service: &Service) -> bool {
+    let policy = &snapshot.policy;
+    service.outside.is_none()
+        || policy.routes().leading(&service.host).next().is_some()
+        || policy.clients().about(&service.host).next().is_some()
 }
 
 fn owns(snapshot: &Snapshot, service: &Service, address: IpAddr) -> bool {
@@ -80,7 +94,7 @@ fn on_loss(snapshot: &Snapshot, workload: &Workload) -> u32 {
     }
 }
 
-/// As the strictest of its endpoints.
+/// As the strictest of its endpoints; what must be TLS of other kinds isn't sent in clear either.
 fn service_on_loss(snapshot: &Snapshot, service: &Service) -> u32 {
     let mut servers = service
         .ports
@@ -88,11 +102,22 @@ fn service_on_loss(snapshot: &Snapshot, service: &Service) -> u32 {
         .flat_map(|p| &p.endpoints)
         .filter_map(|e| snapshot.workload_at(e.address))
         .filter(|w| w.enrolled);
-    if servers.any(|w| on_loss(snapshot, w) == OnLoss::REFUSE) {
+    let strict = servers.any(|w| on_loss(snapshot, w) == OnLoss::REFUSE);
+    if strict || originates(snapshot, &service.host) {
         OnLoss::REFUSE
     } else {
         OnLoss::DIRECT
     }
+}
+
+/// Whether some client is told to speak TLS with a host, or where connections to it are sent.
+fn originates(snapshot: &Snapshot, host: &str) -> bool {
+    let policy = &snapshot.policy;
+    let leading = policy.routes().leading(host);
+    leading.chain([host]).any(|host| {
+        let mut about = policy.clients().about(host);
+        about.any(|tls| !matches!(tls, ClientTls::Disable))
+    })
 }
 
 fn destination(on_loss: u32) -> Destination {

@@ -148,6 +148,7 @@ fn tls_table(rows: &[TlsRow]) -> String {
         "CLIENT",
         "AUTHN POLICY",
         "DESTINATION RULE",
+        "VIRTUAL SERVICE",
         "OBSERVED",
     ];
     let rows = rows.iter().map(|row| {
@@ -162,6 +163,7 @@ fn tls_table(rows: &[TlsRow]) -> String {
             row.client.clone(),
             named(row.authn_policy.as_deref()),
             named(row.destination_rule.as_deref()),
+            named(row.virtual_service.as_deref()),
             observed(row),
         ]
     });
@@ -177,6 +179,7 @@ fn named(document: Option<&str>) -> String {
 fn observed(row: &TlsRow) -> String {
     let counts = [
         (row.observed.mutual_tls, "mutual TLS"),
+        (row.observed.tls, "TLS"),
         (row.observed.plaintext, "plaintext"),
     ];
     let seen: Vec<_> = counts

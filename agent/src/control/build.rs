@@ -4,9 +4,14 @@
 
 mod endpoints;
 mod enrolment;
+mod outside;
 mod telemetry;
 
-use std::hash::BuildHasher;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::BuildHasher,
+    sync::Arc,
+};
 
 use super::{
     error::{LoadError, Problem},
@@ -16,7 +21,7 @@ use super::{
 use crate::{
     config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Policy, Scope},
+    policy::{Addresses, Labels, Policy, Scope},
     store::Snapshot,
     workload::{ObjectName, Service, Workload},
 };
@@ -29,6 +34,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// The namespace whose documents are for the whole mesh.
     pub root_namespace: String,
+    /// Of hosts outside of the mesh.
+    pub addresses: Arc<Addresses>,
 }
 
 impl From<MeshConfig> for Settings {
@@ -40,6 +47,7 @@ impl From<MeshConfig> for Settings {
             },
             cluster_domain: config.cluster_domain,
             root_namespace: config.root_namespace,
+            addresses: Arc::default(),
         }
     }
 }
@@ -67,6 +75,8 @@ pub struct Mesh {
     /// By name.
     pub services: Vec<Service>,
     pub policy: Policy,
+    /// Hosts outside of the mesh whose addresses must be asked for.
+    pub names: BTreeSet<String>,
 }
 
 impl Mesh {
@@ -101,18 +111,37 @@ pub fn build(
         warnings: noted,
         ..
     } = objects;
-    let mut errors = Vec::new();
     let scope = Scope {
         root_namespace: &settings.root_namespace,
         cluster_domain: &settings.cluster_domain,
         trust_domains: &settings.trust_domains.all(),
     };
     warnings.extend(noted);
+    let (outside, names) = outside::services(&documents.service_entries, settings, warnings);
     let policy = Policy::compile(scope, documents);
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
-    let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    let mut services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    services.extend(outside);
+    warnings.extend(outside::nowhere(&policy, &services));
+    let workloads = workloads(pods, &namespaces, settings, warnings)?;
+    Ok(Mesh {
+        workloads,
+        services,
+        policy,
+        names,
+    })
+}
+
+/// In the order of the pods.
+fn workloads(
+    pods: Vec<Located<PodFacts>>,
+    namespaces: &BTreeMap<String, Labels>,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Workload>, Vec<LoadError>> {
+    let mut errors = Vec::new();
     let mut workloads = Vec::with_capacity(pods.len());
     for pod in pods {
         let labels = namespaces.get(&*pod.facts.name.namespace);
@@ -125,14 +154,11 @@ pub fn build(
             Err(error) => errors.push(error),
         }
     }
-    if !errors.is_empty() {
-        return Err(errors);
+    if errors.is_empty() {
+        Ok(workloads)
+    } else {
+        Err(errors)
     }
-    Ok(Mesh {
-        workloads,
-        services,
-        policy,
-    })
 }
 
 /// Age, then name.

@@ -4,12 +4,18 @@
 //! Without a rule, clients speak mutual TLS to whoever is in the mesh.
 
 mod document;
+mod origination;
 
 use std::collections::BTreeMap;
 
-pub use document::{ClientMode, DestinationRule, DestinationRuleSpec};
+pub(super) use document::is_private;
+pub use document::{DestinationRule, DestinationRuleSpec};
+pub use origination::{CertificateFiles, ClientTls, Origination};
 
-use super::{DocumentRef, Ignored, selector::selects};
+use super::{
+    DocumentRef, Ignored,
+    selector::{Labels, selects},
+};
 use crate::workload::{Service, Workload};
 
 /// Compiled destination rules of a whole mesh.
@@ -24,7 +30,7 @@ pub struct ClientRules {
 /// What a rule says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ruled<'p> {
-    pub mode: ClientMode,
+    pub tls: &'p ClientTls,
     pub document: &'p DocumentRef,
 }
 
@@ -37,10 +43,9 @@ impl ClientRules {
         ignored: &mut Vec<Ignored>,
     ) -> Self {
         rules.sort_by(|a, b| {
-            let age = |rule: &DestinationRule| rule.created.unwrap_or(i64::MAX);
-            age(a)
-                .cmp(&age(b))
-                .then_with(|| a.document.cmp(&b.document))
+            let (older, newer) = (&a.document, &b.document);
+            let older = older.precedence(a.created);
+            older.cmp(&newer.precedence(b.created))
         });
         let mut compiled = Self::default();
         for mut rule in rules {
@@ -65,15 +70,46 @@ impl ClientRules {
         compiled
     }
 
-    /// The rule for connections of `client` to a port of a service, if it says something of TLS. The client's
-    /// namespace is asked first, then the service's, then the root; the first that has a rule for the host decides,
-    /// and in it the most specific host.
+    /// The rule for connections of `client` to a port of a service, if it says something of TLS. What is said of
+    /// the subset stands before what is said of all.
     #[must_use]
-    pub fn of(&self, client: &Workload, service: &Service, port: u16) -> Option<Ruled<'_>> {
+    pub fn of(
+        &self,
+        client: &Workload,
+        service: &Service,
+        port: u16,
+        subset: Option<&str>,
+    ) -> Option<Ruled<'_>> {
+        let rule = self.applying(client, service)?;
+        let subset = subset.and_then(|subset| rule.subsets.get(subset));
+        let subset = subset.and_then(|subset| subset.tls.of(port));
+        Some(Ruled {
+            tls: subset.or_else(|| rule.all.of(port))?,
+            document: &rule.document,
+        })
+    }
+
+    /// The labels of a subset's pods. `None`: the client knows no such subset.
+    #[must_use]
+    pub fn subset(&self, client: &Workload, service: &Service, subset: &str) -> Option<&Labels> {
+        let rule = self.applying(client, service)?;
+        Some(&rule.subsets.get(subset)?.labels)
+    }
+
+    /// What is said anywhere of a host.
+    pub fn about(&self, host: &str) -> impl Iterator<Item = &ClientTls> {
+        let rules = self.mesh.iter().chain(self.namespaces.values().flatten());
+        let about = rules.filter(move |rule| rule.host.matches(host));
+        about.flat_map(DestinationRule::each)
+    }
+
+    /// The client's namespace is asked first, then the service's, then the root; the first that has a rule for the
+    /// host decides, and in it the most specific host.
+    fn applying(&self, client: &Workload, service: &Service) -> Option<&DestinationRule> {
         let (own, other) = (client.namespace(), &*service.name.namespace);
         let of = |namespace| self.namespaces.get(namespace);
         let scopes = [of(own), of(other), Some(&self.mesh)];
-        let rule = scopes.into_iter().flatten().find_map(|rules| {
+        scopes.into_iter().flatten().find_map(|rules| {
             let rules = rules.iter();
             let applying = rules.filter(|rule| {
                 rule.host.matches(&service.host)
@@ -85,11 +121,6 @@ impl ClientRules {
                 true => next,
                 false => best,
             })
-        })?;
-        let mode = rule.ports.get(&port).copied().or(rule.mode)?;
-        Some(Ruled {
-            mode,
-            document: &rule.document,
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{Invalid, Reason};
+
 /// One step down.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
@@ -94,4 +96,16 @@ fn is_plain(key: &str) -> bool {
         && key
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// Refuses the fields that are set, for the same reason.
+pub(super) fn refuse(
+    at: &FieldPath,
+    fields: &[(&str, bool)],
+    reason: &Reason,
+    errors: &mut Vec<Invalid>,
+) {
+    for (key, _) in fields.iter().filter(|(_, is_set)| *is_set) {
+        errors.push(Invalid::new(at.clone().key(key), reason.clone()));
+    }
 }

@@ -62,10 +62,43 @@ pub enum Reason {
         "{0:?} is not a host: write a service's name, its whole host name, or `*.` and the end of one"
     )]
     Host(String),
+    #[error(
+        "{0:?} is not a host outside: write its whole name (`*.` and an end only with resolution NONE)"
+    )]
+    OutsideHost(String),
+    #[error("{0:?} is not an address: ranges and, with resolution STATIC, names are not supported")]
+    Address(String),
+    #[error("says nowhere where connections go: write http, tls or tcp")]
+    NoRoutes,
+    #[error("is for HTTPS and TLS; a server in plaintext has `httpsRedirect: true` at most")]
+    PlainServer,
     #[error("is traffic management, which Sealane leaves to others: remove it")]
     TrafficManagement,
-    #[error("SIMPLE and MUTUAL, TLS to servers outside of the mesh, are not supported yet")]
-    TlsOrigination,
+    #[error("is needed for {0}")]
+    NeededFor(&'static str),
+    #[error("is for MUTUAL only: with SIMPLE the client shows no certificate")]
+    OnlyMutual,
+    #[error(
+        "Secrets are not read: name files of the node with clientCertificate, privateKey and caCertificates"
+    )]
+    Secret,
+    #[error("revocation lists are not supported: remove it")]
+    RevocationList,
+    #[error(
+        "would take anybody for the server: name its authority with caCertificates, and its names with \
+         subjectAltNames"
+    )]
+    Unverified,
+    #[error("{0:?} is not a whole name: `*` is not supported here")]
+    AlternativeName(String),
+    #[error("{0:?} is not a DNS name")]
+    ServerName(String),
+    #[error("{0:?} is there twice")]
+    Twice(String),
+    #[error("{value:?} is not one of {known}")]
+    Unknown { value: String, known: &'static str },
+    #[error("is not supported: {0}")]
+    Instead(&'static str),
     #[error("is for SIMPLE and MUTUAL only: the mesh's own certificates come from its CA")]
     OnlyOrigination,
     #[error("only `.` (this namespace) and `*` (all) are supported")]

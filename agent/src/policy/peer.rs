@@ -45,6 +45,13 @@ pub enum Ignored {
         document: DocumentRef,
         winner: DocumentRef,
     },
+    #[error(
+        "{document} has no effect: it is for gateways, and this version of Sealane runs none: nothing takes \
+         connections from outside of the mesh"
+    )]
+    NoGateway { document: DocumentRef },
+    #[error("{document} has no effect: no service and no ServiceEntry has the host {host}")]
+    NoHost { document: DocumentRef, host: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,10 +83,9 @@ impl PeerModes {
         ignored: &mut Vec<Ignored>,
     ) -> Self {
         documents.sort_by(|a, b| {
-            let age = |d: &PeerAuthentication| d.created.unwrap_or(i64::MAX);
-            age(a)
-                .cmp(&age(b))
-                .then_with(|| a.document.cmp(&b.document))
+            let (older, newer) = (&a.document, &b.document);
+            let older = older.precedence(a.created);
+            older.cmp(&newer.precedence(b.created))
         });
         let mut modes = Self::default();
         for document in documents {

@@ -10,6 +10,9 @@ pub enum DocumentKind {
     PeerAuthentication,
     AuthorizationPolicy,
     DestinationRule,
+    ServiceEntry,
+    VirtualService,
+    Gateway,
     /// Of `authentication.istio.io/v1alpha1`.
     Policy,
     MeshPolicy,
@@ -24,6 +27,9 @@ impl DocumentKind {
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::VirtualService => "VirtualService",
+            Self::Gateway => "Gateway",
             Self::Policy => "Policy",
             Self::MeshPolicy => "MeshPolicy",
             Self::MeshSwitch => "MeshSwitch",
@@ -47,6 +53,11 @@ impl DocumentRef {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    /// Orders documents that compete: the older comes first, then the name decides.
+    pub(super) fn precedence(&self, created: Option<i64>) -> (i64, &Self) {
+        (created.unwrap_or(i64::MAX), self)
     }
 }
 

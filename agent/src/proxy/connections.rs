@@ -74,7 +74,16 @@ pub enum Session {
         /// What the client asked the server for; kept by the server's side only.
         server_name: Option<Box<str>>,
     },
+    /// With a server that is not of the mesh, as a DestinationRule says. Of outbound connections only.
+    Tls(Box<Agreed>),
     Plaintext,
+}
+
+/// What a handshake has agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed {
+    pub version: ProtocolVersion,
+    pub suite: CipherSuite,
 }
 
 /// What a connection is waiting for.

@@ -10,7 +10,7 @@ use super::{
     connections::{Connection, Session},
 };
 use crate::{
-    policy::{Attributes, Decision, Mode, Refusal, Verdict},
+    policy::{Attributes, ClientTls, Decision, Mode, Refusal, Verdict},
     store::Snapshot,
     telemetry::{CutReason, Direction},
     workload::Workload,
@@ -54,11 +54,24 @@ fn outbound(snapshot: &Snapshot, connection: &Connection) -> Verdict {
         let itself = source.is_some_and(|source| source.name == server.name);
         !itself && snapshot.policy.mode(server, port).mode == Mode::Strict
     });
-    if plaintext && strict {
+    if plaintext && (strict || must_be_tls(snapshot, connection)) {
         Verdict::Refuse(Refusal::PlaintextInStrict)
     } else {
         Verdict::Allow
     }
+}
+
+/// Whether a DestinationRule asks for TLS where the connection leads now.
+fn must_be_tls(snapshot: &Snapshot, connection: &Connection) -> bool {
+    let destination = connection.destination;
+    let source = connection.route().and_then(|route| route.source.as_ref());
+    let lead = source.and_then(|source| {
+        let service = snapshot.service_at(destination.ip());
+        let (port, address) = (destination.port(), Some(destination.ip()));
+        snapshot.lead(source, service, port, address).ok()
+    });
+    let ruled = lead.and_then(|lead| lead.ruled);
+    ruled.is_some_and(|ruled| matches!(ruled.tls, ClientTls::Originate(_)))
 }
 
 /// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, or when its server
@@ -74,7 +87,7 @@ pub(super) fn decision<'s>(
             server_name,
             ..
         } => (Some(client), server_name.as_deref()),
-        Session::Plaintext => (None, None),
+        Session::Tls(_) | Session::Plaintext => (None, None),
     };
     let attributes = Attributes {
         principal,

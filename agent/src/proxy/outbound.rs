@@ -10,11 +10,11 @@ use super::{
     Proxy,
     accept::Arrival,
     close::reset,
-    connections::{Connection, Phase, Route, Session},
+    connections::{Agreed, Connection, Phase, Route, Session},
     dial,
     enforce::verdict,
     outcome::Failure,
-    protect::{Peer, protected},
+    protect::{Peer, Prepared, protected},
     relay::{Relay, Wire},
     report::Report,
     serving::{Open, Serving},
@@ -22,10 +22,10 @@ use super::{
 };
 use crate::{
     capture::{OriginalDst, Pod},
-    policy::{ClientMode, Mode, Verdict},
-    store::Snapshot,
+    policy::{ClientTls, Mode, Origination, Verdict},
+    store::{Lead, Snapshot},
     telemetry::{Direction, RefusalReason, Side, Transport},
-    tls::{self, Established},
+    tls,
     workload::{Endpoint, Service, Workload},
 };
 
@@ -82,10 +82,13 @@ async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Op
     }
 }
 
-/// Where the connection leads, before one of the endpoints has answered.
-struct Target {
-    service: Option<Arc<Service>>,
-    candidates: Vec<Endpoint>,
+/// What is spoken with the server.
+enum Protection {
+    /// Mutual TLS with exactly this workload.
+    Mesh(Arc<Workload>),
+    /// TLS with certificates from files, with a server that has this name.
+    Outside(Arc<Origination>, String),
+    Plaintext,
 }
 
 async fn connect(
@@ -97,31 +100,22 @@ async fn connect(
 ) -> Result<Wire, Failure> {
     let destination = connection.destination;
     connection.enter(Phase::Connecting);
-    let target = resolve(snapshot, destination)?;
-    let (endpoint, stream) = dial_one(proxy, pod, &target.candidates).await?;
-    let secured = route(
-        snapshot,
-        connection,
-        &source,
-        target.service.as_ref(),
-        endpoint,
-    )?;
-    let wire = match secured {
-        Some(server) => {
-            connection.enter(Phase::Handshaking);
-            let name = server_name(target.service.as_deref(), destination);
-            let prepared = proxy.offload.prepare(&stream);
-            let established = handshake(proxy, stream, &source, &server, name).await?;
-            connection.set_session(Session::MutualTls {
-                client: source.identity.clone(),
-                server: server.identity.clone(),
-                version: established.secrets.suite.version().version,
-                suite: established.secrets.suite.suite(),
-                server_name: None,
-            });
-            protected(proxy, connection, prepared, Peer::Mesh, established)?
+    let asked = snapshot.service_at(destination.ip());
+    let lead = lead(snapshot, &source, asked, destination)?;
+    let candidates = candidates(snapshot, &lead, destination)?;
+    let (endpoint, stream) = dial_one(proxy, pod, &candidates).await?;
+    let protection = route(snapshot, connection, &source, &lead, endpoint)?;
+    let wire = match protection {
+        Protection::Mesh(server) => {
+            let name = server_name(lead.service.map(Arc::as_ref), lead.port, destination);
+            let handshake = Handshake::begin(proxy, connection, stream);
+            handshake.with_mesh(&source, &server, name).await?
         }
-        None => {
+        Protection::Outside(origination, host) => {
+            let handshake = Handshake::begin(proxy, connection, stream);
+            handshake.with_outside(&origination, &host).await?
+        }
+        Protection::Plaintext => {
             connection.set_session(Session::Plaintext);
             connection.set_transport(Transport::Copy);
             Wire::plain(stream, Vec::new())
@@ -134,20 +128,27 @@ async fn connect(
     }
 }
 
-/// Notes where the connection leads. Returns the workload whose identity the peer must have; `None` for a wire
-/// in plaintext.
+fn lead<'s>(
+    snapshot: &'s Snapshot,
+    source: &Workload,
+    asked: Option<&'s Arc<Service>>,
+    destination: SocketAddr,
+) -> Result<Lead<'s>, Failure> {
+    let (port, address) = (destination.port(), Some(destination.ip()));
+    let lead = snapshot.lead(source, asked, port, address);
+    lead.map_err(|error| Failure::RefusedBecause(RefusalReason::NoEndpoint, error.to_string()))
+}
+
+/// Notes where the connection leads, and says what is spoken there.
 fn route(
     snapshot: &Snapshot,
     connection: &Connection,
     source: &Arc<Workload>,
-    service: Option<&Arc<Service>>,
+    lead: &Lead<'_>,
     endpoint: Endpoint,
-) -> Result<Option<Arc<Workload>>, Failure> {
+) -> Result<Protection, Failure> {
     let server = snapshot.workload_at(endpoint.address).cloned();
     let enrolled = server.clone().filter(|w| w.enrolled);
-    let asked = connection.destination.port();
-    let ruled = service.and_then(|service| snapshot.policy.client_rule(source, service, asked));
-    let ruled = ruled.map(|ruled| ruled.mode);
     let mode = enrolled.as_ref().map_or(Mode::Disable, |w| {
         snapshot.policy.mode(w, endpoint.port).mode
     });
@@ -155,45 +156,55 @@ fn route(
         source: Some(Arc::clone(source)),
         server,
         port: endpoint.port,
-        service: service.cloned(),
+        service: lead.service.cloned(),
         mode,
     });
     if enrolled.as_ref().is_some_and(|w| w.name == source.name) {
         // What a pod sends to itself stays inside and is not steered at the other end.
-        return Ok(None);
+        return Ok(Protection::Plaintext);
     }
     let conflict = Failure::Refused(RefusalReason::DestinationRuleConflict);
-    match (ruled, enrolled.filter(|_| mode != Mode::Disable)) {
-        (Some(ClientMode::IstioMutual), None) => Err(conflict),
-        (Some(ClientMode::Disable), _) if mode == Mode::Strict => Err(conflict),
-        (Some(ClientMode::Disable), _) => Ok(None),
-        (_, secured) => Ok(secured),
+    match (lead.ruled.map(|ruled| ruled.tls), enrolled) {
+        (Some(ClientTls::Disable | ClientTls::Originate(_)), _) if mode == Mode::Strict => {
+            Err(conflict)
+        }
+        (Some(ClientTls::Disable), _) => Ok(Protection::Plaintext),
+        (Some(ClientTls::Originate(origination)), _) => Ok(outside(origination, lead)),
+        (_, Some(server)) if mode != Mode::Disable => Ok(Protection::Mesh(server)),
+        (Some(ClientTls::IstioMutual), _) => Err(conflict),
+        (None, _) => Ok(Protection::Plaintext),
     }
 }
 
-fn resolve(snapshot: &Snapshot, destination: SocketAddr) -> Result<Target, Failure> {
-    let Some(service) = snapshot.service_at(destination.ip()) else {
-        let (address, port) = (destination.ip(), destination.port());
-        return Ok(Target {
-            service: None,
-            candidates: vec![Endpoint { address, port }],
-        });
-    };
-    let port = service.port(destination.port());
-    let candidates: Vec<_> = port
-        .map(|p| {
-            p.candidates(destination.ip(), fastrand::usize(..))
-                .collect()
+/// Of the names that the host may have, the document of the rule says which, then the one of the host.
+fn outside(origination: &Arc<Origination>, lead: &Lead<'_>) -> Protection {
+    let service = lead.service;
+    let known = service.and_then(|service| service.outside.as_ref());
+    let names = known.map_or(&[][..], |outside| &outside.names);
+    let origination = if origination.names.is_empty() && !names.is_empty() {
+        Arc::new(Origination {
+            names: names.to_vec(),
+            ..Origination::clone(origination)
         })
-        .unwrap_or_default();
+    } else {
+        Arc::clone(origination)
+    };
+    let host = service.map_or_else(String::new, |service| service.host.clone());
+    Protection::Outside(origination, host)
+}
+
+fn candidates(
+    snapshot: &Snapshot,
+    lead: &Lead<'_>,
+    destination: SocketAddr,
+) -> Result<Vec<Endpoint>, Failure> {
+    let candidates = snapshot.candidates(lead, destination.ip(), fastrand::usize(..));
     if candidates.is_empty() {
-        let text = format!("{}:{}", service.host, destination.port());
+        let host = lead.service.map_or("", |service| &service.host);
+        let text = format!("{host}:{}", lead.port);
         return Err(Failure::RefusedBecause(RefusalReason::NoEndpoint, text));
     }
-    Ok(Target {
-        service: Some(Arc::clone(service)),
-        candidates,
-    })
+    Ok(candidates)
 }
 
 /// Endpoints are tried in turn; three that can't be reached are enough.
@@ -213,32 +224,89 @@ async fn dial_one(
     Err(Failure::RefusedBecause(RefusalReason::Unreachable, last))
 }
 
-async fn handshake(
-    proxy: &Proxy,
+/// A socket on which a handshake begins.
+struct Handshake<'a> {
+    proxy: &'a Proxy,
+    connection: &'a Connection,
     stream: TcpStream,
-    source: &Workload,
-    server: &Workload,
-    name: ServerName<'static>,
-) -> Result<Established, Failure> {
-    let config = proxy
-        .tls
-        .client(&source.identity, &server.identity)
-        .map_err(|error| Failure::RefusedBecause(RefusalReason::NoSvid, error.to_string()))?;
-    let shaking = tls::connect(stream, config, name);
-    shake(
-        &proxy.metrics,
-        Side::Client,
-        proxy.timeouts.handshake,
-        shaking,
-    )
-    .await
+    prepared: Prepared,
+}
+
+impl<'a> Handshake<'a> {
+    fn begin(proxy: &'a Proxy, connection: &'a Connection, stream: TcpStream) -> Self {
+        connection.enter(Phase::Handshaking);
+        let prepared = proxy.offload.prepare(&stream);
+        Self {
+            proxy,
+            connection,
+            stream,
+            prepared,
+        }
+    }
+
+    async fn with_mesh(
+        self,
+        source: &Workload,
+        server: &Workload,
+        name: ServerName<'static>,
+    ) -> Result<Wire, Failure> {
+        let proxy = self.proxy;
+        let config = proxy
+            .tls
+            .client(&source.identity, &server.identity)
+            .map_err(|error| Failure::RefusedBecause(RefusalReason::NoSvid, error.to_string()))?;
+        let shaking = tls::connect(self.stream, config, name);
+        let within = proxy.timeouts.handshake;
+        let established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
+        self.connection.set_session(Session::MutualTls {
+            client: source.identity.clone(),
+            server: server.identity.clone(),
+            version: established.secrets.suite.version().version,
+            suite: established.secrets.suite.suite(),
+            server_name: None,
+        });
+        protected(
+            proxy,
+            self.connection,
+            self.prepared,
+            Peer::Mesh,
+            established,
+        )
+    }
+
+    async fn with_outside(self, origination: &Origination, host: &str) -> Result<Wire, Failure> {
+        let proxy = self.proxy;
+        let (config, name) = proxy.tls.originate(origination, host).map_err(|error| {
+            Failure::RefusedBecause(RefusalReason::NoCertificate, error.to_string())
+        })?;
+        let shaking = tls::originate(self.stream, config, name);
+        let within = proxy.timeouts.handshake;
+        let established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
+        let suite = established.secrets.suite;
+        let agreed = Box::new(Agreed {
+            version: suite.version().version,
+            suite: suite.suite(),
+        });
+        self.connection.set_session(Session::Tls(agreed));
+        protected(
+            proxy,
+            self.connection,
+            self.prepared,
+            Peer::Foreign,
+            established,
+        )
+    }
 }
 
 /// Istio's SNI for services (`model.BuildSubsetKey`); connections to a pod's address carry none.
-fn server_name(service: Option<&Service>, destination: SocketAddr) -> ServerName<'static> {
+fn server_name(
+    service: Option<&Service>,
+    port: u16,
+    destination: SocketAddr,
+) -> ServerName<'static> {
     service
         .and_then(|s| {
-            let name = format!("outbound_.{}_._.{}", destination.port(), s.host);
+            let name = format!("outbound_.{port}_._.{}", s.host);
             ServerName::try_from(name).ok()
         })
         .unwrap_or_else(|| ServerName::from(destination.ip()))

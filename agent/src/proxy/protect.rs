@@ -69,11 +69,11 @@ impl Offload {
     /// # Errors
     /// When a key could not be installed. The connection has then been reset: the secrets have left rustls, and a
     /// socket without a transmit key would send in clear.
-    pub(super) fn protect(
+    pub(super) fn protect<P>(
         &self,
         prepared: Prepared,
         peer: Peer,
-        established: Established,
+        established: Established<P>,
     ) -> Result<(Wire, Transport), ProtectError> {
         let Established {
             stream, secrets, ..
@@ -135,12 +135,12 @@ impl Offload {
 }
 
 /// [`Offload::protect`] for a connection: what came of it is counted and shown.
-pub(super) fn protected(
+pub(super) fn protected<P>(
     proxy: &Proxy,
     connection: &Connection,
     prepared: Prepared,
     peer: Peer,
-    established: Established,
+    established: Established<P>,
 ) -> Result<Wire, Failure> {
     match proxy.offload.protect(prepared, peer, established) {
         Ok((wire, transport)) => {

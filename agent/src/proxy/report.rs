@@ -123,20 +123,24 @@ impl Report {
                 (None, None) => ServiceLabels::unknown(),
             },
             response_flags,
-            security: self.security(),
+            security: match self.security() {
+                Security::Tls => Security::Unknown,
+                known => known,
+            },
         }
     }
 
     fn principals(&self) -> (Option<&SpiffeId>, Option<&SpiffeId>) {
         match self.connection().session() {
             Some(Session::MutualTls { client, server, .. }) => (Some(client), Some(server)),
-            Some(Session::Plaintext) | None => (None, None),
+            Some(Session::Tls(_) | Session::Plaintext) | None => (None, None),
         }
     }
 
     fn security(&self) -> Security {
         match self.connection().session() {
             Some(Session::MutualTls { .. }) => Security::MutualTls,
+            Some(Session::Tls(_)) => Security::Tls,
             Some(Session::Plaintext) | None => Security::Unknown,
         }
     }

@@ -14,12 +14,12 @@ use crate::{
 ///
 /// # Errors
 /// When it failed or took too long; the socket is closed then.
-pub(super) async fn shake(
+pub(super) async fn shake<P>(
     metrics: &Metrics,
     side: Side,
     within: Duration,
-    handshake: impl Future<Output = Result<Established, HandshakeError>>,
-) -> Result<Established, Failure> {
+    handshake: impl Future<Output = Result<Established<P>, HandshakeError>>,
+) -> Result<Established<P>, Failure> {
     let begun = Instant::now();
     // Boxed: a handshake's state is large, and the task of every idle connection has room for the largest.
     match timeout(within, Box::pin(handshake)).await {

@@ -1,18 +1,18 @@
 //! What becomes of a connection, step by step.
 
-use std::{net::IpAddr, sync::Arc};
+mod mesh;
+
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{self, Client, Server, TargetError};
+use super::target::{self, Asked, Client, TargetError};
 use crate::{
-    policy::{
-        Action, Attributes, ClientMode, Decision, DocumentRef, Match, Mode, Outcome, Refusal,
-        Ruled, Verdict,
-    },
-    store::Snapshot,
+    policy::{ClientTls, DocumentRef, Ruled},
+    store::{Lead, Snapshot},
     workload::{Endpoint, Workload},
 };
+use mesh::Way;
 
 /// What becomes of a connection, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +40,40 @@ pub enum Answer {
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
     MutualTls,
-    /// Of the applications' own.
+    /// With certificates that are not the mesh's: SIMPLE or MUTUAL of a DestinationRule.
     Tls,
     Plaintext,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MutualTls => "mutual TLS",
+            Self::Tls => "TLS",
+            Self::Plaintext => "plaintext",
+        })
+    }
+}
+
+impl Explanation {
+    /// Without anybody to name.
+    fn anonymous(verdict: Answer, transport: Transport, steps: Vec<String>) -> Self {
+        Self {
+            verdict,
+            transport,
+            client_principal: None,
+            server_principal: None,
+            decided_by: Vec::new(),
+            steps,
+        }
+    }
+
+    fn denied(transport: Transport, decided_by: Vec<String>, steps: Vec<String>) -> Self {
+        Self {
+            decided_by,
+            ..Self::anonymous(Answer::Deny, transport, steps)
+        }
+    }
 }
 
 /// Explains a connection. Where a service leads to several pods that differ, the first of those that are not
@@ -56,233 +87,154 @@ pub fn explain(
     server: &str,
 ) -> Result<Explanation, TargetError> {
     let client = target::client(snapshot, client)?;
-    let server = target::server(snapshot, server)?;
-    let endpoints = of_one_family(&client, &server);
-    let each = endpoints
-        .iter()
-        .map(|e| one(snapshot, &client, &server, *e));
-    let first = each.reduce(|worst, next| match next.verdict > worst.verdict {
-        true => next,
-        false => worst,
-    });
-    first.ok_or_else(|| TargetError::Form(String::new()))
-}
-
-/// Those that the client would be sent to: of its own address's family if there are any.
-fn of_one_family(client: &Client, server: &Server) -> Vec<Endpoint> {
-    let families: Vec<bool> = match &client.workload {
-        Some(workload) => workload.addresses.iter().map(IpAddr::is_ipv4).collect(),
-        None => vec![client.address.is_ipv4()],
-    };
-    let same = server
-        .endpoints
-        .iter()
-        .filter(|e| families.contains(&e.address.is_ipv4()));
-    let same: Vec<_> = same.copied().collect();
-    if same.is_empty() {
-        server.endpoints.clone()
-    } else {
-        same
-    }
-}
-
-fn one(snapshot: &Snapshot, client: &Client, server: &Server, endpoint: Endpoint) -> Explanation {
-    let mut steps = Vec::new();
+    let asked = target::server(snapshot, server)?;
     let source = client.workload.as_deref().filter(|w| w.enrolled);
-    steps.push(described(
+    let mut steps = vec![described(
         "client",
         client.address,
         client.workload.as_deref(),
-    ));
-    if let Some(service) = &server.service {
-        steps.push(format!(
-            "{}:{} leads to {}",
-            service.host,
-            server.port,
-            endpoint_text(endpoint)
-        ));
-    }
-    let destination = snapshot.workload_at(endpoint.address);
-    steps.push(described(
-        "server",
-        endpoint.address,
-        destination.map(Arc::as_ref),
-    ));
-    let Some(destination) = destination.filter(|w| w.enrolled) else {
-        steps.push("policy holds for servers in the mesh only".to_owned());
-        return Explanation {
-            verdict: Answer::Allow,
-            transport: Transport::Plaintext,
-            client_principal: None,
-            server_principal: None,
-            decided_by: Vec::new(),
-            steps,
-        };
+    )];
+    let service = asked.service.as_ref();
+    let lead = match source {
+        None => Ok(Lead::direct(service, asked.port)),
+        Some(source) => snapshot.lead(source, service, asked.port, asked.address()),
     };
-    Way {
+    let lead = match lead {
+        Ok(lead) => lead,
+        Err(error) => {
+            steps.push(format!("refused: {error}"));
+            let decided_by = vec![error.document().to_string()];
+            return Ok(Explanation::denied(Transport::Plaintext, decided_by, steps));
+        }
+    };
+    let question = Question {
         snapshot,
-        client,
+        client: &client,
         source,
-        server,
-        destination,
-        endpoint,
-    }
-    .explained(steps)
+        lead,
+    };
+    question.answered(&asked, steps)
 }
 
-/// A connection to a server in the mesh.
-struct Way<'a> {
+/// A client and where its connection leads.
+struct Question<'a> {
     snapshot: &'a Snapshot,
     client: &'a Client,
     /// The client, if it is in the mesh.
     source: Option<&'a Workload>,
-    server: &'a Server,
-    destination: &'a Workload,
-    endpoint: Endpoint,
+    lead: Lead<'a>,
 }
 
-impl<'a> Way<'a> {
-    fn explained(&self, mut steps: Vec<String>) -> Explanation {
-        let policy = &self.snapshot.policy;
-        let mode = policy.mode(self.destination, self.endpoint.port);
-        let said = mode.document.map_or_else(
-            || "nothing says otherwise".to_owned(),
-            |document| format!("says {document}"),
-        );
-        steps.push(format!(
-            "port {} is {}: {said}",
-            self.endpoint.port, mode.mode
-        ));
-        let ruled = self.ruled();
-        let transport = self.transport(mode.mode, ruled, &mut steps);
-        let secured = transport == Transport::MutualTls;
-        let attributes = Attributes {
-            principal: self.source.filter(|_| secured).map(|w| &w.identity),
-            source: self.source_address(),
-            destination: self.endpoint.address,
-            port: self.endpoint.port,
-            sni: None,
-        };
-        let decision = policy.evaluate(self.destination, &attributes);
-        steps.push(step(&decision));
-        let principal = |workload: &Workload| workload.identity.to_string();
-        Explanation {
-            verdict: match decision.verdict {
-                Verdict::Allow => Answer::Allow,
-                Verdict::Refuse(_) => Answer::Deny,
-            },
-            transport,
-            client_principal: self.source.filter(|_| secured).map(principal),
-            server_principal: secured.then(|| principal(self.destination)),
-            decided_by: self.decided_by(&decision, ruled),
-            steps,
+impl Question<'_> {
+    fn answered(&self, asked: &Asked, mut steps: Vec<String>) -> Result<Explanation, TargetError> {
+        let (lead, service) = (&self.lead, self.lead.service);
+        if let (Some(routed), Some(service)) = (lead.routed, service) {
+            let subset = routed.subset.map(|subset| format!(", subset {subset}"));
+            steps.push(format!(
+                "{} sends it to {}:{}{}",
+                routed.document,
+                service.host,
+                lead.port,
+                subset.unwrap_or_default()
+            ));
         }
+        let endpoints = match service {
+            None => asked.endpoints(),
+            Some(_) => self.snapshot.endpoints(lead).collect(),
+        };
+        let of_family = self.of_one_family(endpoints);
+        let each = of_family.into_iter().map(|e| self.at(e, steps.clone()));
+        let first = each.reduce(|worst, next| match next.verdict > worst.verdict {
+            true => next,
+            false => worst,
+        });
+        let explanation = match (first, service) {
+            (Some(explanation), _) => explanation,
+            // Its addresses are what name servers say when it is needed.
+            (None, Some(service)) if service.outside.is_some() => self.outside(steps),
+            (None, Some(service)) => return Err(target::unreachable(service, lead.port)),
+            (None, None) => return Err(TargetError::Form(String::new())),
+        };
+        Ok(self.with_route(explanation))
     }
 
-    fn source_address(&self) -> IpAddr {
-        let same = |address: &&IpAddr| address.is_ipv4() == self.endpoint.address.is_ipv4();
-        let own = self
-            .client
-            .workload
+    /// Those that the client would be sent to: of its own address's family if there are any.
+    fn of_one_family(&self, endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+        let families: Vec<bool> = match &self.client.workload {
+            Some(workload) => workload.addresses.iter().map(IpAddr::is_ipv4).collect(),
+            None => vec![self.client.address.is_ipv4()],
+        };
+        let same = endpoints
             .iter()
-            .flat_map(|w| &w.addresses)
-            .find(same);
-        own.copied().unwrap_or(self.client.address)
+            .filter(|e| families.contains(&e.address.is_ipv4()));
+        let same: Vec<_> = same.copied().collect();
+        if same.is_empty() { endpoints } else { same }
     }
 
-    fn ruled(&self) -> Option<Ruled<'a>> {
-        let service = self.server.service.as_ref()?;
-        self.snapshot
-            .policy
-            .client_rule(self.source?, service, self.server.port)
-    }
-
-    fn transport(
-        &self,
-        mode: Mode,
-        ruled: Option<Ruled<'_>>,
-        steps: &mut Vec<String>,
-    ) -> Transport {
-        let (transport, why) = match (self.source, ruled, mode) {
-            (None, ..) => (
-                Transport::Plaintext,
-                "the client is not in the mesh".to_owned(),
-            ),
-            (Some(source), ..) if source.name == self.destination.name => {
-                (Transport::Plaintext, "it never leaves the pod".to_owned())
+    fn at(&self, endpoint: Endpoint, mut steps: Vec<String>) -> Explanation {
+        if let Some(service) = self.lead.service {
+            let (host, port) = (&service.host, self.lead.port);
+            steps.push(format!(
+                "{host}:{port} leads to {}",
+                endpoint_text(endpoint)
+            ));
+        }
+        let destination = self.snapshot.workload_at(endpoint.address);
+        let destination = destination.map(Arc::as_ref);
+        steps.push(described("server", endpoint.address, destination));
+        match destination.filter(|w| w.enrolled) {
+            None => self.outside(steps),
+            Some(destination) => Way {
+                snapshot: self.snapshot,
+                client: self.client,
+                source: self.source,
+                lead: &self.lead,
+                destination,
+                endpoint,
             }
-            (
-                _,
-                Some(Ruled {
-                    mode: ClientMode::Disable,
-                    document,
-                }),
-                _,
-            ) => (Transport::Plaintext, format!("says {document}")),
-            (_, _, Mode::Disable) => (
-                Transport::Plaintext,
-                "the server's port is DISABLE".to_owned(),
-            ),
-            (_, Some(Ruled { document, .. }), _) => {
-                (Transport::MutualTls, format!("says {document}"))
-            }
-            (_, None, _) => (Transport::MutualTls, "both are in the mesh".to_owned()),
-        };
-        let name = match transport {
-            Transport::MutualTls => "mutual TLS",
-            Transport::Tls => "TLS",
-            Transport::Plaintext => "plaintext",
-        };
-        steps.push(format!("the client sends {name}: {why}"));
-        transport
-    }
-
-    fn decided_by(&self, decision: &Decision<'_>, ruled: Option<Ruled<'_>>) -> Vec<String> {
-        let peer = decision.mode.document;
-        let rule = ruled.map(|r| r.document);
-        let matched = |matched: Match<'_>| vec![matched.document.to_string()];
-        let shown = |documents: [Option<&DocumentRef>; 2]| {
-            documents
-                .into_iter()
-                .flatten()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        };
-        match decision.verdict {
-            Verdict::Refuse(Refusal::PlaintextInStrict) => shown([peer, rule]),
-            Verdict::Refuse(Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed)
-            | Verdict::Allow => match decision.authorization {
-                Outcome::Denied(by) => matched(by),
-                Outcome::NotAllowed => self.allowing(),
-                Outcome::Allowed(by) => [matched(by), shown([peer, rule])].concat(),
-                Outcome::Unrestricted => shown([peer, rule]),
-            },
+            .explained(steps),
         }
     }
 
-    /// The policies of which one would have had to match.
-    fn allowing(&self) -> Vec<String> {
-        let policies = self.snapshot.policy.authorization().of(self.destination);
-        let allowing = policies.filter(|p| p.action() == Action::Allow && !p.is_dry_run());
-        allowing.map(|p| p.document().to_string()).collect()
+    /// To a server that is not in the mesh: only the client's side has a say.
+    fn outside(&self, mut steps: Vec<String>) -> Explanation {
+        let Some(ruled) = self.lead.ruled else {
+            steps.push("policy holds for servers in the mesh only".to_owned());
+            return Explanation::anonymous(Answer::Allow, Transport::Plaintext, steps);
+        };
+        let (transport, why) = spoken(&ruled);
+        steps.push(format!("the client sends {transport}: {why}"));
+        let decided_by = vec![ruled.document.to_string()];
+        if transport == Transport::MutualTls {
+            steps.push("refused: the server is not in the mesh".to_owned());
+            return Explanation::denied(transport, decided_by, steps);
+        }
+        Explanation {
+            decided_by,
+            ..Explanation::anonymous(Answer::Allow, transport, steps)
+        }
+    }
+
+    fn with_route(&self, mut explanation: Explanation) -> Explanation {
+        let routed = self.lead.routed.map(|routed| routed.document.to_string());
+        explanation.decided_by.extend(routed);
+        explanation
     }
 }
 
-fn step(decision: &Decision<'_>) -> String {
-    let by = |Match { document, rule }: Match<'_>| format!("{document}, rule {}", rule + 1);
-    match decision.verdict {
-        Verdict::Refuse(Refusal::PlaintextInStrict) => {
-            "refused: STRICT takes mutual TLS only".to_owned()
-        }
-        Verdict::Refuse(_) | Verdict::Allow => match decision.authorization {
-            Outcome::Unrestricted => {
-                "allowed: no authorization policy restricts the server".to_owned()
-            }
-            Outcome::Allowed(matched) => format!("allowed by {}", by(matched)),
-            Outcome::Denied(matched) => format!("refused by {}", by(matched)),
-            Outcome::NotAllowed => "refused: no ALLOW policy of the server matches".to_owned(),
-        },
-    }
+/// What a rule makes the client send.
+fn spoken(ruled: &Ruled<'_>) -> (Transport, String) {
+    let transport = match ruled.tls {
+        ClientTls::Disable => Transport::Plaintext,
+        ClientTls::IstioMutual => Transport::MutualTls,
+        ClientTls::Originate(_) => Transport::Tls,
+    };
+    (transport, format!("{} says {}", ruled.document, ruled.tls))
+}
+
+fn texts(documents: [Option<&DocumentRef>; 2]) -> Vec<String> {
+    let documents = documents.into_iter().flatten();
+    documents.map(ToString::to_string).collect()
 }
 
 fn described(what: &str, address: IpAddr, workload: Option<&Workload>) -> String {

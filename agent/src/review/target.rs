@@ -44,14 +44,34 @@ pub struct Client {
     pub workload: Option<Arc<Workload>>,
 }
 
-/// Where connections lead.
+/// What a client asks for.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct Asked {
     pub service: Option<Arc<Service>>,
-    /// As asked for.
     pub port: u16,
-    /// At least one; all that the port may lead to.
-    pub endpoints: Vec<Endpoint>,
+    /// That are asked for themselves.
+    addresses: Vec<IpAddr>,
+}
+
+impl Asked {
+    /// The one that is asked for, if there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.addresses[..] {
+            [address] => Some(address),
+            _ => None,
+        }
+    }
+
+    /// What is asked for, without a service.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let endpoint = |address: &IpAddr| Endpoint {
+            address: *address,
+            port: self.port,
+        };
+        self.addresses.iter().map(endpoint).collect()
+    }
 }
 
 /// A pod, any ready pod of a service, or an address.
@@ -93,18 +113,15 @@ pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
 /// `NAMESPACE/NAME:PORT`, `HOST:PORT` or an address with its port.
 ///
 /// # Errors
-/// When nobody is called so, or it has no such port.
-pub fn server(snapshot: &Snapshot, text: &str) -> Result<Server, TargetError> {
+/// When nobody is called so.
+pub fn server(snapshot: &Snapshot, text: &str) -> Result<Asked, TargetError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        let (ip, port) = (address.ip().to_canonical(), address.port());
-        return match snapshot.service_at(ip) {
-            Some(service) => of_service(service, port),
-            None => Ok(Server {
-                service: None,
-                port,
-                endpoints: vec![Endpoint { address: ip, port }],
-            }),
-        };
+        let ip = address.ip().to_canonical();
+        return Ok(Asked {
+            service: snapshot.service_at(ip).cloned(),
+            port: address.port(),
+            addresses: vec![ip],
+        });
     }
     let parts = text.rsplit_once(':');
     let (name, port) = parts.ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
@@ -113,22 +130,39 @@ pub fn server(snapshot: &Snapshot, text: &str) -> Result<Server, TargetError> {
         .ok()
         .filter(|port| *port > 0)
         .ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
-    match named(snapshot, name)? {
-        Named::Service(service) => of_service(&service, port),
-        // Clients usually mean the service where a pod is called the same.
-        Named::Pod(workload) => {
-            if let Some(service) = snapshot.service(&workload.name)
-                && service.port(port).is_some()
-            {
-                return of_service(service, port);
-            }
-            let endpoints = workload.addresses.iter();
-            Ok(Server {
+    let of_service = |service: &Arc<Service>| Asked {
+        service: Some(Arc::clone(service)),
+        port,
+        addresses: Vec::new(),
+    };
+    Ok(match named(snapshot, name)? {
+        Named::Service(service) => of_service(&service),
+        Named::Pod(workload) => match snapshot.service(&workload.name) {
+            // Clients usually mean the service where a pod is called the same.
+            Some(service) if service.port(port).is_some() => of_service(service),
+            _ => Asked {
                 service: None,
                 port,
-                endpoints: endpoints.map(|a| Endpoint { address: *a, port }).collect(),
-            })
-        }
+                addresses: workload.addresses.clone(),
+            },
+        },
+    })
+}
+
+/// Why a port of a service leads nowhere.
+pub fn unreachable(service: &Service, port: u16) -> TargetError {
+    if service.port(port).is_some() {
+        return TargetError::NoEndpoint(service.name.clone());
+    }
+    let known: Vec<_> = service.ports.iter().map(|p| p.port.to_string()).collect();
+    TargetError::UnknownPort {
+        service: service.name.clone(),
+        port,
+        known: if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        },
     }
 }
 
@@ -220,8 +254,11 @@ fn named(snapshot: &Snapshot, text: &str) -> Result<Named, TargetError> {
     service.ok_or(TargetError::Unknown(name))
 }
 
-/// `NAME.NAMESPACE`, with or without what follows.
+/// `NAME.NAMESPACE`, with or without what follows, or a host outside.
 fn host(snapshot: &Snapshot, text: &str) -> Result<Arc<Service>, TargetError> {
+    if let Some(service) = snapshot.service_named(text) {
+        return Ok(Arc::clone(service));
+    }
     if !text.contains('.') {
         return Err(TargetError::Form(text.to_owned()));
     }
@@ -236,27 +273,4 @@ fn host(snapshot: &Snapshot, text: &str) -> Result<Arc<Service>, TargetError> {
     });
     let service = service.map(Arc::clone);
     service.ok_or_else(|| TargetError::UnknownHost(text.to_owned()))
-}
-
-fn of_service(service: &Arc<Service>, port: u16) -> Result<Server, TargetError> {
-    let Some(found) = service.port(port) else {
-        let known: Vec<_> = service.ports.iter().map(|p| p.port.to_string()).collect();
-        return Err(TargetError::UnknownPort {
-            service: service.name.clone(),
-            port,
-            known: if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            },
-        });
-    };
-    if found.endpoints.is_empty() {
-        return Err(TargetError::NoEndpoint(service.name.clone()));
-    }
-    Ok(Server {
-        service: Some(Arc::clone(service)),
-        port,
-        endpoints: found.endpoints.clone(),
-    })
 }

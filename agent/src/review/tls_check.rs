@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::target::{self, TargetError};
 use crate::{
-    policy::{ClientMode, DocumentRef, Mode, Ruled},
+    policy::{ClientTls, DocumentRef, Mode},
     store::Snapshot,
-    workload::{Service, ServicePort, Workload},
+    workload::{Endpoint, Service, ServicePort, Workload},
 };
 
 /// One port of a service, or of a pod that was named itself.
@@ -19,11 +19,14 @@ pub struct TlsRow {
     pub status: Agreement,
     /// What the server takes: STRICT, PERMISSIVE or DISABLE; several when its pods differ.
     pub server: Vec<String>,
-    /// What the client sends: ISTIO_MUTUAL or DISABLE.
+    /// What the client sends: ISTIO_MUTUAL, DISABLE, SIMPLE or MUTUAL.
     pub client: String,
     /// `KIND/NAMESPACE/NAME`; `None` for the built-in default.
     pub authn_policy: Option<String>,
     pub destination_rule: Option<String>,
+    /// What sends the client's connections elsewhere.
+    #[serde(default)]
+    pub virtual_service: Option<String>,
     /// What was seen of it on live connections.
     #[serde(default)]
     pub observed: Observed,
@@ -40,6 +43,8 @@ pub enum Agreement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     pub mutual_tls: u64,
+    #[serde(default)]
+    pub tls: u64,
     pub plaintext: u64,
 }
 
@@ -68,59 +73,66 @@ fn row(
     port: &ServicePort,
 ) -> TlsRow {
     let source = client.filter(|w| w.enrolled);
-    let policy = &snapshot.policy;
-    let ruled = source.and_then(|source| policy.client_rule(source, service, port.port));
-    let mut server: Vec<(Mode, Option<&DocumentRef>)> = Vec::new();
-    for endpoint in &port.endpoints {
-        let workload = snapshot.workload_at(endpoint.address);
-        let taken = workload
-            .filter(|w| w.enrolled)
-            .map_or((Mode::Disable, None), |w| {
-                let effective = policy.mode(w, endpoint.port);
-                (effective.mode, effective.document)
-            });
-        if !server.iter().any(|known| known.0 == taken.0) {
-            server.push(taken);
-        }
-    }
-    let sent = |mode: Mode| match (source, ruled) {
-        (None, _)
-        | (
-            _,
-            Some(Ruled {
-                mode: ClientMode::Disable,
-                ..
-            }),
-        ) => ClientMode::Disable,
-        (
-            _,
-            Some(Ruled {
-                mode: ClientMode::IstioMutual,
-                ..
-            }),
-        ) => ClientMode::IstioMutual,
-        // Without a rule it follows the server.
-        (Some(_), None) if mode == Mode::Disable => ClientMode::Disable,
-        (Some(_), None) => ClientMode::IstioMutual,
+    let lead = source.map(|source| snapshot.lead(source, Some(service), port.port, None));
+    let nowhere = matches!(lead, Some(Err(_)));
+    let lead = lead.and_then(Result::ok);
+    let servers = match &lead {
+        Some(lead) => taken(snapshot, snapshot.endpoints(lead)),
+        None => taken(snapshot, port.endpoints.iter().copied()),
     };
-    let conflict = server.iter().any(|(mode, _)| {
+    let ruled = lead.and_then(|lead| lead.ruled);
+    let sent = |mode: Mode| match (source, ruled) {
+        (None, _) => ClientTls::Disable,
+        (_, Some(ruled)) => ruled.tls.clone(),
+        // Without a rule it follows the server.
+        (Some(_), None) if mode == Mode::Disable => ClientTls::Disable,
+        (Some(_), None) => ClientTls::IstioMutual,
+    };
+    let conflict = servers.iter().any(|(mode, _)| {
         matches!(
             (mode, sent(*mode)),
-            (Mode::Strict, ClientMode::Disable) | (Mode::Disable, ClientMode::IstioMutual)
+            (Mode::Strict, ClientTls::Disable | ClientTls::Originate(_))
+                | (Mode::Disable, ClientTls::IstioMutual)
         )
     });
-    let first = server.first().copied().unwrap_or((Mode::Permissive, None));
+    let nobody = match service.outside {
+        Some(_) => Mode::Disable,
+        None => Mode::Permissive,
+    };
+    let first = servers.first().copied().unwrap_or((nobody, None));
     TlsRow {
         host: format!("{}:{}", service.host, port.port),
-        status: if conflict {
+        status: if conflict || nowhere {
             Agreement::Conflict
         } else {
             Agreement::Ok
         },
         client: sent(first.0).to_string(),
-        server: server.iter().map(|(mode, _)| mode.to_string()).collect(),
+        server: servers.iter().map(|(mode, _)| mode.to_string()).collect(),
         authn_policy: first.1.map(ToString::to_string),
         destination_rule: ruled.map(|r| r.document.to_string()),
+        virtual_service: lead.and_then(|lead| Some(lead.routed?.document.to_string())),
         observed: Observed::default(),
     }
+}
+
+/// What the pods at some endpoints take, each mode once.
+fn taken(
+    snapshot: &Snapshot,
+    endpoints: impl Iterator<Item = Endpoint>,
+) -> Vec<(Mode, Option<&DocumentRef>)> {
+    let mut taken: Vec<(Mode, Option<&DocumentRef>)> = Vec::new();
+    for endpoint in endpoints {
+        let workload = snapshot.workload_at(endpoint.address);
+        let mode = workload
+            .filter(|w| w.enrolled)
+            .map_or((Mode::Disable, None), |w| {
+                let effective = snapshot.policy.mode(w, endpoint.port);
+                (effective.mode, effective.document)
+            });
+        if !taken.iter().any(|known| known.0 == mode.0) {
+            taken.push(mode);
+        }
+    }
+    taken
 }

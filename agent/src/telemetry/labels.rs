@@ -51,6 +51,8 @@ label_values! {
     /// Sealane knows at both ends.
     Security {
         MutualTls = "mutual_tls",
+        /// With a server that is not of the mesh. Not in metrics, where Istio has no word for it.
+        Tls = "tls",
         None = "none",
         /// What Istio's ambient mode and Kiali's graphs take plaintext for.
         Unknown = "unknown",
@@ -123,6 +125,8 @@ label_values! {
         OffloadFailed = "offload_failed",
         /// The pod has no valid SVID.
         NoSvid = "no_svid",
+        /// The certificates that a DestinationRule names can't be used.
+        NoCertificate = "no_certificate",
         /// Where the connection was meant to go isn't known.
         NoOriginalDestination = "no_original_destination",
         /// The service has no ready endpoint of the address family.

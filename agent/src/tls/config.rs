@@ -16,12 +16,17 @@ use rustls::{
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
+use rustls_pki_types::ServerName;
 
 use super::{
     heard::{AnyName, Listener},
+    originate::{self, OriginateError, Originations},
     verify::{PeerVerifier, TrustAnchors},
 };
-use crate::identity::{SpiffeId, Svid};
+use crate::{
+    identity::{SpiffeId, Svid},
+    policy::Origination,
+};
 
 /// The ALPN offer of Istio's sidecars for mutual TLS (`util.ALPNInMesh`).
 pub(super) const MESH_ALPN: &[u8] = b"istio";
@@ -94,6 +99,7 @@ pub struct TlsConfigs {
     insist: bool,
     credentials: Arc<dyn Credentials>,
     clients: Cache<(SpiffeId, SpiffeId), ClientConfig>,
+    originations: Originations,
     servers: Cache<SpiffeId, ServerConfig>,
 }
 
@@ -140,8 +146,10 @@ impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
 impl TlsConfigs {
     #[must_use]
     pub fn new(credentials: Arc<dyn Credentials>, suites: &Suites) -> Self {
+        let provider = Arc::new(suites.provider());
         Self {
-            provider: Arc::new(suites.provider()),
+            originations: Originations::new(Arc::clone(&provider)),
+            provider,
             insist: suites.insist,
             credentials,
             clients: Cache(Mutex::new(HashMap::new())),
@@ -179,6 +187,19 @@ impl TlsConfigs {
                 Ok(config)
             })?;
         Ok(config)
+    }
+
+    /// For a handshake with a server that is not of the mesh, and the name to ask it for.
+    ///
+    /// # Errors
+    /// When a file with certificates can't be used, or `host` is no name.
+    pub fn originate(
+        &self,
+        origination: &Origination,
+        host: &str,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), OriginateError> {
+        let name = originate::server_name(origination, host)?;
+        Ok((self.originations.config(origination)?, name))
     }
 
     /// For handshakes that arrive for `local`: a client certificate of a trusted domain is required, no ALPN

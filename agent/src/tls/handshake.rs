@@ -32,12 +32,12 @@ pub use failure::HandshakeError;
 /// Handshake messages that are not whole yet, at most: certificate chains are long, but not that long.
 const MAX_HANDSHAKE: usize = 128 * 1024;
 
-/// A connection that both ends have proved their identity on.
+/// A connection after its handshake; `P` is who the peer has proved to be.
 #[derive(Debug)]
-pub struct Established {
+pub struct Established<P = SpiffeId> {
     pub stream: TcpStream,
     pub secrets: Secrets,
-    pub peer: SpiffeId,
+    pub peer: P,
     /// The name that the client asked the server for.
     pub server_name: Option<Box<str>>,
 }
@@ -52,7 +52,20 @@ pub async fn connect(
     name: ServerName<'static>,
 ) -> Result<Established, HandshakeError> {
     let connection = UnbufferedClientConnection::new(config, name).map_err(HandshakeError::from)?;
-    establish(stream, connection, Vec::new()).await
+    of_mesh(establish(stream, connection, Vec::new()).await?)
+}
+
+/// The client's part of a handshake with a server that is not of the mesh: its configuration says whom to trust.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn originate(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<Established<()>, HandshakeError> {
+    let connection = UnbufferedClientConnection::new(config, name).map_err(HandshakeError::from)?;
+    Ok(establish(stream, connection, Vec::new()).await?.with(()))
 }
 
 /// The server's part of a handshake. `received` is what was read from the socket already.
@@ -65,7 +78,23 @@ pub async fn accept(
     received: Vec<u8>,
 ) -> Result<Established, HandshakeError> {
     let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::from)?;
-    establish(stream, connection, received).await
+    of_mesh(establish(stream, connection, received).await?)
+}
+
+fn of_mesh(established: Established<Option<SpiffeId>>) -> Result<Established, HandshakeError> {
+    let peer = established.peer.clone().ok_or(HandshakeError::NoPeer)?;
+    Ok(established.with(peer))
+}
+
+impl<P> Established<P> {
+    fn with<Q>(self, peer: Q) -> Established<Q> {
+        Established {
+            stream: self.stream,
+            secrets: self.secrets,
+            peer,
+            server_name: self.server_name,
+        }
+    }
 }
 
 /// What the two kinds of rustls connections have in common.
@@ -129,7 +158,7 @@ async fn establish<S: Side>(
     mut stream: TcpStream,
     mut side: S,
     received: Vec<u8>,
-) -> Result<Established, HandshakeError> {
+) -> Result<Established<Option<SpiffeId>>, HandshakeError> {
     let mut incoming = Incoming {
         bytes: received,
         seen: 0,
@@ -142,7 +171,7 @@ async fn establish<S: Side>(
         return Err(error);
     }
     let common = side.common();
-    let peer = verified_id(common.peer_certificates()).ok_or(HandshakeError::NoPeer)?;
+    let peer = verified_id(common.peer_certificates());
     let (secrets, suite) = side.extract()?;
     let Heard {
         secrets: traffic,

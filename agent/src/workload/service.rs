@@ -14,6 +14,17 @@ pub struct Service {
     pub virtual_addresses: Vec<IpAddr>,
     /// TCP ports only.
     pub ports: Vec<ServicePort>,
+    /// It is none of Kubernetes (Istio's `ServiceEntry`).
+    pub outside: Option<Box<Outside>>,
+}
+
+/// A host that is no Kubernetes service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Outside {
+    /// Of which its certificate must have one; its own name if there are none.
+    pub names: Vec<String>,
+    /// Only clients of its own namespace know it.
+    pub private: bool,
 }
 
 /// A TCP port of a service.
@@ -21,8 +32,47 @@ pub struct Service {
 pub struct ServicePort {
     pub name: String,
     pub port: u16,
+    pub protocol: Protocol,
     /// Of both families, in a stable order.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What is spoken on a port, as far as routing is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Http,
+    Tls,
+    Tcp,
+    /// Nobody has said.
+    #[default]
+    Unknown,
+}
+
+impl Protocol {
+    /// Istio's names of protocols (`pkg/config/protocol`), in any case; `None` for others.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match &*name.to_ascii_lowercase() {
+            "http" | "http2" | "grpc" | "grpc-web" => Some(Self::Http),
+            "https" | "tls" => Some(Self::Tls),
+            "tcp" | "mongo" | "mysql" | "redis" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+
+    /// From `appProtocol`, else from the port's name, which is `PROTOCOL` or `PROTOCOL-SUFFIX`.
+    #[must_use]
+    pub fn of_port(app_protocol: Option<&str>, name: &str) -> Self {
+        if let Some(said) = app_protocol.and_then(Self::named) {
+            return said;
+        }
+        let prefix = if name.starts_with("grpc-web") {
+            "grpc-web"
+        } else {
+            name.split('-').next().unwrap_or_default()
+        };
+        Self::named(prefix).unwrap_or_default()
+    }
 }
 
 /// Where one replica takes a service port's connections.
@@ -33,6 +83,13 @@ pub struct Endpoint {
 }
 
 impl Service {
+    /// Whether a client of a namespace knows it.
+    #[must_use]
+    pub fn is_known_in(&self, namespace: &str) -> bool {
+        let private = self.outside.as_ref().is_some_and(|outside| outside.private);
+        !private || &*self.name.namespace == namespace
+    }
+
     /// The port that a client asked for, if the service has it.
     #[must_use]
     pub fn port(&self, port: u16) -> Option<&ServicePort> {
@@ -41,16 +98,19 @@ impl Service {
 }
 
 impl ServicePort {
-    /// The endpoints of the family of `virtual_address`, in an order that starts at a random one: the first
-    /// is the choice, the rest are what to try when it can't be reached.
+    /// The endpoints of the family of `address`, which the client has connected to, in an order that starts with
+    /// that address if it is one of them, else at a random one: the first is the choice, the rest are what to try when
+    /// it can't be reached.
     pub fn candidates(
         &self,
-        virtual_address: IpAddr,
+        address: IpAddr,
         random: usize,
     ) -> impl Iterator<Item = Endpoint> + '_ {
-        let same_family = move |e: &&Endpoint| e.address.is_ipv4() == virtual_address.is_ipv4();
-        let count = self.endpoints.iter().filter(same_family).count();
-        let start = if count == 0 { 0 } else { random % count };
+        let same_family = move |e: &&Endpoint| e.address.is_ipv4() == address.is_ipv4();
+        let mut family = self.endpoints.iter().filter(same_family);
+        let chosen = family.clone().position(|e| e.address == address);
+        let count = family.by_ref().count();
+        let start = chosen.unwrap_or(if count == 0 { 0 } else { random % count });
         self.endpoints
             .iter()
             .filter(same_family)
@@ -74,6 +134,7 @@ mod tests {
         let port = ServicePort {
             name: "http".into(),
             port: 80,
+            protocol: Protocol::Http,
             endpoints: vec![
                 endpoint("10.0.0.1"),
                 endpoint("fd00::1"),

@@ -11,6 +11,7 @@ mod load;
 mod metrics;
 mod offload;
 mod operator;
+mod outside;
 mod paths;
 mod peers;
 mod policy;
@@ -65,6 +66,8 @@ pub const ALL: &[Scenario] = &[
     scenario("bound-client", paths::bound_client),
     scenario("untouched", paths::untouched),
     scenario("client-hello", paths::client_hello),
+    scenario("outside-mutual", outside::mutual),
+    scenario("outside-simple", outside::simple),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),

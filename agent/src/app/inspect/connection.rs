@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use rustls::ProtocolVersion;
+use rustls::{CipherSuite, ProtocolVersion};
 
 use super::timestamp;
 use crate::{
@@ -18,8 +18,9 @@ use crate::{
 
 pub(super) fn shown(connection: &Connection) -> api::Connection {
     let route = connection.route();
-    let secured = connection.session().and_then(Secured::of);
-    let (client, server) = secured.as_ref().map(|s| (&s.client, &s.server)).unzip();
+    let session = connection.session();
+    let (client, server) = session.and_then(principals).unzip();
+    let (version, suite) = session.and_then(tls).unzip();
     api::Connection {
         id: connection.id,
         direction: match connection.direction {
@@ -28,7 +29,7 @@ pub(super) fn shown(connection: &Connection) -> api::Connection {
         },
         state: state(connection.phase()),
         source: connection.client,
-        source_principal: client.cloned(),
+        source_principal: client,
         destination: connection.destination,
         destination_service: route
             .and_then(|r| r.service.as_ref())
@@ -36,17 +37,13 @@ pub(super) fn shown(connection: &Connection) -> api::Connection {
         destination_workload: route
             .and_then(|r| r.server.as_ref())
             .map(|w| w.name.to_string()),
-        destination_principal: server.cloned(),
-        security: if secured.is_some() {
-            api::Security::MutualTls
-        } else {
-            api::Security::Plaintext
-        },
+        destination_principal: server,
+        security: security(session),
         transport: connection
             .transport()
             .map_or_else(String::new, |t| t.as_str().to_owned()),
-        tls_version: secured.as_ref().map(|s| s.version.to_owned()),
-        cipher: secured.as_ref().and_then(|s| s.cipher).map(str::to_owned),
+        tls_version: version.map(version_text),
+        cipher: suite.and_then(|s| s.as_str()).map(str::to_owned),
         mode: route.map_or_else(String::new, |r| r.mode.to_string()),
         opened_at: timestamp(SystemTime::now() - connection.age()),
         sent_bytes: connection.sent.load(Relaxed),
@@ -82,6 +79,7 @@ pub(super) fn observe(connections: &[Arc<Connection>], client: &Client, rows: &m
         {
             match connection.session() {
                 Some(Session::MutualTls { .. }) => row.observed.mutual_tls += 1,
+                Some(Session::Tls(_)) => row.observed.tls += 1,
                 Some(Session::Plaintext) => row.observed.plaintext += 1,
                 None => {}
             }
@@ -89,36 +87,35 @@ pub(super) fn observe(connections: &[Arc<Connection>], client: &Client, rows: &m
     }
 }
 
-/// What is known of a connection in mutual TLS.
-struct Secured {
-    client: String,
-    server: String,
-    version: &'static str,
-    cipher: Option<&'static str>,
+fn security(session: Option<&Session>) -> api::Security {
+    match session {
+        Some(Session::MutualTls { .. }) => api::Security::MutualTls,
+        Some(Session::Tls(_)) => api::Security::Tls,
+        Some(Session::Plaintext) | None => api::Security::Plaintext,
+    }
 }
 
-impl Secured {
-    fn of(session: &Session) -> Option<Self> {
-        let Session::MutualTls {
-            client,
-            server,
-            version,
-            suite,
-            ..
-        } = session
-        else {
-            return None;
-        };
-        Some(Self {
-            client: client.to_string(),
-            server: server.to_string(),
-            version: match version {
-                ProtocolVersion::TLSv1_3 => "TLSv1.3",
-                _ => "TLSv1.2",
-            },
-            cipher: suite.as_str(),
-        })
+fn principals(session: &Session) -> Option<(String, String)> {
+    match session {
+        Session::MutualTls { client, server, .. } => Some((client.to_string(), server.to_string())),
+        Session::Tls(_) | Session::Plaintext => None,
     }
+}
+
+fn tls(session: &Session) -> Option<(ProtocolVersion, CipherSuite)> {
+    match session {
+        Session::MutualTls { version, suite, .. } => Some((*version, *suite)),
+        Session::Tls(agreed) => Some((agreed.version, agreed.suite)),
+        Session::Plaintext => None,
+    }
+}
+
+fn version_text(version: ProtocolVersion) -> String {
+    let text = match version {
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        _ => "TLSv1.2",
+    };
+    text.to_owned()
 }
 
 fn state(phase: Phase) -> api::ConnectionState {

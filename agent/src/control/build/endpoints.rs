@@ -48,6 +48,7 @@ fn with_endpoints(
     let ports = service.ports.iter().map(|port| ServicePort {
         name: port.name.clone(),
         port: port.port,
+        protocol: port.protocol,
         endpoints: in_order(endpoints(port)),
     });
     let ports = ports.collect();
@@ -56,6 +57,7 @@ fn with_endpoints(
         host: format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
         virtual_addresses: service.virtual_addresses,
         ports,
+        outside: None,
         name: service.name,
     }
 }

@@ -1,5 +1,7 @@
 //! What objects mean together.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::control::TrustDomains;
 use crate::{
@@ -18,6 +20,7 @@ fn settings() -> Settings {
         },
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
+        addresses: Arc::default(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Keeps the store in step with a directory.
 
-use std::{collections::hash_map::RandomState, path::PathBuf};
+use std::{
+    collections::{BTreeSet, hash_map::RandomState},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -14,8 +18,10 @@ use crate::{
     control::{
         build::{Mesh, Settings},
         error::LoadErrors,
+        names::Names,
         objects::Cache,
     },
+    policy::Addresses,
     store::Writer,
 };
 
@@ -43,6 +49,10 @@ pub struct FileSource {
     writer: Writer,
     cache: Cache,
     status: watch::Sender<SourceStatus>,
+    /// Hosts whose addresses are asked for, and what is known of them.
+    names: watch::Sender<BTreeSet<String>>,
+    addresses: watch::Receiver<Arc<Addresses>>,
+    asking: Option<Names>,
     /// Keyed at random, so that no content can be made to look unchanged.
     hasher: RandomState,
     published: Option<Published>,
@@ -62,12 +72,17 @@ impl FileSource {
         writer: Writer,
     ) -> (Self, watch::Receiver<SourceStatus>) {
         let (status, receiver) = watch::channel(SourceStatus::default());
+        let (names, wanted) = watch::channel(BTreeSet::new());
+        let (asking, addresses) = Names::new(wanted);
         let source = Self {
             dir,
             settings,
             writer,
             cache: Cache::default(),
             status,
+            names,
+            addresses,
+            asking: Some(asking),
             hasher: RandomState::new(),
             published: None,
         };
@@ -76,18 +91,30 @@ impl FileSource {
 
     /// Reads the directory, and again whenever it changes, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        let asking = self.asking.take();
         let follow = async {
             let mut watch = DirectoryWatch::new(self.dir.clone()).await;
             loop {
                 self.reload().await;
-                watch.changed().await;
+                tokio::select! {
+                    () = watch.changed() => {}
+                    Ok(()) = self.addresses.changed() => {}
+                }
             }
         };
+        let asking = asking.map(|names| tokio::spawn(names.run()));
         let _: Option<()> = stop.run_until_cancelled(follow).await;
+        if let Some(asking) = asking {
+            asking.abort();
+        }
     }
 
     async fn reload(&mut self) {
-        let (dir, settings) = (self.dir.clone(), self.settings.clone());
+        let dir = self.dir.clone();
+        let settings = Settings {
+            addresses: self.addresses.borrow_and_update().clone(),
+            ..self.settings.clone()
+        };
         let mut cache = std::mem::take(&mut self.cache);
         let loading = move || (load_changes(&dir, &settings, &mut cache), cache);
         let result = tokio::task::spawn_blocking(loading).await;
@@ -112,6 +139,11 @@ impl FileSource {
             skipped,
         } = loaded;
         let (workloads, services) = (mesh.workloads.len(), mesh.services.len());
+        self.names.send_if_modified(|names| {
+            let is_new = *names != mesh.names;
+            names.clone_from(&mesh.names);
+            is_new
+        });
         let generation = self.publish(mesh, before.generation, &mut warnings);
         if generation != before.generation || !before.errors.is_empty() {
             let warnings = warnings.len();

@@ -95,6 +95,7 @@ api! {
         name: Option<String>,
         port: i32,
         protocol: Option<String>,
+        app_protocol: Option<String>,
         target_port: Option<IntOrString>,
     }
     EndpointSlice {

@@ -183,7 +183,7 @@ impl Collector {
             ((api_version, kind), _) => (api_version?, kind?),
         };
         let verdict = Kind::of(api_version, kind);
-        if matches!(site.stream, Stream::Value(..)) && is_kubernetes(verdict) {
+        if matches!(site.stream, Stream::Value(..)) && verdict.is_kubernetes() {
             let problem = Problem::NotPolicy {
                 kind: kind.to_owned(),
             };
@@ -259,22 +259,34 @@ impl Collector {
                 let slice = self.facts(site, &name)?;
                 self.objects.endpoint_slices.extend(slice.map(|s| s.facts));
             }
-            Kind::PeerAuthentication => {
-                let policy = self.facts(site, &name)?.map(|p| p.facts);
-                let documents = &mut self.objects.documents;
-                documents.peer_authentications.extend(policy);
-            }
-            Kind::AuthorizationPolicy => {
-                let policy = self.facts(site, &name)?.map(|p| p.facts);
-                let documents = &mut self.objects.documents;
-                documents.authorization_policies.extend(policy);
-            }
-            Kind::DestinationRule => {
-                let rule = self.facts(site, &name)?.map(|r| r.facts);
-                self.objects.documents.destination_rules.extend(rule);
-            }
+            Kind::PeerAuthentication
+            | Kind::AuthorizationPolicy
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::VirtualService
+            | Kind::Gateway => self.policy(site, kind, &name)?,
             Kind::LegacyPolicy | Kind::MeshPolicy => self.legacy(site, kind, &name)?,
             Kind::Switch | Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn policy(&mut self, site: &Site<'_>, kind: Kind, name: &ObjectName) -> Result<(), LoadError> {
+        /// Reads one and adds it to the list of its kind.
+        macro_rules! add {
+            ($list:ident) => {{
+                let facts = self.facts(site, name)?.map(|located| located.facts);
+                self.objects.documents.$list.extend(facts);
+            }};
+        }
+        match kind {
+            Kind::PeerAuthentication => add!(peer_authentications),
+            Kind::AuthorizationPolicy => add!(authorization_policies),
+            Kind::DestinationRule => add!(destination_rules),
+            Kind::ServiceEntry => add!(service_entries),
+            Kind::VirtualService => add!(virtual_services),
+            Kind::Gateway => add!(gateways),
+            _ => {}
         }
         Ok(())
     }
@@ -322,27 +334,6 @@ impl Collector {
                 Ok(None)
             }
         }
-    }
-}
-
-/// Whether a kind has no place among policy documents.
-fn is_kubernetes(kind: Kind) -> bool {
-    match kind {
-        Kind::Namespace
-        | Kind::Pod
-        | Kind::Service
-        | Kind::ConfigMap
-        | Kind::EndpointSlice
-        | Kind::Skipped => true,
-        Kind::PeerAuthentication
-        | Kind::AuthorizationPolicy
-        | Kind::DestinationRule
-        | Kind::LegacyPolicy
-        | Kind::MeshPolicy
-        | Kind::Switch
-        | Kind::List
-        | Kind::NotEnforced
-        | Kind::Unknown => false,
     }
 }
 

@@ -11,6 +11,9 @@ pub enum Kind {
     PeerAuthentication,
     AuthorizationPolicy,
     DestinationRule,
+    ServiceEntry,
+    VirtualService,
+    Gateway,
     /// What Istio had before `PeerAuthentication`, of a namespace and of the mesh.
     LegacyPolicy,
     MeshPolicy,
@@ -57,11 +60,8 @@ const ISTIO: [(&str, &[&str]); 6] = [
         "networking.istio.io",
         &[
             "EnvoyFilter",
-            "Gateway",
             "ProxyConfig",
-            "ServiceEntry",
             "Sidecar",
-            "VirtualService",
             "WorkloadEntry",
             "WorkloadGroup",
         ],
@@ -93,6 +93,9 @@ impl Kind {
             Self::PeerAuthentication => "PeerAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::VirtualService => "VirtualService",
+            Self::Gateway => "Gateway",
             Self::LegacyPolicy => "Policy",
             Self::MeshPolicy => "MeshPolicy",
             Self::Switch => "the mesh-wide switch",
@@ -133,8 +136,9 @@ impl Kind {
                 ("v1" | "v1beta1", "AuthorizationPolicy") => Self::AuthorizationPolicy,
                 _ => Self::Unknown,
             },
-            "networking.istio.io" if kind == "DestinationRule" => match version {
-                "v1" | "v1beta1" | "v1alpha3" => Self::DestinationRule,
+            "networking.istio.io" if let Some(networking) = Self::networking(kind) => match version
+            {
+                "v1" | "v1beta1" | "v1alpha3" => networking,
                 _ => Self::Unknown,
             },
             "authentication.istio.io" => match (version, kind) {
@@ -155,6 +159,31 @@ impl Kind {
         }
     }
 
+    /// Whether a kind has no place among policy documents.
+    #[must_use]
+    pub fn is_kubernetes(self) -> bool {
+        match self {
+            Self::Namespace
+            | Self::Pod
+            | Self::Service
+            | Self::ConfigMap
+            | Self::EndpointSlice
+            | Self::Skipped => true,
+            Self::PeerAuthentication
+            | Self::AuthorizationPolicy
+            | Self::DestinationRule
+            | Self::ServiceEntry
+            | Self::VirtualService
+            | Self::Gateway
+            | Self::LegacyPolicy
+            | Self::MeshPolicy
+            | Self::Switch
+            | Self::List
+            | Self::NotEnforced
+            | Self::Unknown => false,
+        }
+    }
+
     fn core(kind: &str) -> Self {
         match kind {
             "Namespace" => Self::Namespace,
@@ -163,6 +192,17 @@ impl Kind {
             "ConfigMap" => Self::ConfigMap,
             _ if CORE.contains(&kind) => Self::Skipped,
             _ => Self::Unknown,
+        }
+    }
+
+    /// Of `networking.istio.io`, what is enforced.
+    fn networking(kind: &str) -> Option<Self> {
+        match kind {
+            "DestinationRule" => Some(Self::DestinationRule),
+            "ServiceEntry" => Some(Self::ServiceEntry),
+            "VirtualService" => Some(Self::VirtualService),
+            "Gateway" => Some(Self::Gateway),
+            _ => None,
         }
     }
 

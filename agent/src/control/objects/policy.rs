@@ -7,8 +7,9 @@ use crate::{
     control::{error::Problem, yaml::FieldPath},
     policy::{
         AuthorizationPolicy, AuthorizationPolicySpec, DestinationRule, DestinationRuleSpec,
-        DocumentKind, DocumentRef, Invalid, LegacyPolicySpec, PeerAuthentication,
-        PeerAuthenticationSpec, Reason,
+        DocumentKind, DocumentRef, Gateway, GatewaySpec, Invalid, LegacyPolicySpec,
+        PeerAuthentication, PeerAuthenticationSpec, Reason, ServiceEntry, ServiceEntrySpec,
+        VirtualService, VirtualServiceSpec,
     },
     workload::ObjectName,
 };
@@ -28,17 +29,6 @@ pub struct PolicyObject<S> {
 }
 
 const DRY_RUN: &str = "istio.io/dry-run";
-
-impl FromObject for PeerAuthentication {
-    type Object = PolicyObject<PeerAuthenticationSpec>;
-
-    fn from_object(name: &ObjectName, object: Self::Object) -> Result<Self, Vec<BadField>> {
-        let document = reference(DocumentKind::PeerAuthentication, name);
-        let created = metadata::seconds(object.metadata.creation_timestamp.as_ref());
-        let spec = object.spec.unwrap_or_default();
-        Self::new(document, created, spec).map_err(bad_fields)
-    }
-}
 
 impl FromObject for AuthorizationPolicy {
     type Object = PolicyObject<AuthorizationPolicySpec>;
@@ -61,14 +51,35 @@ impl FromObject for AuthorizationPolicy {
     }
 }
 
-impl FromObject for DestinationRule {
-    type Object = PolicyObject<DestinationRuleSpec>;
+/// Kinds whose documents are their name, their age and their specification.
+macro_rules! plain {
+    ($($kind:ident: $spec:ident,)*) => {$(
+        impl FromObject for $kind {
+            type Object = PolicyObject<$spec>;
+
+            fn from_object(name: &ObjectName, object: Self::Object) -> Result<Self, Vec<BadField>> {
+                let document = reference(DocumentKind::$kind, name);
+                let created = metadata::seconds(object.metadata.creation_timestamp.as_ref());
+                let spec = object.spec.unwrap_or_default();
+                Self::new(document, created, spec).map_err(bad_fields)
+            }
+        }
+    )*};
+}
+
+plain! {
+    PeerAuthentication: PeerAuthenticationSpec,
+    DestinationRule: DestinationRuleSpec,
+    ServiceEntry: ServiceEntrySpec,
+    VirtualService: VirtualServiceSpec,
+}
+
+impl FromObject for Gateway {
+    type Object = PolicyObject<GatewaySpec>;
 
     fn from_object(name: &ObjectName, object: Self::Object) -> Result<Self, Vec<BadField>> {
-        let document = reference(DocumentKind::DestinationRule, name);
-        let created = metadata::seconds(object.metadata.creation_timestamp.as_ref());
-        let spec = object.spec.unwrap_or_default();
-        Self::new(document, created, spec).map_err(bad_fields)
+        let document = reference(DocumentKind::Gateway, name);
+        Self::new(document, object.spec.unwrap_or_default()).map_err(bad_fields)
     }
 }
 

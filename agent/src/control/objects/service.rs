@@ -7,7 +7,10 @@ use super::{
     api::{IntOrString, Service, ServicePort, ServiceSpec},
     metadata,
 };
-use crate::{control::yaml::FieldPath, workload::ObjectName};
+use crate::{
+    control::yaml::FieldPath,
+    workload::{ObjectName, Protocol},
+};
 
 /// What the mesh needs to know of a service.
 #[derive(Clone, Debug)]
@@ -29,6 +32,7 @@ pub struct ServicePortFacts {
     /// Empty if it has none.
     pub name: String,
     pub port: u16,
+    pub protocol: Protocol,
     pub target: TargetPort,
 }
 
@@ -94,8 +98,10 @@ fn service_port(entry: &ServicePort, path: &FieldPath) -> Result<ServicePortFact
         }
         Some(IntOrString::String(name)) => TargetPort::Name(name.clone()),
     };
+    let name = entry.name.clone().unwrap_or_default();
     Ok(ServicePortFacts {
-        name: entry.name.clone().unwrap_or_default(),
+        protocol: Protocol::of_port(entry.app_protocol.as_deref(), &name),
+        name,
         port,
         target,
     })

@@ -1,57 +1,16 @@
 //! `DestinationRule.spec` as written, and what of it holds.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 
+use super::origination::{ClientTls, Tls};
 use crate::policy::{
     DocumentRef, FieldPath, Invalid, Reason,
+    field::refuse,
+    host::Host,
     selector::{Labels, WorkloadSelector},
 };
-
-/// TLS of a client. SIMPLE and MUTUAL are not here: they need certificates of another mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ClientMode {
-    Disable,
-    IstioMutual,
-}
-
-impl fmt::Display for ClientMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disable => "DISABLE",
-            Self::IstioMutual => "ISTIO_MUTUAL",
-        })
-    }
-}
-
-/// Which hosts a rule is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Host {
-    Exact(String),
-    /// What follows the `*`.
-    Suffix(String),
-    /// A service's name, in the namespace of the document.
-    Short(String),
-}
-
-impl Host {
-    pub(super) fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(exact) => exact == host,
-            Self::Suffix(suffix) => host.ends_with(suffix.as_str()),
-            Self::Short(_) => false,
-        }
-    }
-
-    pub(super) fn whole(self, namespace: &str, cluster_domain: &str) -> Self {
-        match self {
-            Self::Short(name) => Self::Exact(format!("{name}.{namespace}.svc.{cluster_domain}")),
-            whole => whole,
-        }
-    }
-}
 
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,9 +22,35 @@ pub struct DestinationRule {
     pub(super) labels: Labels,
     /// Not for other namespaces.
     pub(super) private: bool,
-    pub(super) mode: Option<ClientMode>,
+    pub(super) all: TlsRules,
+    pub(super) subsets: BTreeMap<String, SubsetRules>,
+}
+
+/// What is said of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct TlsRules {
+    any: Option<ClientTls>,
     /// Of the service's ports.
-    pub(super) ports: BTreeMap<u16, ClientMode>,
+    ports: BTreeMap<u16, ClientTls>,
+}
+
+/// Of the connections that a `VirtualService` sends to a subset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SubsetRules {
+    /// Of the pods that it consists of.
+    pub(super) labels: Labels,
+    pub(super) tls: TlsRules,
+}
+
+impl TlsRules {
+    pub(super) fn of(&self, port: u16) -> Option<&ClientTls> {
+        self.ports.get(&port).or(self.any.as_ref())
+    }
+
+    /// In no particular order.
+    pub(super) fn each(&self) -> impl Iterator<Item = &ClientTls> {
+        self.any.iter().chain(self.ports.values())
+    }
 }
 
 /// `spec`.
@@ -109,36 +94,9 @@ struct Port {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Tls {
-    #[serde(default)]
-    mode: WrittenMode,
-    client_certificate: Option<String>,
-    private_key: Option<String>,
-    ca_certificates: Option<String>,
-    ca_crl: Option<String>,
-    credential_name: Option<String>,
-    subject_alt_names: Option<Vec<String>>,
-    sni: Option<String>,
-    insecure_skip_verify: Option<bool>,
-}
-
-/// `mode`. Absent means DISABLE, as in Istio, where it is the enumeration's first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum WrittenMode {
-    #[default]
-    Disable,
-    Simple,
-    Mutual,
-    IstioMutual,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Subset {
     name: Option<String>,
-    #[serde(rename = "labels")]
-    _labels: Option<Labels>,
+    labels: Option<Labels>,
     traffic_policy: Option<TrafficPolicy>,
 }
 
@@ -151,35 +109,28 @@ impl DestinationRule {
         spec: DestinationRuleSpec,
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
-        let host = host(spec.host.as_deref());
+        let host = Host::parse(spec.host.as_deref().unwrap_or_default());
         if host.is_none() {
             let written = spec.host.unwrap_or_default();
-            errors.push(Invalid::new(
-                FieldPath::of("spec.host"),
-                Reason::Host(written),
-            ));
+            let field = FieldPath::of("spec.host");
+            errors.push(Invalid::new(field, Reason::Host(written)));
         }
         let labels = spec.workload_selector.unwrap_or_default().match_labels;
         let at = FieldPath::of("spec.trafficPolicy");
         let policy = spec.traffic_policy.unwrap_or_default();
-        let (mode, ports) = traffic_policy(&policy, &at, &mut errors);
-        subsets(spec.subsets.as_deref().unwrap_or_default(), &mut errors);
+        let all = traffic_policy(&policy, &at, &mut errors);
+        let subsets = subsets(spec.subsets.unwrap_or_default(), &mut errors);
         let exported = spec.export_to.unwrap_or_default();
-        for (index, namespace) in exported.iter().enumerate() {
-            if !matches!(namespace.as_str(), "." | "*") {
-                let field = FieldPath::of("spec.exportTo").index(index);
-                errors.push(Invalid::new(field, Reason::ExportTo));
-            }
-        }
+        let private = is_private(&exported, &mut errors);
         match host {
             Some(host) if errors.is_empty() => Ok(Self {
                 document,
                 created,
                 host,
                 labels,
-                private: !exported.is_empty() && !exported.iter().any(|n| n == "*"),
-                mode,
-                ports,
+                private,
+                all,
+                subsets,
             }),
             _ => Err(errors),
         }
@@ -187,117 +138,86 @@ impl DestinationRule {
 
     /// The higher, the more a rule is for this host and these clients alone.
     pub(super) fn specificity(&self) -> (bool, bool, usize) {
-        let (exact, length) = match &self.host {
-            Host::Exact(host) => (true, host.len()),
-            Host::Suffix(suffix) => (false, suffix.len()),
-            Host::Short(name) => (true, name.len()),
-        };
+        let (exact, length) = self.host.specificity();
         (!self.labels.is_empty(), exact, length)
     }
-}
 
-/// A name without dots is of the document's namespace; all others are whole (Istio: `ResolveShortnameToFQDN`).
-fn host(written: Option<&str>) -> Option<Host> {
-    let written = written.filter(|host| !host.is_empty())?;
-    match written.strip_prefix('*') {
-        Some(suffix) if suffix.contains('*') => None,
-        Some(suffix) => {
-            (suffix.is_empty() || suffix.starts_with('.')).then(|| Host::Suffix(suffix.to_owned()))
-        }
-        None if written.contains('*') => None,
-        None if written.contains('.') => Some(Host::Exact(written.to_owned())),
-        None => Some(Host::Short(written.to_owned())),
+    /// All that it says of TLS, whichever subset and port it is about.
+    pub(super) fn each(&self) -> impl Iterator<Item = &ClientTls> {
+        let subsets = self.subsets.values().flat_map(|subset| subset.tls.each());
+        self.all.each().chain(subsets)
     }
 }
 
-fn traffic_policy(
-    policy: &TrafficPolicy,
-    at: &FieldPath,
-    errors: &mut Vec<Invalid>,
-) -> (Option<ClientMode>, BTreeMap<u16, ClientMode>) {
-    refuse(
-        at,
-        &[
-            ("loadBalancer", policy.load_balancer.is_some()),
-            ("connectionPool", policy.connection_pool.is_some()),
-            ("outlierDetection", policy.outlier_detection.is_some()),
-            ("tunnel", policy.tunnel.is_some()),
-            ("proxyProtocol", policy.proxy_protocol.is_some()),
-        ],
-        errors,
-    );
-    let mode = policy.tls.as_ref();
-    let mode = mode.and_then(|tls| client_mode(tls, &at.clone().key("tls"), errors));
+/// `spec.exportTo`: whether a document is for its own namespace only.
+pub(in crate::policy) fn is_private(exported: &[String], errors: &mut Vec<Invalid>) -> bool {
+    for (index, namespace) in exported.iter().enumerate() {
+        if !matches!(namespace.as_str(), "." | "*") {
+            let field = FieldPath::of("spec.exportTo").index(index);
+            errors.push(Invalid::new(field, Reason::ExportTo));
+        }
+    }
+    !exported.is_empty() && !exported.iter().any(|n| n == "*")
+}
+
+fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Invalid>) -> TlsRules {
+    let others = [
+        ("loadBalancer", policy.load_balancer.is_some()),
+        ("connectionPool", policy.connection_pool.is_some()),
+        ("outlierDetection", policy.outlier_detection.is_some()),
+        ("tunnel", policy.tunnel.is_some()),
+        ("proxyProtocol", policy.proxy_protocol.is_some()),
+    ];
+    refuse(at, &others, &Reason::TrafficManagement, errors);
+    let tls = policy.tls.as_ref();
+    let any = tls.and_then(|tls| tls.checked(&at.clone().key("tls"), errors));
     let mut ports = BTreeMap::new();
     for (index, settings) in policy.port_level_settings.iter().flatten().enumerate() {
         let at = at.clone().key("portLevelSettings").index(index);
-        refuse(
-            &at,
-            &[
-                ("loadBalancer", settings.load_balancer.is_some()),
-                ("connectionPool", settings.connection_pool.is_some()),
-                ("outlierDetection", settings.outlier_detection.is_some()),
-            ],
-            errors,
-        );
-        let number = settings.port.as_ref().map_or(0, |port| port.number);
-        let port = u16::try_from(number).ok().filter(|port| *port > 0);
-        let tls = settings.tls.as_ref();
-        let mode = tls.and_then(|tls| client_mode(tls, &at.clone().key("tls"), errors));
-        match (port, mode) {
-            (None, _) => {
-                let field = at.key("port").key("number");
-                errors.push(Invalid::new(field, Reason::Port(number.to_string())));
-            }
-            (Some(port), Some(mode)) => {
-                ports.insert(port, mode);
-            }
-            (Some(_), None) => {}
+        if let Some((port, tls)) = port_settings(settings, &at, errors) {
+            ports.insert(port, tls);
         }
     }
-    (mode, ports)
+    TlsRules { any, ports }
 }
 
-fn refuse(at: &FieldPath, fields: &[(&str, bool)], errors: &mut Vec<Invalid>) {
-    for (key, _) in fields.iter().filter(|(_, is_set)| *is_set) {
-        errors.push(Invalid::new(at.clone().key(key), Reason::TrafficManagement));
-    }
-}
-
-fn client_mode(tls: &Tls, at: &FieldPath, errors: &mut Vec<Invalid>) -> Option<ClientMode> {
-    let mode = match tls.mode {
-        WrittenMode::Disable => ClientMode::Disable,
-        WrittenMode::IstioMutual => ClientMode::IstioMutual,
-        WrittenMode::Simple | WrittenMode::Mutual => {
-            errors.push(Invalid::new(at.clone().key("mode"), Reason::TlsOrigination));
-            return None;
-        }
-    };
-    let written = [
-        ("clientCertificate", tls.client_certificate.is_some()),
-        ("privateKey", tls.private_key.is_some()),
-        ("caCertificates", tls.ca_certificates.is_some()),
-        ("caCrl", tls.ca_crl.is_some()),
-        ("credentialName", tls.credential_name.is_some()),
-        ("subjectAltNames", tls.subject_alt_names.is_some()),
-        ("sni", tls.sni.is_some()),
-        ("insecureSkipVerify", tls.insecure_skip_verify.is_some()),
+fn port_settings(
+    settings: &PortSettings,
+    at: &FieldPath,
+    errors: &mut Vec<Invalid>,
+) -> Option<(u16, ClientTls)> {
+    let others = [
+        ("loadBalancer", settings.load_balancer.is_some()),
+        ("connectionPool", settings.connection_pool.is_some()),
+        ("outlierDetection", settings.outlier_detection.is_some()),
     ];
-    for (key, _) in written.iter().filter(|(_, is_set)| *is_set) {
-        errors.push(Invalid::new(at.clone().key(key), Reason::OnlyOrigination));
+    refuse(at, &others, &Reason::TrafficManagement, errors);
+    let number = settings.port.as_ref().map_or(0, |port| port.number);
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        let field = at.clone().key("port").key("number");
+        errors.push(Invalid::new(field, Reason::Port(number.to_string())));
     }
-    Some(mode)
+    let tls = settings.tls.as_ref();
+    let tls = tls.and_then(|tls| tls.checked(&at.clone().key("tls"), errors));
+    port.zip(tls)
 }
 
-/// Without a `VirtualService` no connection goes to a subset; its TLS must not be passed over all the same.
-fn subsets(subsets: &[Subset], errors: &mut Vec<Invalid>) {
-    for (index, subset) in subsets.iter().enumerate() {
+fn subsets(subsets: Vec<Subset>, errors: &mut Vec<Invalid>) -> BTreeMap<String, SubsetRules> {
+    let mut read = BTreeMap::new();
+    for (index, subset) in subsets.into_iter().enumerate() {
         let at = FieldPath::of("spec.subsets").index(index);
-        if subset.name.as_deref().is_none_or(str::is_empty) {
-            errors.push(Invalid::new(at.clone().key("name"), Reason::Empty));
-        }
-        if let Some(policy) = &subset.traffic_policy {
-            traffic_policy(policy, &at.key("trafficPolicy"), errors);
+        let name = subset.name.unwrap_or_default();
+        let policy = subset.traffic_policy.unwrap_or_default();
+        let rules = SubsetRules {
+            labels: subset.labels.unwrap_or_default(),
+            tls: traffic_policy(&policy, &at.clone().key("trafficPolicy"), errors),
+        };
+        if name.is_empty() {
+            errors.push(Invalid::new(at.key("name"), Reason::Empty));
+        } else if read.insert(name.clone(), rules).is_some() {
+            errors.push(Invalid::new(at.key("name"), Reason::Twice(name)));
         }
     }
+    read
 }

@@ -16,6 +16,8 @@ use crate::{pki::LeafFiles, pod::Pod, process::Process, world::World};
 pub enum Listener {
     Http(u16),
     Https(u16, LeafFiles),
+    /// Clients must show a certificate of the same root.
+    Mutual(u16, LeafFiles),
 }
 
 /// A running nginx.
@@ -55,7 +57,7 @@ impl Nginx {
 impl Listener {
     fn port(&self) -> u16 {
         match self {
-            Self::Http(port) | Self::Https(port, _) => *port,
+            Self::Http(port) | Self::Https(port, _) | Self::Mutual(port, _) => *port,
         }
     }
 }
@@ -66,6 +68,9 @@ fn write_configuration(prefix: &Path, listeners: &[Listener], text: &str) -> Res
         let (port, tls, certificate) = match listener {
             Listener::Http(port) => (port, "", String::new()),
             Listener::Https(port, files) => (port, " ssl", certificate(files)),
+            Listener::Mutual(port, files) => {
+                (port, " ssl", certificate(files) + &of_clients(files))
+            }
         };
         write!(
             servers,
@@ -91,4 +96,9 @@ fn write_configuration(prefix: &Path, listeners: &[Listener], text: &str) -> Res
 fn certificate(files: &LeafFiles) -> String {
     let (certificate, key) = (files.certificate.display(), files.key.display());
     format!("ssl_certificate {certificate}; ssl_certificate_key {key};")
+}
+
+fn of_clients(files: &LeafFiles) -> String {
+    let root = files.root.display();
+    format!(" ssl_verify_client on; ssl_client_certificate {root};")
 }

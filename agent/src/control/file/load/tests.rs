@@ -1,5 +1,7 @@
 //! Directories, once.
 
+use std::sync::Arc;
+
 use std::{fs, time::Instant};
 
 use super::*;
@@ -13,6 +15,7 @@ fn settings() -> Settings {
         },
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
+        addresses: Arc::default(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The watched directory: real files, real events.
 
+use std::sync::Arc;
+
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -30,6 +32,7 @@ impl Running {
             },
             cluster_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
+            addresses: Arc::default(),
         };
         let (writer, reader) = store();
         let (source, status) = FileSource::new(dir.to_owned(), settings, writer);

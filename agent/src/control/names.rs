@@ -1,0 +1,166 @@
+//! Asks name servers for the addresses of hosts outside of the mesh, again and again: connections are recognised by
+//! their addresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{
+    net::lookup_host,
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::policy::{Addresses, HostAddresses};
+
+/// How often. The system's resolver doesn't tell for how long an answer holds.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For how long an address counts as the host's after the last answer that had it: clients keep answers, too.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Addresses of one host, at most.
+const MOST: usize = 256;
+
+/// Knows the addresses of the names that are wanted.
+pub struct Names {
+    wanted: watch::Receiver<BTreeSet<String>>,
+    told: watch::Sender<Arc<Addresses>>,
+    known: BTreeMap<String, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    current: Vec<IpAddr>,
+    /// With the last answer that each was in.
+    recent: BTreeMap<IpAddr, Instant>,
+    error: Option<io::ErrorKind>,
+}
+
+impl Names {
+    /// Asks for what is in `wanted`, and tells what it learns.
+    #[must_use]
+    pub fn new(
+        wanted: watch::Receiver<BTreeSet<String>>,
+    ) -> (Self, watch::Receiver<Arc<Addresses>>) {
+        let (told, receiver) = watch::channel(Arc::default());
+        let names = Self {
+            wanted,
+            told,
+            known: BTreeMap::new(),
+        };
+        (names, receiver)
+    }
+
+    /// Until nobody wants anything any more.
+    pub async fn run(mut self) {
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            self.known.retain(|name, _| wanted.contains(name));
+            let idle = wanted.is_empty();
+            let answers = join_all(wanted.into_iter().map(ask)).await;
+            for (name, answer) in answers {
+                let known = self.known.entry(name.clone()).or_default();
+                known.learn(&name, answer, Instant::now());
+            }
+            self.tell();
+            let changed = tokio::select! {
+                changed = self.wanted.changed() => changed,
+                () = sleep(INTERVAL), if !idle => Ok(()),
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn tell(&self) {
+        let known = self.known.iter().map(|(name, known)| {
+            let addresses = HostAddresses {
+                current: known.current.clone(),
+                recent: known.recent.keys().copied().collect(),
+            };
+            (name.clone(), addresses)
+        });
+        let addresses: Addresses = known.collect();
+        self.told.send_if_modified(|told| {
+            let is_new = **told != addresses;
+            if is_new {
+                *told = Arc::new(addresses);
+            }
+            is_new
+        });
+    }
+}
+
+impl Known {
+    /// Without an answer the last one holds.
+    fn learn(&mut self, name: &str, answer: io::Result<Vec<IpAddr>>, now: Instant) {
+        match answer {
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                addresses.truncate(MOST);
+                self.recent.extend(addresses.iter().map(|a| (*a, now)));
+                self.current = addresses;
+                self.error = None;
+            }
+            Err(error) => {
+                if self.error != Some(error.kind()) {
+                    tracing::warn!(host = name, %error, "no address");
+                }
+                self.error = Some(error.kind());
+            }
+        }
+        let current = &self.current;
+        self.recent.retain(|address, seen| {
+            current.contains(address) || now.duration_since(*seen) < MEMORY
+        });
+        while self.recent.len() > 2 * MOST {
+            self.recent.pop_first();
+        }
+    }
+}
+
+async fn ask(name: String) -> (String, io::Result<Vec<IpAddr>>) {
+    let answer = match timeout(PATIENCE, lookup_host((&*name, 0))).await {
+        Ok(Ok(found)) => Ok(found.map(|address| address.ip().to_canonical()).collect()),
+        Ok(Err(error)) => Err(error),
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    (name, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn an_address_is_remembered_for_a_while_and_a_failure_changes_nothing() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        known.learn("a.example", Ok(vec![address(1)]), now);
+        known.learn("a.example", Ok(vec![address(2)]), now);
+        known.learn("a.example", Err(io::ErrorKind::TimedOut.into()), now);
+        assert_eq!(known.current, [address(2)]);
+        assert_eq!(known.recent.len(), 2);
+        known.learn(
+            "a.example",
+            Err(io::ErrorKind::TimedOut.into()),
+            now + MEMORY,
+        );
+        assert!(known.recent.keys().eq([&address(2)]));
+    }
+}

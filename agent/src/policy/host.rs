@@ -1,0 +1,54 @@
+//! Hosts as Istio's networking documents write them.
+
+/// Which hosts are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Host {
+    Exact(String),
+    /// What follows the `*`.
+    Suffix(String),
+    /// A service's name, in the namespace of the document.
+    Short(String),
+}
+
+impl Host {
+    /// A name without dots is of the document's namespace; all others are whole (Istio: `ResolveShortnameToFQDN`).
+    pub(super) fn parse(written: &str) -> Option<Self> {
+        match written.strip_prefix('*') {
+            Some(suffix) if suffix.contains('*') => None,
+            Some(suffix) => (suffix.is_empty() || suffix.starts_with('.'))
+                .then(|| Self::Suffix(suffix.to_ascii_lowercase())),
+            None if written.is_empty() || !written.bytes().all(is_of_name) => None,
+            None if written.contains('.') => Some(Self::Exact(written.to_ascii_lowercase())),
+            None => Some(Self::Short(written.to_ascii_lowercase())),
+        }
+    }
+
+    /// Of one that is [whole](Self::whole).
+    pub(super) fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == host,
+            Self::Suffix(suffix) => host.ends_with(suffix.as_str()),
+            Self::Short(_) => false,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn whole(self, namespace: &str, cluster_domain: &str) -> Self {
+        match self {
+            Self::Short(name) => Self::Exact(format!("{name}.{namespace}.svc.{cluster_domain}")),
+            whole => whole,
+        }
+    }
+
+    /// The higher, the fewer hosts it means.
+    pub(super) fn specificity(&self) -> (bool, usize) {
+        match self {
+            Self::Exact(host) | Self::Short(host) => (true, host.len()),
+            Self::Suffix(suffix) => (false, suffix.len()),
+        }
+    }
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}

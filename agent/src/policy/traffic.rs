@@ -1,0 +1,124 @@
+//! Where connections go: Istio's `VirtualService`, as far as it is about ports and hosts, `ServiceEntry` for hosts
+//! outside of the mesh, `Gateway` for those that come in from there.
+
+mod gateway;
+mod service_entry;
+mod virtual_service;
+
+use std::net::IpAddr;
+
+pub use gateway::{Gateway, GatewaySpec};
+pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
+use virtual_service::{Protocols, Route};
+pub use virtual_service::{VirtualService, VirtualServiceSpec};
+
+use super::{DocumentRef, Ignored};
+use crate::workload::{Protocol, Service, Workload};
+
+/// Compiled routes of a whole mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Routes {
+    /// Those for connections of pods, oldest first.
+    services: Vec<VirtualService>,
+}
+
+/// Where else a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed<'p> {
+    pub host: &'p str,
+    pub subset: Option<&'p str>,
+    /// `None`: the host's only port.
+    pub port: Option<u16>,
+    pub document: &'p DocumentRef,
+}
+
+impl Routes {
+    /// Documents without effect are added to `ignored`.
+    pub(super) fn compile(
+        cluster_domain: &str,
+        mut services: Vec<VirtualService>,
+        gateways: &[Gateway],
+        ignored: &mut Vec<Ignored>,
+    ) -> Self {
+        ignored.extend(gateways.iter().map(|gateway| Ignored::NoGateway {
+            document: gateway.document.clone(),
+        }));
+        services.sort_by(|a, b| {
+            let older = a.document.precedence(a.created);
+            older.cmp(&b.document.precedence(b.created))
+        });
+        let mut of_pods = Vec::new();
+        for service in services {
+            if service.is_for_pods() {
+                of_pods.push(service.whole(cluster_domain));
+            } else {
+                ignored.push(Ignored::NoGateway {
+                    document: service.document,
+                });
+            }
+        }
+        Self { services: of_pods }
+    }
+
+    /// What is said of connections of `client` to a port of a service, if anything is. `address` is where the client
+    /// connects to, if that is known.
+    #[must_use]
+    pub fn of(
+        &self,
+        client: &Workload,
+        service: &Service,
+        port: u16,
+        address: Option<IpAddr>,
+    ) -> Option<Routed<'_>> {
+        let applying = self.services.iter().filter_map(|routes| {
+            let visible = !routes.private || routes.document.namespace == client.namespace();
+            Some((
+                routes.specificity(&service.host).filter(|_| visible)?,
+                routes,
+            ))
+        });
+        // Of equals the oldest, which comes first.
+        let (_, routes) = applying.reduce(|best, next| match next.0 > best.0 {
+            true => next,
+            false => best,
+        })?;
+        let protocol = service.port(port).map_or(Protocol::Unknown, |p| p.protocol);
+        let Route { destination, .. } = routes.routes.iter().find(|route| {
+            route.protocols.take(protocol) && route.matches(client, service, port, address)
+        })?;
+        Some(Routed {
+            host: destination.host(),
+            subset: destination.subset.as_deref(),
+            port: destination.port,
+            document: &routes.document,
+        })
+    }
+
+    /// Where connections to a host may be sent.
+    pub fn leading(&self, host: &str) -> impl Iterator<Item = &str> {
+        let services = self.services.iter();
+        let about = services.filter(move |routes| routes.specificity(host).is_some());
+        about.flat_map(|service| service.routes.iter().map(|route| route.destination.host()))
+    }
+
+    /// Hosts that connections are sent to, each with who says so.
+    pub fn destinations(&self) -> impl Iterator<Item = (&str, &DocumentRef)> {
+        self.services.iter().flat_map(|service| {
+            let routes = service.routes.iter();
+            routes.map(move |route| (route.destination.host(), &service.document))
+        })
+    }
+}
+
+impl Protocols {
+    fn take(self, protocol: Protocol) -> bool {
+        match self {
+            Self::Http => matches!(protocol, Protocol::Http | Protocol::Unknown),
+            Self::Tls => matches!(protocol, Protocol::Tls | Protocol::Unknown),
+            Self::Tcp => protocol != Protocol::Http,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

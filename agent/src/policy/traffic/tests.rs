@@ -1,0 +1,199 @@
+//! What documents are refused, field by field, and how routes are chosen.
+
+use super::*;
+use crate::policy::{DocumentKind, testing::workload};
+
+type Spec<'a> = &'a str;
+
+fn document(kind: DocumentKind) -> DocumentRef {
+    DocumentRef::new(kind, "shop", "d")
+}
+
+fn routes(spec: Spec<'_>) -> Result<VirtualService, Vec<String>> {
+    let spec = serde_json::from_str(spec).unwrap();
+    VirtualService::new(document(DocumentKind::VirtualService), None, spec)
+        .map_err(|errors| fields(&errors))
+}
+
+fn entry(spec: Spec<'_>) -> Result<ServiceEntry, Vec<String>> {
+    let spec = serde_json::from_str(spec).unwrap();
+    ServiceEntry::new(document(DocumentKind::ServiceEntry), None, spec)
+        .map_err(|errors| fields(&errors))
+}
+
+fn gateway(spec: Spec<'_>) -> Result<Gateway, Vec<String>> {
+    let spec = serde_json::from_str(spec).unwrap();
+    Gateway::new(document(DocumentKind::Gateway), spec).map_err(|errors| fields(&errors))
+}
+
+fn fields(errors: &[crate::policy::Invalid]) -> Vec<String> {
+    errors.iter().map(|e| e.field.to_string()).collect()
+}
+
+#[test]
+fn what_a_virtual_service_must_not_say() {
+    let good = r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "b"}}]}]}"#;
+    routes(good).unwrap();
+    let to = r#""route": [{"destination": {"host": "b"}}]"#;
+    for (spec, field) in [
+        ("{}".to_owned(), "spec.hosts"),
+        (r#"{"hosts": ["a"]}"#.to_owned(), "spec"),
+        (format!(r#"{{"hosts": ["*a"], "tcp": [{{{to}}}]}}"#), "spec.hosts[0]"),
+        (r#"{"hosts": ["a"], "tcp": [{}]}"#.to_owned(), "spec.tcp[0].route"),
+        (
+            format!(r#"{{"hosts": ["a"], "http": [{{"match": [{{"uri": {{"prefix": "/"}}}}], {to}}}]}}"#),
+            "spec.http[0].match[0].uri",
+        ),
+        (format!(r#"{{"hosts": ["a"], "http": [{{"timeout": "1s", {to}}}]}}"#), "spec.http[0].timeout"),
+        (format!(r#"{{"hosts": ["a"], "tls": [{{"match": [{{}}], {to}}}]}}"#), "spec.tls[0].match[0].sniHosts"),
+        (
+            format!(r#"{{"hosts": ["a"], "tcp": [{{"match": [{{"port": 70000}}], {to}}}]}}"#),
+            "spec.tcp[0].match[0].port",
+        ),
+        (
+            r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "b"}}, {"destination": {"host": "c"}}]}]}"#
+                .to_owned(),
+            "spec.tcp[0].route[1]",
+        ),
+        (
+            r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "*.b"}}]}]}"#.to_owned(),
+            "spec.tcp[0].route[0].destination.host",
+        ),
+        (
+            format!(r#"{{"hosts": ["a"], "exportTo": ["other"], "tcp": [{{{to}}}]}}"#),
+            "spec.exportTo[0]",
+        ),
+    ] {
+        assert_eq!(routes(&spec).unwrap_err(), [field], "{spec}");
+    }
+}
+
+#[test]
+fn what_a_service_entry_must_not_say() {
+    let with = |more: &str| {
+        format!(r#"{{"hosts": ["a.example"], "ports": [{{"number": 443, "name": "tls"}}] {more}}}"#)
+    };
+    entry(&with("")).unwrap();
+    for (spec, field) in [
+        (r#"{"ports": [{"number": 1, "name": "p"}]}"#.to_owned(), "spec.hosts"),
+        (r#"{"hosts": ["a.example"]}"#.to_owned(), "spec.ports"),
+        (r#"{"hosts": ["a"], "ports": [{"number": 1, "name": "p"}]}"#.to_owned(), "spec.hosts[0]"),
+        (
+            r#"{"hosts": ["*.a.example"], "resolution": "DNS", "ports": [{"number": 1, "name": "p"}]}"#.to_owned(),
+            "spec.hosts[0]",
+        ),
+        (with(r#", "addresses": ["10.0.0.0/8"]"#), "spec.addresses[0]"),
+        (with(r#", "workloadSelector": {}"#), "spec.workloadSelector"),
+        (
+            with(r#", "resolution": "STATIC", "endpoints": [{"address": "b.example"}]"#),
+            "spec.endpoints[0].address",
+        ),
+        (with(r#", "endpoints": [{"address": "10.0.0.1"}]"#), "spec.endpoints"),
+        (
+            r#"{"hosts": ["a.example"], "ports": [{"number": 1, "name": "p", "protocol": "QUIC"}]}"#.to_owned(),
+            "spec.ports[0].protocol",
+        ),
+    ] {
+        assert_eq!(entry(&spec).unwrap_err(), [field], "{spec}");
+    }
+}
+
+#[test]
+fn what_a_gateway_must_not_say() {
+    let server = |protocol: &str, more: &str| {
+        format!(
+            r#"{{"servers": [{{"port": {{"number": 443, "name": "p", "protocol": "{protocol}"}}, "hosts": ["*"] {more}}}]}}"#
+        )
+    };
+    for mode in ["MUTUAL", "SIMPLE", "OPTIONAL_MUTUAL"] {
+        let tls = format!(r#", "tls": {{"mode": "{mode}", "credentialName": "c"}}"#);
+        gateway(&server("HTTPS", &tls)).unwrap();
+    }
+    for (spec, field) in [
+        ("{}".to_owned(), "spec.servers"),
+        (server("HTTPS", ""), "spec.servers[0].tls"),
+        (
+            server("HTTP", r#", "tls": {"mode": "SIMPLE"}"#),
+            "spec.servers[0].tls",
+        ),
+        (
+            server("TLS", r#", "tls": {"mode": "PASSTHROUGH"}"#),
+            "spec.servers[0].tls.mode",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "serverCertificate": "/c"}"#,
+            ),
+            "spec.servers[0].tls.privateKey",
+        ),
+    ] {
+        assert_eq!(gateway(&spec).unwrap_err(), [field], "{spec}");
+    }
+}
+
+#[test]
+fn addresses_of_hosts_outside() {
+    let dns = entry(
+        r#"{"hosts": ["a.example"], "resolution": "DNS",
+            "ports": [{"number": 80, "name": "p", "targetPort": 8080}]}"#,
+    );
+    let (old, new) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+    let known = HostAddresses {
+        current: vec![new],
+        recent: vec![old, new],
+    };
+    let addresses = Addresses::from([("a.example".to_owned(), known)]);
+    let entry = dns.unwrap();
+    assert!(entry.unresolved().eq(["a.example"]));
+    let service = entry.services(&addresses).next().unwrap();
+    assert_eq!(service.virtual_addresses, [old, new]);
+    let endpoints = &service.ports[0].endpoints;
+    assert_eq!((endpoints.len(), endpoints[0].port), (1, 8080));
+}
+
+#[test]
+fn the_first_route_that_matches_of_the_nearest_document() {
+    let of = |host: &str, created, to: &str, matching: &str| {
+        let spec = format!(
+            r#"{{"hosts": ["{host}"], "tcp": [{{"match": [{matching}], "route": [{{"destination": {{"host": "{to}"}}}}]}}]}}"#
+        );
+        let mut routes = routes(&spec).unwrap();
+        routes.created = Some(created);
+        routes
+    };
+    let compiled = Routes::compile(
+        "cluster.local",
+        vec![
+            of("*.example", 1, "wild.example", "{}"),
+            of("a.example", 3, "young.example", "{}"),
+            of(
+                "a.example",
+                2,
+                "old.example",
+                r#"{"port": 1}, {"sourceLabels": {"app": "x"}}"#,
+            ),
+        ],
+        &[],
+        &mut Vec::new(),
+    );
+    let service = |host: &str| Service {
+        name: crate::workload::ObjectName::new("shop", host),
+        host: host.to_owned(),
+        virtual_addresses: Vec::new(),
+        ports: Vec::new(),
+        outside: None,
+    };
+    let (x, y) = (workload("shop", "app=x"), workload("shop", "app=y"));
+    let to = |client, host, port| {
+        let service = service(host);
+        compiled
+            .of(client, &service, port, None)
+            .map(|r| r.host.to_owned())
+    };
+    assert_eq!(to(&x, "a.example", 80).as_deref(), Some("old.example"));
+    assert_eq!(to(&y, "a.example", 1).as_deref(), Some("old.example"));
+    assert_eq!(to(&y, "a.example", 80), None);
+    assert_eq!(to(&y, "b.example", 80).as_deref(), Some("wild.example"));
+    assert_eq!(to(&y, "a.other", 80), None);
+}

@@ -1,0 +1,294 @@
+//! TLS to servers that are not of the mesh, with certificates from files.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{
+        CryptoProvider, aws_lc_rs::sign::any_supported_type, verify_tls12_signature,
+        verify_tls13_signature,
+    },
+    server::ParsedCertificate,
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject};
+use webpki::EndEntityCert;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::heard::Listener;
+use crate::policy::{CertificateFiles, Origination};
+
+/// More configurations than this are not kept; the next handshake makes them again.
+const CACHED: usize = 1024;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginateError {
+    #[error("{path}: {source}", path = .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path}: {source}", path = .path.display())]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("{path}: no certificate in it", path = .path.display())]
+    Empty { path: PathBuf },
+    #[error("{path}: {source}", path = .path.display())]
+    Certificate { path: PathBuf, source: Error },
+    #[error("{chain} and {key}: {source}", chain = .files.chain.display(), key = .files.key.display())]
+    Pair {
+        files: CertificateFiles,
+        source: Error,
+    },
+    #[error("no certificate authority of the system: name one with caCertificates")]
+    NoAuthorities,
+    #[error("{0:?} is not a name that a server can be asked for")]
+    ServerName(String),
+    #[error(transparent)]
+    Rustls(#[from] Error),
+}
+
+/// Makes and keeps configurations, while their files stay as they are.
+pub(super) struct Originations {
+    provider: Arc<CryptoProvider>,
+    made: Mutex<HashMap<Origination, Made>>,
+}
+
+struct Made {
+    stamps: Vec<Stamp>,
+    config: Arc<ClientConfig>,
+}
+
+/// Tells one content of a file from the next: symbolic links are followed, so that the kubelet's swap is seen.
+type Stamp = (u64, u64, i64, i64);
+
+impl Originations {
+    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self {
+            provider,
+            made: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Reads the files when they have changed.
+    ///
+    /// # Errors
+    /// When a file can't be read or used: a connection must not go on with what is not in force any more.
+    pub(super) fn config(
+        &self,
+        origination: &Origination,
+    ) -> Result<Arc<ClientConfig>, OriginateError> {
+        let stamps = stamps(origination)?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = made.get(origination).filter(|known| known.stamps == stamps) {
+            return Ok(Arc::clone(&known.config));
+        }
+        let config = Arc::new(self.make(origination)?);
+        if made.len() >= CACHED {
+            made.clear();
+        }
+        let kept = Made {
+            stamps,
+            config: Arc::clone(&config),
+        };
+        made.insert(origination.clone(), kept);
+        Ok(config)
+    }
+
+    fn make(&self, origination: &Origination) -> Result<ClientConfig, OriginateError> {
+        let verifier = NamedVerifier {
+            roots: match &origination.authorities {
+                Some(path) => authorities(path)?,
+                None => of_the_system()?,
+            },
+            names: origination.names.clone(),
+            provider: Arc::clone(&self.provider),
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &origination.certificate {
+            Some(files) => {
+                let own = SingleCertAndKey::from(Arc::new(Self::own(files)?));
+                builder.with_client_cert_resolver(Arc::new(own))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        config.key_log = Arc::new(Listener);
+        config.enable_secret_extraction = true;
+        Ok(config)
+    }
+
+    fn own(files: &CertificateFiles) -> Result<CertifiedKey, OriginateError> {
+        let chain = certificates(&files.chain)?;
+        let pem = Zeroizing::new(read(&files.key)?);
+        let mut der =
+            PrivateKeyDer::from_pem_slice(&pem).map_err(|source| OriginateError::Pem {
+                path: files.key.clone(),
+                source,
+            })?;
+        let key = any_supported_type(&der);
+        der.zeroize();
+        let pair = key.map(|key| CertifiedKey::new(chain, key));
+        let matching = pair.and_then(|pair| pair.keys_match().map(|()| pair));
+        matching.map_err(|source| OriginateError::Pair {
+            files: files.clone(),
+            source,
+        })
+    }
+}
+
+/// The server's name for a handshake with `host`.
+///
+/// # Errors
+/// When it is none that can be asked for.
+pub(super) fn server_name(
+    origination: &Origination,
+    host: &str,
+) -> Result<ServerName<'static>, OriginateError> {
+    let name = origination.sni.as_deref().unwrap_or(host);
+    let parsed = ServerName::try_from(name.to_owned());
+    parsed.map_err(|_| OriginateError::ServerName(name.to_owned()))
+}
+
+fn stamps(origination: &Origination) -> Result<Vec<Stamp>, OriginateError> {
+    let own = origination.certificate.iter();
+    let own = own.flat_map(|files| [&files.chain, &files.key]);
+    let stamp = |path: &PathBuf| {
+        let found = fs::metadata(path).map_err(|source| failed(path, source))?;
+        Ok((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    };
+    own.chain(&origination.authorities).map(stamp).collect()
+}
+
+fn failed(path: &Path, source: io::Error) -> OriginateError {
+    OriginateError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OriginateError> {
+    fs::read(path).map_err(|source| failed(path, source))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OriginateError> {
+    let pem = read(path)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let path = path.to_owned();
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(OriginateError::Empty { path }),
+        Ok(certificates) => Ok(certificates),
+        Err(source) => Err(OriginateError::Pem { path, source }),
+    }
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, OriginateError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|source| OriginateError::Certificate {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    Ok(roots)
+}
+
+fn of_the_system() -> Result<RootCertStore, OriginateError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(OriginateError::NoAuthorities);
+    }
+    Ok(roots)
+}
+
+/// A chain to one of the roots, and one of several names (Istio's `subjectAltNames`).
+#[derive(Debug)]
+struct NamedVerifier {
+    roots: RootCertStore,
+    /// Empty: the name that the server was asked for.
+    names: Vec<String>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl NamedVerifier {
+    fn named(&self, certificate: &CertificateDer<'_>, asked: &ServerName<'_>) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        if self.names.is_empty() {
+            return verify_server_name(&parsed, asked);
+        }
+        let end_entity = EndEntityCert::try_from(certificate);
+        let has = |name: &String| {
+            if name.contains("://") {
+                let end_entity = end_entity.as_ref();
+                return end_entity.is_ok_and(|e| e.valid_uri_names().any(|uri| uri == name));
+            }
+            let name = ServerName::try_from(name.as_str());
+            name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        };
+        if self.names.iter().any(has) {
+            Ok(())
+        } else {
+            Err(CertificateError::NotValidForName.into())
+        }
+    }
+}
+
+impl ServerCertVerifier for NamedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        asked: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        )?;
+        self.named(end_entity, asked)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
