@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    policy::Policy,
+    policy::{Documents, Policy},
     workload::{Endpoint, ObjectName, Service, Workload},
 };
 
@@ -24,6 +24,8 @@ pub struct Snapshot {
     /// Counts up with every published change; zero is the empty snapshot before the first.
     pub generation: u64,
     pub policy: Policy,
+    /// What `policy` was compiled from.
+    pub documents: Documents,
     /// When it came into force.
     published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Policy, Scope},
+    policy::{Documents, Policy, Scope},
     store::Snapshot,
     workload::{ObjectName, Service, Workload},
 };
@@ -44,6 +44,19 @@ impl From<MeshConfig> for Settings {
     }
 }
 
+impl Settings {
+    /// Compiles documents as those of this mesh.
+    #[must_use]
+    pub fn compile(&self, documents: Documents) -> Policy {
+        let scope = Scope {
+            root_namespace: &self.root_namespace,
+            cluster_domain: &self.cluster_domain,
+            trust_domains: &self.trust_domains.all(),
+        };
+        Policy::compile(scope, documents)
+    }
+}
+
 /// The names of the mesh.
 #[derive(Clone, Debug)]
 pub struct TrustDomains {
@@ -67,6 +80,8 @@ pub struct Mesh {
     /// By name.
     pub services: Vec<Service>,
     pub policy: Policy,
+    /// What `policy` was compiled from.
+    pub documents: Documents,
 }
 
 impl Mesh {
@@ -79,7 +94,9 @@ impl Mesh {
 
     #[must_use]
     pub fn into_snapshot(self) -> Snapshot {
-        Snapshot::new(self.workloads, self.services, self.policy)
+        let mut snapshot = Snapshot::new(self.workloads, self.services, self.policy);
+        snapshot.documents = self.documents;
+        snapshot
     }
 }
 
@@ -102,13 +119,8 @@ pub fn build(
         ..
     } = objects;
     let mut errors = Vec::new();
-    let scope = Scope {
-        root_namespace: &settings.root_namespace,
-        cluster_domain: &settings.cluster_domain,
-        trust_domains: &settings.trust_domains.all(),
-    };
     warnings.extend(noted);
-    let policy = Policy::compile(scope, documents);
+    let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
@@ -132,6 +144,7 @@ pub fn build(
         workloads,
         services,
         policy,
+        documents,
     })
 }
 
