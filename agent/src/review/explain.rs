@@ -4,12 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{self, Client, Server, TargetError};
+use super::{
+    course::{Answer, Course, Transport},
+    target::{self, Client, Server, TargetError},
+};
 use crate::{
-    policy::{
-        Action, Attributes, ClientMode, Decision, DocumentRef, Match, Mode, Outcome, Refusal,
-        Ruled, Verdict,
-    },
+    policy::{Attributes, Decision, Match, Outcome, Refusal, Ruled, Verdict},
     store::Snapshot,
     workload::{Endpoint, Workload},
 };
@@ -26,23 +26,6 @@ pub struct Explanation {
     pub decided_by: Vec<String>,
     /// In order, for people.
     pub steps: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    Allow,
-    Deny,
-}
-
-/// What is on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    MutualTls,
-    /// Of the applications' own.
-    Tls,
-    Plaintext,
 }
 
 /// Explains a connection. Where a service leads to several pods that differ, the first of those that are not
@@ -153,8 +136,15 @@ impl<'a> Way<'a> {
             "port {} is {}: {said}",
             self.endpoint.port, mode.mode
         ));
-        let ruled = self.ruled();
-        let transport = self.transport(mode.mode, ruled, &mut steps);
+        let course = Course {
+            policy,
+            source: self.source,
+            destination: self.destination,
+            mode,
+            ruled: self.ruled(),
+        };
+        let (transport, why) = course.transport();
+        steps.push(format!("the client sends {}: {why}", transport.name()));
         let secured = transport == Transport::MutualTls;
         let attributes = Attributes {
             principal: self.source.filter(|_| secured).map(|w| &w.identity),
@@ -167,14 +157,11 @@ impl<'a> Way<'a> {
         steps.push(step(&decision));
         let principal = |workload: &Workload| workload.identity.to_string();
         Explanation {
-            verdict: match decision.verdict {
-                Verdict::Allow => Answer::Allow,
-                Verdict::Refuse(_) => Answer::Deny,
-            },
+            verdict: decision.verdict.into(),
             transport,
             client_principal: self.source.filter(|_| secured).map(principal),
             server_principal: secured.then(|| principal(self.destination)),
-            decided_by: self.decided_by(&decision, ruled),
+            decided_by: course.decided_by(&decision),
             steps,
         }
     }
@@ -195,76 +182,6 @@ impl<'a> Way<'a> {
         self.snapshot
             .policy
             .client_rule(self.source?, service, self.server.port)
-    }
-
-    fn transport(
-        &self,
-        mode: Mode,
-        ruled: Option<Ruled<'_>>,
-        steps: &mut Vec<String>,
-    ) -> Transport {
-        let (transport, why) = match (self.source, ruled, mode) {
-            (None, ..) => (
-                Transport::Plaintext,
-                "the client is not in the mesh".to_owned(),
-            ),
-            (Some(source), ..) if source.name == self.destination.name => {
-                (Transport::Plaintext, "it never leaves the pod".to_owned())
-            }
-            (
-                _,
-                Some(Ruled {
-                    mode: ClientMode::Disable,
-                    document,
-                }),
-                _,
-            ) => (Transport::Plaintext, format!("says {document}")),
-            (_, _, Mode::Disable) => (
-                Transport::Plaintext,
-                "the server's port is DISABLE".to_owned(),
-            ),
-            (_, Some(Ruled { document, .. }), _) => {
-                (Transport::MutualTls, format!("says {document}"))
-            }
-            (_, None, _) => (Transport::MutualTls, "both are in the mesh".to_owned()),
-        };
-        let name = match transport {
-            Transport::MutualTls => "mutual TLS",
-            Transport::Tls => "TLS",
-            Transport::Plaintext => "plaintext",
-        };
-        steps.push(format!("the client sends {name}: {why}"));
-        transport
-    }
-
-    fn decided_by(&self, decision: &Decision<'_>, ruled: Option<Ruled<'_>>) -> Vec<String> {
-        let peer = decision.mode.document;
-        let rule = ruled.map(|r| r.document);
-        let matched = |matched: Match<'_>| vec![matched.document.to_string()];
-        let shown = |documents: [Option<&DocumentRef>; 2]| {
-            documents
-                .into_iter()
-                .flatten()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        };
-        match decision.verdict {
-            Verdict::Refuse(Refusal::PlaintextInStrict) => shown([peer, rule]),
-            Verdict::Refuse(Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed)
-            | Verdict::Allow => match decision.authorization {
-                Outcome::Denied(by) => matched(by),
-                Outcome::NotAllowed => self.allowing(),
-                Outcome::Allowed(by) => [matched(by), shown([peer, rule])].concat(),
-                Outcome::Unrestricted => shown([peer, rule]),
-            },
-        }
-    }
-
-    /// The policies of which one would have had to match.
-    fn allowing(&self) -> Vec<String> {
-        let policies = self.snapshot.policy.authorization().of(self.destination);
-        let allowing = policies.filter(|p| p.action() == Action::Allow && !p.is_dry_run());
-        allowing.map(|p| p.document().to_string()).collect()
     }
 }
 
