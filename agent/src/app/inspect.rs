@@ -136,6 +136,8 @@ impl Inspect for Inspector {
     }
 
     fn flows(&self, last: Duration) -> Flows {
+        // Nothing is known of what was before.
+        let last = last.min(self.config.flow_retention);
         flow::shown(self.proxy.recent_flows(last), last)
     }
 

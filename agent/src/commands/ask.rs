@@ -103,8 +103,12 @@ pub(super) async fn ask_about(
 async fn within_deadline(
     socket: &Path,
     path: &str,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, AskError> {
+    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
+    *request.uri_mut() = uri;
+    let host = HeaderValue::from_static("sealane");
+    request.headers_mut().insert(header::HOST, host);
     time::timeout(DEADLINE, exchange(socket, path, request))
         .await
         .unwrap_or_else(|_| {
@@ -117,16 +121,12 @@ async fn within_deadline(
 async fn exchange(
     socket: &Path,
     path: &str,
-    mut request: Request<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, AskError> {
     let broken = |source| AskError::Http {
         socket: socket.to_owned(),
         source,
     };
-    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
-    *request.uri_mut() = uri;
-    let host = HeaderValue::from_static("sealane");
-    request.headers_mut().insert(header::HOST, host);
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|e| unreachable(socket, e))?;

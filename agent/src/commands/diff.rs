@@ -109,9 +109,18 @@ fn shown(diff: &Diff) -> String {
     for (count, remark) in remarks.iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("note: {count} {remark}\n"));
     }
+    if let Some(table) = table(diff) {
+        text.push('\n');
+        text.push_str(&table);
+    }
+    text
+}
+
+/// `None`: nothing would change.
+fn table(diff: &Diff) -> Option<String> {
     let changes = [&diff.cut, &diff.allowed, &diff.reconnecting];
     if changes.iter().all(|list| list.is_empty()) {
-        return text;
+        return None;
     }
     let header = [
         "CLIENT",
@@ -127,9 +136,7 @@ fn shown(diff: &Diff) -> String {
     ];
     let now = Timestamp::now();
     let rows = changes.into_iter().flatten().map(|change| row(change, now));
-    text.push('\n');
-    text.push_str(&render(&header, rows));
-    text
+    Some(render(&header, rows))
 }
 
 fn row(change: &Change, now: Timestamp) -> Vec<String> {

@@ -18,7 +18,7 @@ use crate::{
 /// `GET /v1/flows`: what an agent has seen arrive at the pods of its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// For how long back.
+    /// For how long back: as asked for, and at most as long as the agent remembers.
     pub window_seconds: u64,
     /// How many flows were forgotten for want of room since the agent's start.
     pub evicted: u64,
@@ -38,6 +38,19 @@ pub struct SeenFlow {
     pub open: u64,
     pub first_seen: Option<Timestamp>,
     pub last_seen: Option<Timestamp>,
+}
+
+impl SeenFlow {
+    fn unseen(flow: Flow) -> Self {
+        Self {
+            flow,
+            connections: 0,
+            refused: 0,
+            open: 0,
+            first_seen: None,
+            last_seen: None,
+        }
+    }
 }
 
 /// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
@@ -86,15 +99,7 @@ fn between(
             protection,
         }
     };
-    let unseen = |flow| SeenFlow {
-        flow,
-        connections: 0,
-        refused: 0,
-        open: 0,
-        first_seen: None,
-        last_seen: None,
-    };
-    ports.iter().map(flow).map(unseen).collect()
+    ports.iter().map(flow).map(SeenFlow::unseen).collect()
 }
 
 fn of_one_family(client: &Workload, server: &Workload) -> Option<(IpAddr, IpAddr)> {

@@ -12,15 +12,15 @@ use crate::{
 pub(super) fn shown(recent: Recent, last: Duration) -> Flows {
     let now = (Instant::now(), SystemTime::now());
     let Recent { mut flows, evicted } = recent;
-    flows.sort_unstable_by(|a, b| b.last.cmp(&a.last));
+    flows.sort_unstable_by_key(|recent| std::cmp::Reverse(recent.last));
     Flows {
         window_seconds: last.as_secs(),
         evicted,
-        flows: flows.into_iter().map(|recent| seen(recent, now)).collect(),
+        flows: flows.iter().map(|recent| seen(recent, now)).collect(),
     }
 }
 
-fn seen(recent: RecentFlow, now: (Instant, SystemTime)) -> SeenFlow {
+fn seen(recent: &RecentFlow, now: (Instant, SystemTime)) -> SeenFlow {
     let at = |instant| timestamp(now.1 - now.0.saturating_duration_since(instant));
     SeenFlow {
         connections: recent.connections,

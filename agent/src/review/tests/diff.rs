@@ -108,12 +108,11 @@ fn candidates_against_flows() {
     let strict = format!("Plaintext Some(PlaintextInStrict) {PEER}");
     let denied = "Some(AuthorizationDenied) AuthorizationPolicy/default/no-frontend";
     let allowing = "AuthorizationPolicy/default/allowed-customers-clients";
-    let (mutual, plain, stranger) = (
+    let all = [
         flow(FRONT, true),
         flow(OTHER, false),
         flow("10.9.9.9", false),
-    );
-    let all = [mutual.clone(), plain.clone(), stranger.clone()];
+    ];
     for (present, candidate, expected) in [
         // STRICT cuts plaintext, and not the mesh.
         (

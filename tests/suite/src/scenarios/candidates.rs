@@ -166,7 +166,12 @@ fn before(setting: &Setting<'_>) -> Result<()> {
     );
     let table = setting.run(STRICT, &[])?;
     ensure!(table.stdout.contains(&sentence), "{}", table.describe());
+    authorization(setting)?;
+    live(setting)
+}
 
+fn authorization(setting: &Setting<'_>) -> Result<()> {
+    let shop = &setting.shop;
     let (denied, code) = setting.diff(DENY, &[])?;
     ensure!(names(&denied["cut"]) == [name(&shop.customer)], "{denied}");
     let by = [
@@ -190,7 +195,7 @@ fn before(setting: &Setting<'_>) -> Result<()> {
         "AuthorizationPolicy/shop/allowed-clients",
     ];
     expect_row(&alone["cut"], &shop.stranger, "plaintext", "after", by)?;
-    live(setting)
+    Ok(())
 }
 
 /// A connection that is open counts as seen now, and is cut as was said.
