@@ -9,9 +9,14 @@ mod socket;
 pub use http::serve_http;
 pub use socket::{AdminSocket, SocketError, serve_socket};
 
-use crate::review::{Authorized, Explanation, TargetError, TlsRow};
+use std::time::Duration;
 
-/// What the admin side may know. Answers come from memory, without waiting.
+use crate::{
+    control::LoadErrors,
+    review::{Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
+};
+
+/// What the admin side may know. Answers come from memory, without waiting, unless they say so.
 pub trait Inspect: Send + Sync + 'static {
     fn status(&self) -> api::Status;
     fn connections(&self) -> Vec<api::Connection>;
@@ -25,6 +30,13 @@ pub trait Inspect: Send + Sync + 'static {
     /// # Errors
     /// As [`Self::explain`].
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError>;
+    /// Waits for the kernel.
+    fn flows(&self, last: Duration) -> Flows;
+    /// Waits for the kernel, and takes time to read the documents.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the candidate.
+    fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors>;
     /// What is missing before the agent is ready; nothing when it is.
     fn unready(&self) -> Vec<String>;
     /// Prometheus's text format 0.0.4.

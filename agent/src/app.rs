@@ -32,7 +32,7 @@ use crate::{
     config::AgentConfig,
     control::{FileSource, Settings, SourceStatus},
     identity::{SpiffeId, Svid},
-    proxy::{self, Connections, Offload, Pending, Pods, Proxy, Timeouts},
+    proxy::{self, Connections, Offload, Pending, Pods, Proxy, RecentFlows, Timeouts},
     store::{self, Reader, Snapshot},
     telemetry::Metrics,
     tls::{Credentials, TlsConfigs, TrustAnchors},
@@ -187,6 +187,7 @@ fn proxy(
         connections: Arc::new(Connections::default()),
         pending: Arc::new(Pending::default()),
         pods: Pods::default(),
+        recent: RecentFlows::new(config.flow_retention),
         metrics,
         timeouts: Timeouts {
             handshake: config.handshake_timeout,

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use review::{AskArgs, AuthzCheckArgs, ExplainArgs, LintArgs, PolicyCommand, TlsCheckArgs};
+pub use review::{
+    AskArgs, AuthzCheckArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
+    TlsCheckArgs,
+};
 
 use crate::offload::KeyLimit;
 
@@ -44,6 +47,11 @@ pub enum Command {
     Connections(QueryArgs),
     /// List the certificates that the agent holds for the pods of its node.
     Certs(QueryArgs),
+    /// List who came to the pods of this node, and how protected.
+    ///
+    /// Connections of one client to one port are one flow, those that policy refused included. Handshakes that
+    /// failed are not in it, and connections that did not come through the agent only while they are open.
+    Flows(FlowsArgs),
     /// Explain what becomes of a connection, step by step, and which documents decide.
     ///
     /// Exits with 0 when it is allowed, 1 when it is not, 2 on an error.
@@ -186,6 +194,16 @@ pub struct AgentArgs {
         default_value_t = KeyLimit::MOST
     )]
     pub key_limit: u32,
+
+    /// For how long flows are remembered, to try policies on: at most 4096, the quietest are forgotten first
+    /// (1s to 24h)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_FLOW_RETENTION",
+        default_value = "1h"
+    )]
+    pub flow_retention: String,
 
     /// Life of the pods' certificates, renewed after half of it (10s to 24h)
     #[arg(

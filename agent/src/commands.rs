@@ -4,6 +4,8 @@ mod ask;
 mod certs;
 mod cleanup;
 mod connections;
+mod diff;
+mod flows;
 mod lint;
 mod review;
 mod status;
@@ -18,7 +20,10 @@ use anyhow::Context;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use self::ask::{Answer, ask};
-use crate::cli::{OutputFormat, QueryArgs};
+use crate::{
+    cli::{FlowsArgs, OutputFormat, QueryArgs},
+    config,
+};
 
 /// Exit code of a command that couldn't do what it was asked to.
 pub const FAILED: u8 = 2;
@@ -70,6 +75,18 @@ pub async fn certs(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// `sealane flows`.
+///
+/// # Errors
+/// When the agent can't be asked, or its answer can't be written.
+pub async fn flows(args: &FlowsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let FlowsArgs { last, query } = args;
+    let last = config::window(last)?.as_secs();
+    let answer = ask(&query.socket, &format!("/v1/flows?last={last}")).await?;
+    print(&answer, query.output, out, flows::table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print<T: DeserializeOwned>(
     answer: &Answer,
     format: OutputFormat,
@@ -98,5 +115,6 @@ fn print_text(mut text: Vec<u8>, out: &mut impl Write) -> anyhow::Result<()> {
 mod tests;
 
 pub use cleanup::cleanup;
+pub use diff::diff;
 pub use lint::lint;
 pub use review::{authz_check, explain, tls_check};

@@ -64,6 +64,8 @@ pub struct AgentConfig {
     pub drain: Duration,
     pub handshake_timeout: Duration,
     pub detect_timeout: Duration,
+    /// For how long flows are remembered.
+    pub flow_retention: Duration,
     pub svid_ttl: Duration,
     pub ktls: Ktls,
     pub key_limit: KeyLimit,
@@ -185,6 +187,12 @@ impl TryFrom<&AgentArgs> for AgentConfig {
                 Duration::from_millis(1),
                 Duration::from_secs(30),
             )?,
+            flow_retention: parse(
+                "--flow-retention",
+                &args.flow_retention,
+                Duration::from_secs(1),
+                minutes(24 * 60),
+            )?,
             svid_ttl: parse(
                 "--svid-ttl",
                 &args.svid_ttl,
@@ -216,6 +224,15 @@ impl LogConfig {
         })?;
         Ok(Self { format, filter })
     }
+}
+
+/// What `--last` means: for how long back flows are asked for.
+///
+/// # Errors
+/// When it is not a duration from a second to a day.
+pub fn window(last: &str) -> Result<Duration, ConfigError> {
+    let day = Duration::from_secs(24 * 60 * 60);
+    duration::parse("--last", last, Duration::from_secs(1), day)
 }
 
 fn trust_domain(flag: &'static str, value: &str) -> Result<TrustDomain, ConfigError> {

@@ -2,6 +2,7 @@
 //! publish snapshots. What a policy means is decided in `policy`.
 
 mod build;
+mod candidate;
 mod error;
 mod file;
 mod names;
@@ -9,6 +10,7 @@ mod objects;
 mod yaml;
 
 pub use build::{Mesh, Settings, TrustDomains};
+pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
 pub use file::{FileSource, Loaded, SourceStatus, load, load_changes};
 pub use objects::Cache;

@@ -44,10 +44,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => ask(commands::status(&args, &mut io::stdout())),
         Command::Connections(args) => ask(commands::connections(&args, &mut io::stdout())),
         Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
+        Command::Flows(args) => ask(commands::flows(&args, &mut io::stdout())),
         Command::Explain(args) => ask(commands::explain(&args, &mut io::stdout())),
         Command::TlsCheck(args) => ask(commands::tls_check(&args, &mut io::stdout())),
         Command::AuthzCheck(args) => ask(commands::authz_check(&args, &mut io::stdout())),
         Command::Policy(PolicyCommand::Lint(args)) => commands::lint(&args, &mut io::stdout()),
+        Command::Policy(PolicyCommand::Diff(args)) => ask(commands::diff(&args, &mut io::stdout())),
         Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }
 }

@@ -5,8 +5,10 @@
 
 mod authorization;
 mod client;
+mod documents;
 mod evaluate;
 mod field;
+mod flow;
 mod host;
 mod invalid;
 mod peer;
@@ -23,8 +25,10 @@ pub use client::{
     CertificateFiles, ClientRules, ClientTls, DestinationRule, DestinationRuleSpec, Origination,
     Ruled,
 };
+pub use documents::Documents;
 pub use evaluate::{Decision, Refusal, Verdict};
 pub use field::{FieldPath, Step};
+pub use flow::{Flow, Protection};
 pub use invalid::{Invalid, Reason};
 pub use peer::{
     Effective, Ignored, LegacyPolicySpec, Mode, MutualTls, PeerAuthentication,
@@ -38,34 +42,6 @@ pub use traffic::{
 };
 
 use crate::{identity::TrustDomain, workload::Workload};
-
-/// All documents of a mesh.
-#[derive(Clone, Debug, Default)]
-pub struct Documents {
-    pub peer_authentications: Vec<PeerAuthentication>,
-    pub authorization_policies: Vec<AuthorizationPolicy>,
-    pub destination_rules: Vec<DestinationRule>,
-    pub service_entries: Vec<ServiceEntry>,
-    pub virtual_services: Vec<VirtualService>,
-    pub gateways: Vec<Gateway>,
-    /// The mode of the whole mesh, said in one line: older than any document of that scope.
-    pub mesh_mode: Option<Mode>,
-}
-
-impl Documents {
-    /// Adds those of another set.
-    pub fn append(&mut self, mut other: Self) {
-        let peers = &mut self.peer_authentications;
-        peers.append(&mut other.peer_authentications);
-        let authorization = &mut self.authorization_policies;
-        authorization.append(&mut other.authorization_policies);
-        self.destination_rules.append(&mut other.destination_rules);
-        self.service_entries.append(&mut other.service_entries);
-        self.virtual_services.append(&mut other.virtual_services);
-        self.gateways.append(&mut other.gateways);
-        self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
-    }
-}
 
 /// What the documents themselves don't say.
 #[derive(Clone, Copy, Debug)]

@@ -13,6 +13,7 @@ mod limits;
 mod outbound;
 mod outcome;
 mod protect;
+mod recent;
 mod refuse;
 mod relay;
 mod report;
@@ -26,6 +27,7 @@ pub use connections::{Connection, Connections, Phase, Route, Session};
 pub use enforce::enforce;
 pub use limits::Pending;
 pub use protect::{KernelTls, Offload};
+pub use recent::{Recent, RecentFlow, RecentFlows};
 pub use relay::RelayError;
 pub use unseen::{Pods, enforce_unseen};
 
@@ -45,6 +47,7 @@ pub struct Proxy {
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,
     pub pods: Pods,
+    pub recent: RecentFlows,
     pub metrics: Metrics,
     pub timeouts: Timeouts,
 }

@@ -4,12 +4,19 @@
 //! Decides nothing itself: `policy` does.
 
 mod authz_check;
+mod course;
+mod diff;
 mod explain;
+mod flows;
+mod sentence;
 mod target;
 mod tls_check;
 
 pub use authz_check::{Applying, Authorized, authz_check};
-pub use explain::{Answer, Explanation, Transport, explain};
+pub use course::{Answer, Transport};
+pub use diff::{Cause, Change, Diff, Judged, Subject, Summary, diff};
+pub use explain::{Explanation, explain};
+pub use flows::{Flows, SeenFlow, declared};
 pub use target::{Asked, Client, TargetError, client};
 pub use tls_check::{Agreement, Observed, TlsRow, tls_check};
 

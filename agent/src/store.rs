@@ -18,7 +18,7 @@ use tokio::sync::watch;
 pub use lead::{Lead, LeadError};
 
 use crate::{
-    policy::Policy,
+    policy::{Documents, Policy},
     workload::{Endpoint, ObjectName, Service, Workload},
 };
 
@@ -28,6 +28,8 @@ pub struct Snapshot {
     /// Counts up with every published change; zero is the empty snapshot before the first.
     pub generation: u64,
     pub policy: Policy,
+    /// What `policy` was compiled from.
+    pub documents: Documents,
     /// When it came into force.
     published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,

@@ -8,6 +8,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::control::SourceText;
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -217,6 +219,20 @@ pub enum CertificateState {
     Expired,
     Missing,
 }
+
+/// `POST /v1/policy-diff`: what a candidate would make of the flows of the last while. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDiff {
+    /// The candidate: one set of documents.
+    pub files: Vec<SourceText>,
+    /// Whether the candidate is all policy there is, rather than laid over what is in force.
+    #[serde(default)]
+    pub replace: bool,
+    pub last_seconds: u64,
+}
+
+/// Bytes of a question at most.
+pub const MAX_QUESTION: usize = 8 << 20;
 
 /// What is wrong with a question, with status 422.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,21 +9,22 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{DefaultBodyLimit, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::{Inspect, api, serve::serve};
-use crate::review::TargetError;
+use crate::control::LoadErrors;
 
 /// Why the socket can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,9 @@ impl AdminSocket {
             .route("/v1/explain", get(explain))
             .route("/v1/tls-check", get(tls_check))
             .route("/v1/authz-check", get(authz_check))
+            .route("/v1/flows", get(flows))
+            .route("/v1/policy-diff", post(policy_diff))
+            .layer(DefaultBodyLimit::max(api::MAX_QUESTION))
             .with_state(inspect);
         serve(self.listener, router, stop).await;
         drop(self.file);
@@ -204,7 +208,35 @@ async fn authz_check(
     answer(inspect.authz_check(&workload))
 }
 
-fn answer<T: Serialize>(result: Result<T, TargetError>) -> Response {
+#[derive(Deserialize)]
+struct Window {
+    /// In seconds.
+    last: u64,
+}
+
+async fn flows(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Query(Window { last }): Query<Window>,
+) -> Response {
+    let flows = spawn_blocking(move || inspect.flows(Duration::from_secs(last))).await;
+    flows.map_or_else(|_| failed(), |flows| Json(flows).into_response())
+}
+
+async fn policy_diff(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Json(question): Json<api::PolicyDiff>,
+) -> Response {
+    let diff = spawn_blocking(move || inspect.policy_diff(&question)).await;
+    let texts = |errors: LoadErrors| errors.texts().join("\n");
+    diff.map_or_else(|_| failed(), |diff| answer(diff.map_err(texts)))
+}
+
+/// The log tells of the panic.
+fn failed() -> Response {
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+fn answer<T: Serialize>(result: Result<T, impl ToString>) -> Response {
     match result {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => {

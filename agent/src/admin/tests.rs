@@ -8,6 +8,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::control;
 
 /// An agent that is ready, or lacks a policy.
 pub(crate) struct Stub {
@@ -112,6 +113,17 @@ impl Inspect for Stub {
 
     fn authz_check(&self, _workload: &str) -> Result<Vec<Authorized>, TargetError> {
         Ok(Vec::new())
+    }
+
+    fn flows(&self, last: Duration) -> Flows {
+        Flows {
+            window_seconds: last.as_secs(),
+            ..Flows::default()
+        }
+    }
+
+    fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
+        control::Candidate::read(&question.files).map(|_| Diff::default())
     }
 
     fn unready(&self) -> Vec<String> {

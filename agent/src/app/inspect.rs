@@ -1,8 +1,13 @@
 //! Answers what the admin side asks, from what the parts have published.
 
 mod connection;
+mod flow;
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -13,9 +18,9 @@ use crate::{
     ca::{EmbeddedCa, SvidState, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
-    control::SourceStatus,
+    control::{Candidate, LoadErrors, Settings, SourceStatus},
     proxy::{KernelTls, Offload, Proxy},
-    review::{self, Authorized, Explanation, TargetError, TlsRow},
+    review::{self, Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
     store::Reader,
     telemetry::Direction,
     workload::{ObjectName, Workload},
@@ -128,6 +133,25 @@ impl Inspect for Inspector {
 
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError> {
         review::authz_check(&self.store.current(), workload)
+    }
+
+    fn flows(&self, last: Duration) -> Flows {
+        // Nothing is known of what was before.
+        let last = last.min(self.config.flow_retention);
+        flow::shown(self.proxy.recent_flows(last), last)
+    }
+
+    fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
+        let candidate = Candidate::read(&question.files)?;
+        let settings = Settings::from(self.config.mesh.clone());
+        let flows = self.flows(Duration::from_secs(question.last_seconds));
+        let snapshot = self.store.current();
+        let policy = candidate.compile(&settings, &snapshot.documents, question.replace);
+        let mut diff = review::diff(&snapshot, &policy, flows.flows);
+        diff.window_seconds = Some(flows.window_seconds);
+        diff.summary.evicted = flows.evicted;
+        diff.warnings.splice(..0, candidate.warnings);
+        Ok(diff)
     }
 
     fn unready(&self) -> Vec<String> {

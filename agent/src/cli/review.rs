@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{DEFAULT_SOCKET, MeshArgs, OutputFormat};
+use super::{DEFAULT_SOCKET, MeshArgs, OutputFormat, QueryArgs};
 
 /// Whom the commands about policy ask: an agent, or a directory.
 #[derive(Debug, Args)]
@@ -64,6 +64,55 @@ pub enum PolicyCommand {
     /// Needs no agent and no root. Exits with 0 when there is nothing wrong, 1 when there is, 2 when the path can't
     /// be read.
     Lint(LintArgs),
+    /// Tell which flows a candidate policy would cut, and which it would newly allow.
+    ///
+    /// The candidate's documents are laid over those in force as `kubectl apply` would: one of the same kind,
+    /// namespace and name is replaced, others are added. Nothing is applied.
+    ///
+    /// An agent is asked for the flows that its node's pods have seen. With --from, a directory is asked instead,
+    /// without agent and root: for the flows that `sealane flows -o json` printed on agents, or for all that its pods
+    /// and ports make possible.
+    ///
+    /// A flow is cut when it is allowed now and would be refused. Clients in the mesh that would be told to send
+    /// mutual TLS instead of plaintext are not cut; what they have open in plaintext ends once. Policy that other
+    /// nodes' agents enforce on their own clients is not looked at, but for conflicts with destination rules.
+    ///
+    /// Exits with 0 when nothing would be cut (flows may be newly allowed), 1 when something would be, 2 on an error,
+    /// a candidate that is invalid included.
+    Diff(DiffArgs),
+}
+
+/// What `sealane policy diff` was given.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Directory (or file) with the candidate's documents: *.yaml, *.yml and *.json are one set
+    #[arg(value_name = "DIR", required_unless_present = "files")]
+    pub dir: Option<PathBuf>,
+    /// File with documents of the candidate; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Take the candidate for all policy there is: what is in force and not among its documents is gone
+    #[arg(long)]
+    pub replace: bool,
+    /// For how long back an agent is asked (1s to 24h; see --flow-retention of `sealane agent`)
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub last: String,
+    /// With --from: try the flows of this file, the output of `sealane flows -o json`; may be repeated, for one
+    /// file of each node
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub flows: Vec<PathBuf>,
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What `sealane flows` was given.
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// For how long back (1s to 24h)
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub last: String,
+    #[command(flatten)]
+    pub query: QueryArgs,
 }
 
 /// What `sealane policy lint` was given.

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, StatusCode, Uri, body::Bytes, client::conn::http1, header, header::HeaderValue,
+    Method, Request, StatusCode, Uri, body::Bytes, client::conn::http1, header, header::HeaderValue,
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -84,7 +84,32 @@ impl Answer {
 
 /// `GET path`.
 pub(super) async fn ask(socket: &Path, path: &str) -> Result<Answer, AskError> {
-    time::timeout(DEADLINE, exchange(socket, path))
+    within_deadline(socket, path, Request::new(Full::default())).await
+}
+
+/// `POST path` with a question in JSON.
+pub(super) async fn ask_about(
+    socket: &Path,
+    path: &str,
+    question: Vec<u8>,
+) -> Result<Answer, AskError> {
+    let mut request = Request::new(Full::from(question));
+    *request.method_mut() = Method::POST;
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(header::CONTENT_TYPE, json);
+    within_deadline(socket, path, request).await
+}
+
+async fn within_deadline(
+    socket: &Path,
+    path: &str,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Answer, AskError> {
+    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
+    *request.uri_mut() = uri;
+    let host = HeaderValue::from_static("sealane");
+    request.headers_mut().insert(header::HOST, host);
+    time::timeout(DEADLINE, exchange(socket, path, request))
         .await
         .unwrap_or_else(|_| {
             Err(AskError::Timeout {
@@ -93,12 +118,15 @@ pub(super) async fn ask(socket: &Path, path: &str) -> Result<Answer, AskError> {
         })
 }
 
-async fn exchange(socket: &Path, path: &str) -> Result<Answer, AskError> {
+async fn exchange(
+    socket: &Path,
+    path: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, AskError> {
     let broken = |source| AskError::Http {
         socket: socket.to_owned(),
         source,
     };
-    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|e| unreachable(socket, e))?;
@@ -114,7 +142,7 @@ async fn exchange(socket: &Path, path: &str) -> Result<Answer, AskError> {
     };
     let (status, body) = tokio::select! {
         biased;
-        answered = get(sender, &uri) => answered.map_err(broken)?,
+        answered = send(sender, request) => answered.map_err(broken)?,
         error = driven => return Err(broken(error)),
     };
     let path = path.to_owned();
@@ -132,14 +160,10 @@ async fn exchange(socket: &Path, path: &str) -> Result<Answer, AskError> {
     }
 }
 
-async fn get(
-    mut sender: http1::SendRequest<Empty<Bytes>>,
-    path: &Uri,
+async fn send(
+    mut sender: http1::SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> hyper::Result<(StatusCode, Bytes)> {
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = path.clone();
-    let host = HeaderValue::from_static("sealane");
-    request.headers_mut().insert(header::HOST, host);
     let response = sender.send_request(request).await?;
     let status = response.status();
     Ok((status, response.into_body().collect().await?.to_bytes()))

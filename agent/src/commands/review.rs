@@ -15,7 +15,7 @@ use crate::{
     cli::{AskArgs, AuthzCheckArgs, ExplainArgs, MeshArgs, OutputFormat, TlsCheckArgs},
     config::MeshConfig,
     control::{self, Settings},
-    review::{self, Agreement, Answer, Authorized, Explanation, TargetError, TlsRow, Transport},
+    review::{self, Agreement, Answer, Authorized, Explanation, TargetError, TlsRow},
     store::Snapshot,
 };
 
@@ -73,7 +73,8 @@ pub async fn authz_check(args: &AuthzCheckArgs, out: &mut impl Write) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-fn code(welcome: bool) -> ExitCode {
+/// [`UNWELCOME`] unless the answer is welcome.
+pub(super) fn code(welcome: bool) -> ExitCode {
     if welcome {
         ExitCode::SUCCESS
     } else {
@@ -100,17 +101,18 @@ async fn asked<T: DeserializeOwned>(
 }
 
 fn snapshot(dir: &Path, mesh: &MeshArgs) -> anyhow::Result<Snapshot> {
-    let settings = Settings::from(MeshConfig::try_from(mesh)?);
-    match control::load(dir, &settings) {
+    loaded(dir, &Settings::from(MeshConfig::try_from(mesh)?))
+}
+
+/// What a directory says.
+pub(super) fn loaded(dir: &Path, settings: &Settings) -> anyhow::Result<Snapshot> {
+    match control::load(dir, settings) {
         Ok(loaded) => Ok(loaded.mesh.into_snapshot()),
-        Err(errors) => {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            bail!("--from {}: {}", dir.display(), errors.join("\n"))
-        }
+        Err(errors) => bail!("--from {}: {}", dir.display(), errors.texts().join("\n")),
     }
 }
 
-fn show<T: Serialize>(
+pub(super) fn show<T: Serialize>(
     answer: &T,
     format: OutputFormat,
     out: &mut impl Write,
@@ -128,11 +130,7 @@ fn explanation_table(explanation: &Explanation) -> String {
         Answer::Allow => "allowed",
         Answer::Deny => "refused",
     };
-    let transport = match explanation.transport {
-        Transport::MutualTls => "mutual TLS",
-        Transport::Tls => "TLS",
-        Transport::Plaintext => "plaintext",
-    };
+    let transport = explanation.transport.name();
     let mut text = format!("{verdict}, {transport}\n");
     for (number, step) in explanation.steps.iter().enumerate() {
         text.push_str(&format!("{:>3}. {step}\n", number + 1));

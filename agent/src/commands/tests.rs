@@ -2,8 +2,15 @@ use std::{path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
+use clap::Parser;
+
 use super::{ask::AskError, *};
-use crate::admin::{AdminSocket, Inspect, api, tests::Stub};
+use crate::{
+    admin::{AdminSocket, Inspect, api, tests::Stub},
+    cli::{Cli, Command, DiffArgs, PolicyCommand},
+    config::window,
+    review::Diff,
+};
 
 /// A tmp directory with a socket on which an agent answers.
 fn agent(dir: &Path, ready: bool) -> (QueryArgs, CancellationToken) {
@@ -50,6 +57,50 @@ async fn tables_are_printed_unless_json_is_asked_for() {
         ExitCode::SUCCESS
     );
     assert!(out.starts_with(b"ID "));
+}
+
+/// `sealane policy diff` with these arguments.
+fn diff_args(arguments: &[&str]) -> DiffArgs {
+    let words = ["sealane", "policy", "diff"].iter().chain(arguments);
+    match Cli::parse_from(words).command {
+        Command::Policy(PolicyCommand::Diff(args)) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn candidates_reach_the_agent_unless_they_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (args, _stop) = agent(dir.path(), true);
+    let socket = args.socket.to_str().unwrap();
+    let file = dir.path().join("strict.yaml");
+    let file_name = file.to_str().unwrap();
+    let written =
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\n";
+    let args = diff_args(&["-f", file_name, "--socket", socket, "-o", "json"]);
+    std::fs::write(&file, written).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(diff(&args, &mut out).await.unwrap(), ExitCode::SUCCESS);
+    let told: Diff = serde_json::from_slice(&out).unwrap();
+    assert_eq!(told, Diff::default());
+    std::fs::write(&file, format!("{written}spec: {{mode: STRICT}}\n")).unwrap();
+    let error = diff(&args, &mut out).await.unwrap_err().to_string();
+    assert!(error.contains("strict.yaml:4: document 1: spec"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let error = diff(&args, &mut out).await.unwrap_err().to_string();
+    assert!(error.contains(file_name), "{error}");
+    let error = window("10 years").unwrap_err().to_string();
+    assert!(error.starts_with("--last"), "{error}");
+}
+
+#[test]
+fn a_candidate_must_be_named_and_flows_need_a_directory() {
+    for arguments in [&[][..], &["-f", "a", "--flows", "b"]] {
+        let words = ["sealane", "policy", "diff"].iter().chain(arguments);
+        assert!(Cli::try_parse_from(words).is_err(), "{arguments:?}");
+    }
+    let args = diff_args(&["dir", "--from", "x", "--flows", "a", "--flows", "b"]);
+    assert_eq!((args.flows.len(), args.last.as_str()), (2, "10m"));
 }
 
 #[tokio::test]

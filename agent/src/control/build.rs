@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Addresses, Labels, Policy, Scope},
+    policy::{Addresses, Documents, Labels, Policy, Scope},
     store::Snapshot,
     workload::{ObjectName, Service, Workload},
 };
@@ -52,6 +52,19 @@ impl From<MeshConfig> for Settings {
     }
 }
 
+impl Settings {
+    /// Compiles documents as those of this mesh.
+    #[must_use]
+    pub fn compile(&self, documents: Documents) -> Policy {
+        let scope = Scope {
+            root_namespace: &self.root_namespace,
+            cluster_domain: &self.cluster_domain,
+            trust_domains: &self.trust_domains.all(),
+        };
+        Policy::compile(scope, documents)
+    }
+}
+
 /// The names of the mesh.
 #[derive(Clone, Debug)]
 pub struct TrustDomains {
@@ -77,6 +90,8 @@ pub struct Mesh {
     pub policy: Policy,
     /// Hosts outside of the mesh whose addresses must be asked for.
     pub names: BTreeSet<String>,
+    /// What `policy` was compiled from.
+    pub documents: Documents,
 }
 
 impl Mesh {
@@ -89,7 +104,9 @@ impl Mesh {
 
     #[must_use]
     pub fn into_snapshot(self) -> Snapshot {
-        Snapshot::new(self.workloads, self.services, self.policy)
+        let mut snapshot = Snapshot::new(self.workloads, self.services, self.policy);
+        snapshot.documents = self.documents;
+        snapshot
     }
 }
 
@@ -111,14 +128,9 @@ pub fn build(
         warnings: noted,
         ..
     } = objects;
-    let scope = Scope {
-        root_namespace: &settings.root_namespace,
-        cluster_domain: &settings.cluster_domain,
-        trust_domains: &settings.trust_domains.all(),
-    };
     warnings.extend(noted);
     let (outside, names) = outside::services(&documents.service_entries, settings, warnings);
-    let policy = Policy::compile(scope, documents);
+    let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
@@ -130,6 +142,7 @@ pub fn build(
         workloads,
         services,
         policy,
+        documents,
         names,
     })
 }

@@ -122,6 +122,16 @@ impl LoadErrors {
         std::iter::once(&*self.first).chain(&self.rest)
     }
 
+    /// As people read them: at most 100, then a line that says how many more there are.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let mut texts: Vec<_> = self.iter().map(ToString::to_string).collect();
+        if self.total > texts.len() {
+            texts.push(format!("and {} more", self.total - texts.len()));
+        }
+        texts
+    }
+
     /// How many there are, those that aren't kept included.
     #[must_use]
     pub fn total(&self) -> usize {

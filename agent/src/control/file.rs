@@ -9,5 +9,6 @@ mod load;
 mod source;
 mod watch;
 
+pub(super) use load::texts;
 pub use load::{Loaded, load, load_changes};
 pub use source::{FileSource, SourceStatus};

@@ -2,12 +2,15 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// A trust domain name (SPIFFE-ID specification, section 2.1): lower-case letters, digits, `.`, `-`, `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrustDomain(Arc<str>);
 
 /// `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SpiffeId(Arc<Parts>);
 
 /// Shared: connections keep the identities of both of their ends.
@@ -140,6 +143,20 @@ impl FromStr for SpiffeId {
             }
             _ => Err(ParseSpiffeIdError::Path(text.to_owned())),
         }
+    }
+}
+
+impl TryFrom<String> for SpiffeId {
+    type Error = ParseSpiffeIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<SpiffeId> for String {
+    fn from(id: SpiffeId) -> Self {
+        id.to_string()
     }
 }
 

@@ -184,6 +184,20 @@ impl Drop for Registered {
     }
 }
 
+impl Session {
+    /// Who the client has proven to be, and the name that it asked for.
+    pub(super) fn proven(&self) -> (Option<&SpiffeId>, Option<&str>) {
+        match self {
+            Self::MutualTls {
+                client,
+                server_name,
+                ..
+            } => (Some(client), server_name.as_deref()),
+            Self::Tls(_) | Self::Plaintext => (None, None),
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn set_route(&self, route: Route) {
         let _ = self.route.set(route);

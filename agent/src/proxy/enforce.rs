@@ -81,14 +81,7 @@ pub(super) fn decision<'s>(
     connection: &Connection,
 ) -> Option<Decision<'s>> {
     let (server, port) = server(snapshot, connection)?;
-    let (principal, sni) = match connection.session()? {
-        Session::MutualTls {
-            client,
-            server_name,
-            ..
-        } => (Some(client), server_name.as_deref()),
-        Session::Tls(_) | Session::Plaintext => (None, None),
-    };
+    let (principal, sni) = connection.session()?.proven();
     let attributes = Attributes {
         principal,
         source: connection.client.ip(),

@@ -62,6 +62,7 @@ impl Report {
             let direction = self.connection().direction;
             self.proxy.metrics.connection_refused(direction, reason);
         }
+        self.proxy.recent.ended(self.connection(), refused);
         let flags = match result {
             Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
             Err(failure) => response_flags(failure, self.connection().direction),

@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::{Proxy, enforce::cut_reason};
 use crate::{
-    capture::{Pod, UnseenSockets},
-    policy::{Attributes, Verdict},
+    capture::{Pod, Unseen, UnseenSockets},
+    policy::{Flow, Protection, Verdict},
     store::Snapshot,
     workload::{ObjectName, Workload},
 };
@@ -100,23 +99,13 @@ fn look(proxy: &Proxy, pod: &Pod, snapshot: &Snapshot) {
     let Some(workload) = snapshot.workload(&pod.name).filter(|w| w.enrolled) else {
         return;
     };
-    let sockets = match UnseenSockets::of(pod) {
-        Ok(sockets) => sockets,
-        Err(error) => {
-            tracing::warn!(workload = %pod.name, %error, "can't list its connections");
-            return;
-        }
+    let Some(sockets) = listed(pod) else {
+        return;
     };
     for unseen in &sockets.found {
-        let remote = unseen.remote.ip();
-        let verdict = verdict(
-            snapshot,
-            workload,
-            remote,
-            unseen.local.ip(),
-            unseen.local.port(),
-        );
-        let Verdict::Refuse(refusal) = verdict else {
+        let flow = flow(snapshot, workload, unseen);
+        let decision = snapshot.policy.evaluate(workload, &flow.attributes());
+        let Verdict::Refuse(refusal) = decision.verdict else {
             continue;
         };
         match sockets.destroy(unseen) {
@@ -143,20 +132,40 @@ fn look(proxy: &Proxy, pod: &Pod, snapshot: &Snapshot) {
     }
 }
 
+/// Those that are open in the pods of this node. Asks the kernel, and waits for it.
+pub(super) fn flows(proxy: &Proxy) -> impl Iterator<Item = Flow> {
+    let snapshot = proxy.store.current();
+    let pods = proxy.pods.list().into_iter();
+    pods.flat_map(move |pod| {
+        let workload = snapshot.workload(&pod.name).filter(|w| w.enrolled);
+        let flows: Vec<_> = workload.map_or_else(Vec::new, |workload| {
+            let found = listed(&pod).map_or_else(Vec::new, |sockets| sockets.found);
+            let flow = |unseen| flow(&snapshot, workload, unseen);
+            found.iter().map(flow).collect()
+        });
+        flows
+    })
+}
+
+fn listed(pod: &Pod) -> Option<UnseenSockets> {
+    match UnseenSockets::of(pod) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::warn!(workload = %pod.name, %error, "can't list its connections");
+            None
+        }
+    }
+}
+
 /// It is plaintext as far as anybody can tell: nobody has proven anything.
-fn verdict(
-    snapshot: &Snapshot,
-    workload: &Workload,
-    source: IpAddr,
-    destination: IpAddr,
-    port: u16,
-) -> Verdict {
-    let attributes = Attributes {
-        principal: None,
-        source,
-        destination,
-        port,
-        sni: None,
-    };
-    snapshot.policy.evaluate(workload, &attributes).verdict
+fn flow(snapshot: &Snapshot, workload: &Workload, unseen: &Unseen) -> Flow {
+    let client = snapshot.workload_at(unseen.remote.ip());
+    Flow {
+        client: client.map(|w| w.name.clone()),
+        client_address: unseen.remote.ip(),
+        server: workload.name.clone(),
+        server_address: unseen.local.ip(),
+        port: unseen.local.port(),
+        protection: Protection::Plaintext,
+    }
 }

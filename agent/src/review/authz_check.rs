@@ -57,7 +57,8 @@ pub fn authz_check(snapshot: &Snapshot, workload: &str) -> Result<Vec<Authorized
     Ok(rows)
 }
 
-fn ports(snapshot: &Snapshot, workload: &Workload) -> Vec<u16> {
+/// Those that are known of a workload.
+pub(super) fn ports(snapshot: &Snapshot, workload: &Workload) -> Vec<u16> {
     let modes = snapshot
         .policy
         .port_modes(workload)

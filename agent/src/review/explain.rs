@@ -2,13 +2,15 @@
 
 mod mesh;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{self, Asked, Client, TargetError};
+use super::{
+    course::{Answer, Transport, spoken},
+    target::{self, Asked, Client, TargetError},
+};
 use crate::{
-    policy::{ClientTls, DocumentRef, Ruled},
     store::{Lead, Snapshot},
     workload::{Endpoint, Workload},
 };
@@ -26,33 +28,6 @@ pub struct Explanation {
     pub decided_by: Vec<String>,
     /// In order, for people.
     pub steps: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    Allow,
-    Deny,
-}
-
-/// What is on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    MutualTls,
-    /// With certificates that are not the mesh's: SIMPLE or MUTUAL of a DestinationRule.
-    Tls,
-    Plaintext,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MutualTls => "mutual TLS",
-            Self::Tls => "TLS",
-            Self::Plaintext => "plaintext",
-        })
-    }
 }
 
 impl Explanation {
@@ -203,7 +178,7 @@ impl Question<'_> {
             return Explanation::anonymous(Answer::Allow, Transport::Plaintext, steps);
         };
         let (transport, why) = spoken(&ruled);
-        steps.push(format!("the client sends {transport}: {why}"));
+        steps.push(format!("the client sends {}: {why}", transport.name()));
         let decided_by = vec![ruled.document.to_string()];
         if transport == Transport::MutualTls {
             steps.push("refused: the server is not in the mesh".to_owned());
@@ -220,21 +195,6 @@ impl Question<'_> {
         explanation.decided_by.extend(routed);
         explanation
     }
-}
-
-/// What a rule makes the client send.
-fn spoken(ruled: &Ruled<'_>) -> (Transport, String) {
-    let transport = match ruled.tls {
-        ClientTls::Disable => Transport::Plaintext,
-        ClientTls::IstioMutual => Transport::MutualTls,
-        ClientTls::Originate(_) => Transport::Tls,
-    };
-    (transport, format!("{} says {}", ruled.document, ruled.tls))
-}
-
-fn texts(documents: [Option<&DocumentRef>; 2]) -> Vec<String> {
-    let documents = documents.into_iter().flatten();
-    documents.map(ToString::to_string).collect()
 }
 
 fn described(what: &str, address: IpAddr, workload: Option<&Workload>) -> String {

@@ -9,6 +9,8 @@ use crate::{
     store::Snapshot,
 };
 
+mod diff;
+
 const STRICT: &str = "
 apiVersion: security.istio.io/v1beta1
 kind: PeerAuthentication
@@ -74,14 +76,17 @@ fn snapshot(policies: &[&str]) -> Snapshot {
     )
     .unwrap();
     fs::write(dir.path().join("policy.yaml"), policies.join("\n---\n")).unwrap();
-    let settings = Settings::from(MeshConfig {
+    let loaded = control::load(dir.path(), &settings());
+    loaded.map(|l| l.mesh.into_snapshot()).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings::from(MeshConfig {
         trust_domain: "cluster.local".parse().unwrap(),
         trust_domain_aliases: Vec::new(),
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
-    });
-    let loaded = control::load(dir.path(), &settings);
-    loaded.map(|l| l.mesh.into_snapshot()).unwrap()
+    })
 }
 
 /// Verdict, transport and documents, as a line.

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod basics;
+mod candidates;
 mod certificates;
 mod faults;
 mod harness;
@@ -45,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     scenario("unseen-plaintext", policy::unseen),
     scenario("dr-disable-conflict", review::destination_rule_conflict),
     scenario("policy-checks", review::checks),
+    scenario("policy-diff", candidates::diff),
     scenario("legacy-policy", review::legacy_policy),
     scenario("authz-allow", authorization::allow),
     scenario("authz-deny", authorization::deny),

@@ -8,6 +8,7 @@ use std::{
 
 use super::listing::{Entry, Listing};
 use crate::control::{
+    SourceText,
     build::{Mesh, Settings, build},
     error::{LoadError, LoadErrors, Place, Problem},
     objects::{Cache, Collector, Count, SWITCH},
@@ -121,6 +122,37 @@ fn relate(collector: Collector, settings: &Settings) -> Result<Loaded, LoadError
             documents,
             skipped,
         }),
+    }
+}
+
+/// The files that [`load`] would read, as they are.
+///
+/// # Errors
+/// Each that can't be read.
+pub fn texts(path: &Path) -> Result<Vec<SourceText>, LoadErrors> {
+    let unreadable = |error: io::Error| {
+        let problem = Problem::Read(error.kind());
+        vec![of_file(&path.display().to_string(), 0, problem)]
+    };
+    let (mut texts, mut errors) = (Vec::new(), Vec::new());
+    match Listing::of(path).map_err(unreadable) {
+        Ok(listing) => {
+            for entry in listing.entries {
+                let named = |text| SourceText {
+                    name: entry.name.clone(),
+                    text,
+                };
+                match read(&entry).map(named) {
+                    Ok(text) => texts.push(text),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        Err(error) => errors.extend(error),
+    }
+    match LoadErrors::new(errors) {
+        Some(errors) => Err(errors),
+        None => Ok(texts),
     }
 }
 

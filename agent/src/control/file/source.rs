@@ -17,7 +17,6 @@ use super::{
 use crate::{
     control::{
         build::{Mesh, Settings},
-        error::LoadErrors,
         names::Names,
         objects::Cache,
     },
@@ -124,7 +123,7 @@ impl FileSource {
         });
         match result {
             Ok(Ok(loaded)) => self.accept(loaded),
-            Ok(Err(errors)) => self.refuse(texts(&errors)),
+            Ok(Err(errors)) => self.refuse(errors.texts()),
             Err(error) => self.refuse(vec![format!("reading the directory failed: {error}")]),
         }
     }
@@ -199,14 +198,6 @@ impl FileSource {
         }
         self.status.send_modify(|status| status.errors = errors);
     }
-}
-
-fn texts(errors: &LoadErrors) -> Vec<String> {
-    let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    if errors.total() > texts.len() {
-        texts.push(format!("and {} more", errors.total() - texts.len()));
-    }
-    texts
 }
 
 #[cfg(test)]

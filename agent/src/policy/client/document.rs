@@ -15,8 +15,8 @@ use crate::policy::{
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationRule {
-    pub(super) document: DocumentRef,
-    pub(super) created: Option<i64>,
+    pub(in crate::policy) document: DocumentRef,
+    pub(in crate::policy) created: Option<i64>,
     pub(super) host: Host,
     /// Of the clients that it is for.
     pub(super) labels: Labels,

@@ -33,11 +33,11 @@ impl fmt::Display for Mode {
 }
 
 /// One document that makes sense in itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAuthentication {
-    pub(super) document: DocumentRef,
+    pub(in crate::policy) document: DocumentRef,
     /// `metadata.creationTimestamp` in seconds of the Unix epoch; documents without one count as newest.
-    pub(super) created: Option<i64>,
+    pub(in crate::policy) created: Option<i64>,
     /// Empty: the whole scope.
     pub(super) labels: Labels,
     /// `None`: the wider scope decides.

@@ -11,7 +11,7 @@ use crate::policy::{
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
-    pub(super) document: DocumentRef,
+    pub(in crate::policy) document: DocumentRef,
 }
 
 /// `spec`.

@@ -28,8 +28,8 @@ const MESH: &str = "mesh";
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VirtualService {
-    pub(super) document: DocumentRef,
-    pub(super) created: Option<i64>,
+    pub(in crate::policy) document: DocumentRef,
+    pub(in crate::policy) created: Option<i64>,
     hosts: Vec<Host>,
     gateways: Vec<String>,
     /// Not for other namespaces.

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, Explanation, Transport, spoken, texts};
+use super::Explanation;
 use crate::{
-    policy::{Action, Attributes, Decision, Match, Mode, Outcome, Refusal, Ruled, Verdict},
-    review::target::Client,
+    policy::{Attributes, Decision, Match, Outcome, Refusal, Verdict},
+    review::{
+        course::{Course, Transport},
+        target::Client,
+    },
     store::{Lead, Snapshot},
     workload::{Endpoint, Workload},
 };
@@ -21,7 +24,7 @@ pub(super) struct Way<'a> {
     pub(super) endpoint: Endpoint,
 }
 
-impl<'a> Way<'a> {
+impl Way<'_> {
     pub(super) fn explained(&self, mut steps: Vec<String>) -> Explanation {
         let policy = &self.snapshot.policy;
         let mode = policy.mode(self.destination, self.endpoint.port);
@@ -33,15 +36,19 @@ impl<'a> Way<'a> {
             "port {} is {}: {said}",
             self.endpoint.port, mode.mode
         ));
-        let ruled = self.lead.ruled;
-        let (transport, why) = self.transport(mode.mode, ruled);
-        steps.push(format!("the client sends {transport}: {why}"));
+        let course = Course {
+            policy,
+            source: self.source,
+            destination: self.destination,
+            mode,
+            ruled: self.lead.ruled,
+        };
+        let (transport, why) = course.transport();
+        steps.push(format!("the client sends {}: {why}", transport.name()));
         let secured = transport == Transport::MutualTls;
-        if secured && mode.mode == Mode::Disable {
+        if secured && course.is_conflict() {
             steps.push("refused: the server's port is DISABLE".to_owned());
-            let rule = ruled.map(|r| r.document);
-            let decided_by = texts([rule, mode.document]);
-            return Explanation::denied(Transport::MutualTls, decided_by, steps);
+            return Explanation::denied(transport, course.peers(), steps);
         }
         let attributes = Attributes {
             principal: self.source.filter(|_| secured).map(|w| &w.identity),
@@ -54,14 +61,11 @@ impl<'a> Way<'a> {
         steps.push(step(&decision));
         let principal = |workload: &Workload| workload.identity.to_string();
         Explanation {
-            verdict: match decision.verdict {
-                Verdict::Allow => Answer::Allow,
-                Verdict::Refuse(_) => Answer::Deny,
-            },
+            verdict: decision.verdict.into(),
             transport,
             client_principal: self.source.filter(|_| secured).map(principal),
             server_principal: secured.then(|| principal(self.destination)),
-            decided_by: self.decided_by(&decision, ruled),
+            decided_by: course.decided_by(&decision),
             steps,
         }
     }
@@ -75,48 +79,6 @@ impl<'a> Way<'a> {
             .flat_map(|w| &w.addresses)
             .find(same);
         own.copied().unwrap_or(self.client.address)
-    }
-
-    /// What is on the wire, and why.
-    fn transport(&self, mode: Mode, ruled: Option<Ruled<'_>>) -> (Transport, String) {
-        let Some(source) = self.source else {
-            let why = "the client is not in the mesh".to_owned();
-            return (Transport::Plaintext, why);
-        };
-        if source.name == self.destination.name {
-            return (Transport::Plaintext, "it never leaves the pod".to_owned());
-        }
-        match (ruled, mode) {
-            (Some(ruled), _) => spoken(&ruled),
-            (None, Mode::Disable) => {
-                let why = "the server's port is DISABLE".to_owned();
-                (Transport::Plaintext, why)
-            }
-            (None, _) => (Transport::MutualTls, "both are in the mesh".to_owned()),
-        }
-    }
-
-    fn decided_by(&self, decision: &Decision<'_>, ruled: Option<Ruled<'_>>) -> Vec<String> {
-        let peer = decision.mode.document;
-        let rule = ruled.map(|r| r.document);
-        let matched = |matched: Match<'_>| vec![matched.document.to_string()];
-        match decision.verdict {
-            Verdict::Refuse(Refusal::PlaintextInStrict) => texts([peer, rule]),
-            Verdict::Refuse(Refusal::AuthorizationDenied | Refusal::AuthorizationNotAllowed)
-            | Verdict::Allow => match decision.authorization {
-                Outcome::Denied(by) => matched(by),
-                Outcome::NotAllowed => self.allowing(),
-                Outcome::Allowed(by) => [matched(by), texts([peer, rule])].concat(),
-                Outcome::Unrestricted => texts([peer, rule]),
-            },
-        }
-    }
-
-    /// The policies of which one would have had to match.
-    fn allowing(&self) -> Vec<String> {
-        let policies = self.snapshot.policy.authorization().of(self.destination);
-        let allowing = policies.filter(|p| p.action() == Action::Allow && !p.is_dry_run());
-        allowing.map(|p| p.document().to_string()).collect()
     }
 }
 

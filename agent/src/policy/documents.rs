@@ -1,0 +1,102 @@
+//! The documents as a set, before they are compiled.
+
+use std::collections::HashMap;
+
+use super::{
+    AuthorizationPolicy, DestinationRule, DocumentRef, Gateway, Mode, PeerAuthentication,
+    ServiceEntry, VirtualService,
+};
+
+/// All documents of a mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Documents {
+    pub peer_authentications: Vec<PeerAuthentication>,
+    pub authorization_policies: Vec<AuthorizationPolicy>,
+    pub destination_rules: Vec<DestinationRule>,
+    pub service_entries: Vec<ServiceEntry>,
+    pub virtual_services: Vec<VirtualService>,
+    pub gateways: Vec<Gateway>,
+    /// The mode of the whole mesh, said in one line: older than any document of that scope.
+    pub mesh_mode: Option<Mode>,
+}
+
+impl Documents {
+    /// Adds those of another set.
+    pub fn append(&mut self, mut other: Self) {
+        let peers = &mut self.peer_authentications;
+        peers.append(&mut other.peer_authentications);
+        let authorization = &mut self.authorization_policies;
+        authorization.append(&mut other.authorization_policies);
+        self.destination_rules.append(&mut other.destination_rules);
+        self.service_entries.append(&mut other.service_entries);
+        self.virtual_services.append(&mut other.virtual_services);
+        self.gateways.append(&mut other.gateways);
+        self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
+    }
+
+    /// What is in force when `candidate` is applied over these: of documents of one kind and name the candidate's
+    /// counts, and is as old as the one that it replaces, as with `kubectl apply`.
+    #[must_use]
+    pub fn overlaid(&self, candidate: Self) -> Self {
+        Self {
+            peer_authentications: laid(
+                &self.peer_authentications,
+                candidate.peer_authentications,
+                |policy| &policy.document,
+                |next, present| next.created = present.created.or(next.created),
+            ),
+            authorization_policies: laid(
+                &self.authorization_policies,
+                candidate.authorization_policies,
+                AuthorizationPolicy::document,
+                |_, _| {},
+            ),
+            destination_rules: laid(
+                &self.destination_rules,
+                candidate.destination_rules,
+                |rule| &rule.document,
+                |next, present| next.created = present.created.or(next.created),
+            ),
+            service_entries: laid(
+                &self.service_entries,
+                candidate.service_entries,
+                ServiceEntry::document,
+                |next, present| next.created = present.created.or(next.created),
+            ),
+            virtual_services: laid(
+                &self.virtual_services,
+                candidate.virtual_services,
+                |routes| &routes.document,
+                |next, present| next.created = present.created.or(next.created),
+            ),
+            gateways: laid(
+                &self.gateways,
+                candidate.gateways,
+                |gateway| &gateway.document,
+                |_, _| {},
+            ),
+            mesh_mode: candidate.mesh_mode.or(self.mesh_mode),
+        }
+    }
+}
+
+/// Those that stay, then the candidate's.
+fn laid<T: Clone>(
+    present: &[T],
+    mut candidate: Vec<T>,
+    document: fn(&T) -> &DocumentRef,
+    inherit: fn(&mut T, &T),
+) -> Vec<T> {
+    let named = candidate.iter().map(|c| document(c).clone());
+    let replacing: HashMap<_, _> = named.zip(0..).collect();
+    let mut all = Vec::with_capacity(present.len() + candidate.len());
+    for old in present {
+        let next = replacing.get(document(old));
+        match next.and_then(|index: &usize| candidate.get_mut(*index)) {
+            Some(next) => inherit(next, old),
+            None => all.push(old.clone()),
+        }
+    }
+    all.append(&mut candidate);
+    all
+}

@@ -1,0 +1,133 @@
+//! What a policy can be tried on: flows that were seen, or those that a set of objects makes likely.
+
+use std::{net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    authz_check::ports,
+    course::{Course, Transport},
+};
+use crate::{
+    policy::{Flow, Policy, Protection},
+    store::Snapshot,
+    workload::{Endpoint, Workload},
+};
+
+/// `GET /v1/flows`: what an agent has seen arrive at the pods of its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// For how long back: as asked for, and at most as long as the agent remembers.
+    pub window_seconds: u64,
+    /// How many flows were forgotten for want of room since the agent's start.
+    pub evicted: u64,
+    pub flows: Vec<SeenFlow>,
+}
+
+/// One flow, and when it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenFlow {
+    #[serde(flatten)]
+    pub flow: Flow,
+    /// Since `first_seen`; 0: nobody has seen it yet.
+    pub connections: u64,
+    /// Of these, those that policy refused.
+    pub refused: u64,
+    /// Of these, those that are open.
+    pub open: u64,
+    pub first_seen: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
+}
+
+impl SeenFlow {
+    fn unseen(flow: Flow) -> Self {
+        Self {
+            flow,
+            connections: 0,
+            refused: 0,
+            open: 0,
+            first_seen: None,
+            last_seen: None,
+        }
+    }
+}
+
+/// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
+pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
+    let mut workloads: Vec<_> = snapshot.workloads().collect();
+    workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let servers: Vec<_> = workloads.iter().filter(|w| w.enrolled).copied().collect();
+    servers.into_iter().flat_map(move |server| {
+        let ports = ports(snapshot, server);
+        let clients = workloads.clone().into_iter();
+        clients
+            .filter(move |client| client.name != server.name)
+            .flat_map(move |client| between(snapshot, client, server, &ports))
+    })
+}
+
+fn between(
+    snapshot: &Snapshot,
+    client: &Arc<Workload>,
+    server: &Arc<Workload>,
+    ports: &[u16],
+) -> Vec<SeenFlow> {
+    let Some((client_address, server_address)) = of_one_family(client, server) else {
+        return Vec::new();
+    };
+    let flow = |port: &u16| {
+        let endpoint = Endpoint {
+            address: server_address,
+            port: *port,
+        };
+        let source = Some(&**client).filter(|w| w.enrolled);
+        let course = course(snapshot, &snapshot.policy, source, server, endpoint);
+        let protection = match course.transport().0 {
+            Transport::MutualTls => Protection::MutualTls {
+                client_principal: client.identity.clone(),
+                sni: None,
+            },
+            Transport::Tls | Transport::Plaintext => Protection::Plaintext,
+        };
+        Flow {
+            client: Some(client.name.clone()),
+            client_address,
+            server: server.name.clone(),
+            server_address,
+            port: *port,
+            protection,
+        }
+    };
+    ports.iter().map(flow).map(SeenFlow::unseen).collect()
+}
+
+fn of_one_family(client: &Workload, server: &Workload) -> Option<(IpAddr, IpAddr)> {
+    client.addresses.iter().find_map(|a| {
+        let same = |b: &&IpAddr| a.is_ipv4() == b.is_ipv4();
+        server.addresses.iter().find(same).map(|b| (*a, *b))
+    })
+}
+
+/// The course of connections under a policy, by the service that leads to the endpoint.
+pub(super) fn course<'a>(
+    snapshot: &'a Snapshot,
+    policy: &'a Policy,
+    source: Option<&'a Workload>,
+    destination: &'a Workload,
+    endpoint: Endpoint,
+) -> Course<'a> {
+    let service = snapshot.service_of(endpoint).and_then(|service| {
+        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(&endpoint);
+        let port = service.ports.iter().find(leads)?;
+        Some((service, port.port))
+    });
+    let rule = |source| service.and_then(|(s, port)| policy.clients().of(source, s, port, None));
+    Course {
+        policy,
+        source,
+        destination,
+        mode: policy.mode(destination, endpoint.port),
+        ruled: source.and_then(rule),
+    }
+}

@@ -1,0 +1,281 @@
+//! Candidates against flows of the lab.
+
+use super::*;
+use crate::{
+    control::{Candidate, SourceText},
+    policy::{Flow, Protection},
+    workload::ObjectName,
+};
+
+const DENY: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-frontend, namespace: default}
+spec:
+  action: DENY
+  rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/web-frontend]}}]}]
+";
+const DISABLE: &str = "
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec: {mtls: {mode: DISABLE}}
+";
+const PEER: &str = "PeerAuthentication/default/default";
+const FRONT: &str = "default/web-frontend-1";
+const OTHER: &str = "other-ns/sleep";
+
+/// From a pod, or from an address that nobody has, to `customers`.
+fn flow(client: &str, mutual: bool) -> SeenFlow {
+    let (name, address) = match client {
+        FRONT => (Some(("default", "web-frontend-1")), "10.0.0.3"),
+        OTHER => (Some(("other-ns", "sleep")), "10.0.1.9"),
+        address => (None, address),
+    };
+    let principal = "spiffe://cluster.local/ns/default/sa/web-frontend";
+    SeenFlow {
+        flow: Flow {
+            client: name.map(|(namespace, name)| ObjectName::new(namespace, name)),
+            client_address: address.parse().unwrap(),
+            server: ObjectName::new("default", "customers-1"),
+            server_address: "10.0.1.2".parse().unwrap(),
+            port: 3000,
+            protection: if mutual {
+                Protection::MutualTls {
+                    client_principal: principal.parse().unwrap(),
+                    sni: None,
+                }
+            } else {
+                Protection::Plaintext
+            },
+        },
+        connections: 2,
+        refused: 0,
+        open: 0,
+        first_seen: None,
+        last_seen: None,
+    }
+}
+
+fn tried(
+    present: &[&str],
+    candidate: &[&str],
+    replace: bool,
+    flows: impl IntoIterator<Item = SeenFlow>,
+) -> Diff {
+    let snapshot = snapshot(present);
+    let text = candidate.join("\n---\n");
+    let name = "candidate.yaml".to_owned();
+    let candidate = Candidate::read(&[SourceText { name, text }]).unwrap();
+    let policy = candidate.compile(&settings(), &snapshot.documents, replace);
+    diff(&snapshot, &policy, flows)
+}
+
+/// The rows as lines: what happens, to whom, and by what.
+fn told(diff: &Diff) -> Vec<String> {
+    let lists = [
+        ("cut", &diff.cut),
+        ("allowed", &diff.allowed),
+        ("reconnecting", &diff.reconnecting),
+    ];
+    let line = |what: &str, change: &Change| {
+        let Subject {
+            client,
+            before,
+            after,
+            ..
+        } = &change.subject;
+        let decisive = if what == "allowed" { before } else { after };
+        format!(
+            "{what} {client} {:?} {:?} {}",
+            after.security,
+            decisive.reason,
+            decisive.decided_by.join(" ")
+        )
+    };
+    let rows = lists.iter();
+    rows.flat_map(|(what, list)| list.iter().map(|change| line(what, change)))
+        .collect()
+}
+
+#[test]
+fn candidates_against_flows() {
+    let dry_run = DENY.replace(
+        "namespace: default}",
+        "namespace: default, annotations: {istio.io/dry-run: \"true\"}}",
+    );
+    let nothing: &[String] = &[];
+    let strict = format!("Plaintext Some(PlaintextInStrict) {PEER}");
+    let denied = "Some(AuthorizationDenied) AuthorizationPolicy/default/no-frontend";
+    let allowing = "AuthorizationPolicy/default/allowed-customers-clients";
+    let all = [
+        flow(FRONT, true),
+        flow(OTHER, false),
+        flow("10.9.9.9", false),
+    ];
+    for (present, candidate, expected) in [
+        // STRICT cuts plaintext, and not the mesh.
+        (
+            &[][..],
+            STRICT,
+            &[
+                format!("cut 10.9.9.9 {strict}"),
+                format!("cut {OTHER} {strict}"),
+            ][..],
+        ),
+        (&[STRICT], STRICT, nothing),
+        // PERMISSIVE in its place lets them in.
+        (
+            &[STRICT],
+            &STRICT.replace("STRICT", "PERMISSIVE"),
+            &[
+                format!("allowed 10.9.9.9 {strict}"),
+                format!("allowed {OTHER} {strict}"),
+            ],
+        ),
+        (&[], DENY, &[format!("cut {FRONT} MutualTls {denied}")]),
+        (&[], &dry_run, nothing),
+        // The same document, only tried now: it is gone as far as connections are concerned.
+        (
+            &[DENY],
+            &dry_run,
+            &[format!("allowed {FRONT} MutualTls {denied}")],
+        ),
+        (
+            &[],
+            ALLOW,
+            &[
+                format!("cut 10.9.9.9 Plaintext Some(AuthorizationNotAllowed) {allowing}"),
+                format!("cut {OTHER} Plaintext Some(AuthorizationNotAllowed) {allowing}"),
+            ],
+        ),
+        // Without TLS nobody is a principal.
+        (
+            &[ALLOW],
+            DISABLE,
+            &[format!(
+                "cut {FRONT} Plaintext Some(AuthorizationNotAllowed) {allowing}"
+            )],
+        ),
+        (&[], DISABLE, nothing),
+    ] {
+        let diff = tried(present, &[candidate], false, all.clone());
+        assert_eq!(told(&diff), expected, "{present:?} {candidate}");
+        assert_eq!(diff.summary.flows, 3);
+    }
+}
+
+#[test]
+fn without_a_deny_its_flows_are_newly_allowed() {
+    let diff = tried(
+        &[STRICT, DENY],
+        &[STRICT],
+        true,
+        [flow(FRONT, true), flow(OTHER, false)],
+    );
+    let by = "AuthorizationPolicy/default/no-frontend";
+    let expected = format!("allowed {FRONT} MutualTls Some(AuthorizationDenied) {by}");
+    assert_eq!(told(&diff), [expected]);
+    let sentence = format!(
+        "DENY in namespace default ({by}) would no longer refuse 1 flow from 1 workload ({FRONT})"
+    );
+    assert_eq!(diff.summary.text, [sentence]);
+}
+
+#[test]
+fn a_mesh_client_that_is_told_to_send_mutual_tls_is_not_cut() {
+    let mut open = flow(FRONT, false);
+    open.open = 1;
+    let diff = tried(
+        &[DISABLE],
+        &[STRICT],
+        false,
+        [flow(FRONT, false), open, flow(OTHER, false)],
+    );
+    let expected = [
+        format!("cut {OTHER} Plaintext Some(PlaintextInStrict) {PEER}"),
+        format!("reconnecting {FRONT} MutualTls None {PEER}"),
+    ];
+    assert_eq!(told(&diff), expected);
+    // One that sends plaintext though it is told otherwise already will not change its ways.
+    let diff = tried(&[], &[STRICT], false, [flow(FRONT, false)]);
+    assert_eq!(diff.cut.len(), 1);
+}
+
+#[test]
+fn rules_for_clients_count_as_well() {
+    let conflict = "Some(DestinationRuleConflict)";
+    let rule = "DestinationRule/default/bad-rule";
+    let strict = "Some(PlaintextInStrict)";
+    for (present, candidate, expected) in [
+        (
+            STRICT,
+            BAD_RULE,
+            format!("cut {FRONT} Plaintext {strict} {PEER} {rule}"),
+        ),
+        (
+            MUTUAL_RULE,
+            DISABLE,
+            format!("cut {FRONT} Plaintext {conflict} {PEER} DestinationRule/default/everything"),
+        ),
+    ] {
+        let diff = tried(&[present], &[candidate], false, [flow(FRONT, true)]);
+        assert_eq!(told(&diff), [expected], "{present} {candidate}");
+    }
+}
+
+#[test]
+fn alike_rows_are_one_and_servers_that_are_gone_are_left_out() {
+    let mut gone = flow(OTHER, false);
+    gone.flow.server = ObjectName::new("default", "nobody");
+    let mut again = flow(OTHER, false);
+    again.flow.server_address = "fd00::2".parse().unwrap();
+    let diff = tried(&[], &[STRICT], false, [flow(OTHER, false), again, gone]);
+    assert_eq!(diff.cut.len(), 1);
+    assert_eq!(diff.cut[0].connections, 4);
+    assert_eq!((diff.summary.flows, diff.summary.left_out), (3, 1));
+    let sentence =
+        format!("STRICT in namespace default ({PEER}) would cut 1 flow from 1 workload ({OTHER})");
+    assert_eq!(diff.summary.text, [sentence]);
+    let same = tried(&[], &[DENY], false, [flow(OTHER, false)]);
+    assert_eq!(same.summary.text, ["nothing would change for 1 flow"]);
+}
+
+#[test]
+fn documents_without_effect_are_told() {
+    let younger = STRICT.replace("name: default", "name: younger");
+    let older = STRICT.replace(
+        "name: default",
+        "name: default, creationTimestamp: \"2020-01-01T00:00:00Z\"",
+    );
+    let diff = tried(&[&older], &[&younger], false, []);
+    assert_eq!(diff.warnings.len(), 1);
+    assert!(diff.warnings[0].contains("PeerAuthentication/default/younger has no effect"));
+}
+
+#[test]
+fn a_directory_alone_makes_flows_of_its_pods_and_ports() {
+    let flows: Vec<_> = declared(&snapshot(&[])).collect();
+    // From each of the other four pods to the one with a port in the mesh.
+    let shown = |s: &SeenFlow| {
+        let mutual = s.flow.protection != Protection::Plaintext;
+        (
+            s.flow.client.clone().unwrap().to_string(),
+            s.flow.port,
+            mutual,
+        )
+    };
+    let shown: Vec<_> = flows.iter().map(shown).collect();
+    let expected = [
+        ("default/sleep", true),
+        (FRONT, true),
+        ("other-ns/legacy-1", false),
+        (OTHER, false),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(name, mutual)| (name.to_owned(), 3000, mutual))
+    );
+    let diff = tried(&[], &[STRICT], false, flows);
+    assert_eq!((diff.cut.len(), diff.cut[0].connections), (2, 0));
+}
