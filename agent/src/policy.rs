@@ -15,7 +15,8 @@ mod selector;
 mod testing;
 
 pub use authorization::{
-    Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Match, Outcome,
+    Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Decided,
+    Match, Outcome,
 };
 pub use client::{ClientMode, ClientRules, DestinationRule, DestinationRuleSpec, Ruled};
 pub use evaluate::{Decision, Refusal, Verdict};
@@ -28,6 +29,8 @@ pub use peer::{
 pub use reference::{DocumentKind, DocumentRef};
 pub use selector::{Labels, WorkloadSelector};
 
+use std::sync::Arc;
+
 use crate::{
     identity::TrustDomain,
     workload::{Service, Workload},
@@ -37,7 +40,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     pub peer_authentications: Vec<PeerAuthentication>,
-    pub authorization_policies: Vec<AuthorizationPolicy>,
+    /// Shared with whoever keeps what was read.
+    pub authorization_policies: Vec<Arc<AuthorizationPolicy>>,
     pub destination_rules: Vec<DestinationRule>,
     /// The mode of the whole mesh, said in one line: older than any document of that scope.
     pub mesh_mode: Option<Mode>,

@@ -1,6 +1,6 @@
 //! Takes documents, one after the other, and sorts facts from errors.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -265,7 +265,7 @@ impl Collector {
                 documents.peer_authentications.extend(policy);
             }
             Kind::AuthorizationPolicy => {
-                let policy = self.facts(site, &name)?.map(|p| p.facts);
+                let policy = self.facts(site, &name)?.map(|p| Arc::new(p.facts));
                 let documents = &mut self.objects.documents;
                 documents.authorization_policies.extend(policy);
             }
