@@ -9,5 +9,5 @@ mod load;
 mod source;
 mod watch;
 
-pub use load::{Loaded, load, load_changes};
+pub use load::{Loaded, load, load_changes, load_texts};
 pub use source::{FileSource, SourceStatus};

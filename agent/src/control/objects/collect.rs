@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     control::{
-        error::{LoadError, Place, Problem},
-        yaml::{self, Document, FieldPath},
+        error::{LoadError, MAX_ERRORS, Place, Problem},
+        yaml::{self, Budget, Document, FieldPath},
     },
     workload::ObjectName,
 };
@@ -37,6 +37,8 @@ pub struct Collector {
     pub objects: Objects,
     pub errors: Vec<LoadError>,
     cache: Cache,
+    /// Of the file that is being read.
+    budget: Budget,
     claims: Vec<Claim>,
     seen: HashMap<(&'static str, ObjectName), Place>,
 }
@@ -71,6 +73,7 @@ impl Collector {
     /// Reads all documents of a file.
     pub fn file(&mut self, name: &str, text: &str) {
         self.objects.count.files += 1;
+        self.budget = Budget::default();
         self.stream(&Stream::File(name.into()), text);
     }
 
@@ -86,13 +89,15 @@ impl Collector {
     /// Returns whether what follows can be read.
     fn piece(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
         let key = self.cache.key(stream, &piece);
-        if let Some(kept) = self.cache.get(key) {
-            let Kept { objects, claims } = (*kept).clone();
-            self.merge(objects, claims);
+        let kept = self.cache.get(key);
+        if let Some(kept) = kept.filter(|kept| self.budget.spend(kept.spent)) {
+            self.merge(kept.objects.clone(), kept.claims.clone());
             return true;
         }
+        let before = self.budget.spent();
         let mut reader = Self {
             cache: std::mem::take(&mut self.cache),
+            budget: self.budget.clone(),
             ..Self::default()
         };
         let readable = reader.parse(stream, piece);
@@ -101,6 +106,7 @@ impl Collector {
             let kept = Kept {
                 objects: reader.objects.clone(),
                 claims: reader.claims.clone(),
+                spent: self.budget.spent() - before,
             };
             self.cache.insert(key, kept);
         }
@@ -142,7 +148,7 @@ impl Collector {
 
     /// Returns whether all of it could be parsed.
     fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
-        for document in yaml::documents(piece.text) {
+        for document in yaml::documents(piece.text, &self.budget) {
             match document {
                 Ok(document) => self.document(stream, piece, &document),
                 Err(error) => {
@@ -183,7 +189,7 @@ impl Collector {
             ((api_version, kind), _) => (api_version?, kind?),
         };
         let verdict = Kind::of(api_version, kind);
-        if matches!(site.stream, Stream::Value(..)) && is_kubernetes(verdict) {
+        if matches!(site.stream, Stream::Value(..)) && verdict.is_kubernetes() {
             let problem = Problem::NotPolicy {
                 kind: kind.to_owned(),
             };
@@ -316,33 +322,14 @@ impl Collector {
                 path: site.path.clone(),
                 facts,
             })),
-            Err(bad) => {
+            Err(mut bad) => {
+                // Each looks for its line. More would not be told anyway.
+                bad.truncate(MAX_ERRORS);
                 let error = |BadField { field, problem }| site.error(&field, problem);
                 self.errors.extend(bad.into_iter().map(error));
                 Ok(None)
             }
         }
-    }
-}
-
-/// Whether a kind has no place among policy documents.
-fn is_kubernetes(kind: Kind) -> bool {
-    match kind {
-        Kind::Namespace
-        | Kind::Pod
-        | Kind::Service
-        | Kind::ConfigMap
-        | Kind::EndpointSlice
-        | Kind::Skipped => true,
-        Kind::PeerAuthentication
-        | Kind::AuthorizationPolicy
-        | Kind::DestinationRule
-        | Kind::LegacyPolicy
-        | Kind::MeshPolicy
-        | Kind::Switch
-        | Kind::List
-        | Kind::NotEnforced
-        | Kind::Unknown => false,
     }
 }
 

@@ -100,6 +100,28 @@ impl Kind {
         }
     }
 
+    /// Whether it has no place among policy documents.
+    #[must_use]
+    pub fn is_kubernetes(self) -> bool {
+        match self {
+            Self::Namespace
+            | Self::Pod
+            | Self::Service
+            | Self::ConfigMap
+            | Self::EndpointSlice
+            | Self::Skipped => true,
+            Self::PeerAuthentication
+            | Self::AuthorizationPolicy
+            | Self::DestinationRule
+            | Self::LegacyPolicy
+            | Self::MeshPolicy
+            | Self::Switch
+            | Self::List
+            | Self::NotEnforced
+            | Self::Unknown => false,
+        }
+    }
+
     #[must_use]
     pub fn of(api_version: &str, kind: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
