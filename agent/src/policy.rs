@@ -19,7 +19,8 @@ mod testing;
 mod traffic;
 
 pub use authorization::{
-    Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Match, Outcome,
+    Action, Attributes, Authorization, AuthorizationPolicy, AuthorizationPolicySpec, Decided,
+    Match, Outcome,
 };
 pub use client::{
     CertificateFiles, ClientRules, ClientTls, DestinationRule, DestinationRuleSpec, Origination,

@@ -85,7 +85,8 @@ fn collect(directory: &Path, sources: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    for directory in [workspace::root(), &workspace::root().join("agent-ebpf")] {
+    for directory in ["", "agent-ebpf", "tests/fuzz"] {
+        let directory = workspace::root().join(directory);
         let mut cargo = process::cargo();
         cargo
             .args(["fmt", "--all", "--check"])

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod lint;
 mod process;
 mod progress;
@@ -38,6 +39,8 @@ enum Command {
     Demo,
     /// Sets up, builds, then measures Sealane beside direct TCP and other proxies (as root); --help tells more
     Bench(bench::Args),
+    /// Feeds made-up documents to what reads and compiles them, and tells what breaks
+    Fuzz(fuzz::Args),
     /// Checks formatting, clippy, dependencies and the layout of the sources
     Lint,
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => return vm::run(&args),
         Command::Demo => demo::run(),
         Command::Bench(args) => return bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Lint => lint::run(),
     };
     match outcome {

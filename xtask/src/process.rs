@@ -93,6 +93,11 @@ pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The compiler of that toolchain.
+pub fn rustc() -> Command {
+    Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 /// Takes away what cargo and rustup have set for us, for a build by another toolchain: it must not
 /// inherit this one's compiler, wrapper, flags, profile or target directory.
 pub fn without_cargo(command: &mut Command) -> &mut Command {

@@ -10,5 +10,5 @@ mod source;
 mod watch;
 
 pub(super) use load::texts;
-pub use load::{Loaded, load, load_changes};
+pub use load::{Loaded, load, load_changes, load_texts};
 pub use source::{FileSource, SourceStatus};

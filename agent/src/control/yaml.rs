@@ -4,6 +4,7 @@
 //! Duplicate keys, merge keys (`<<`), foreign tags and recursive aliases are errors: other readers of the
 //! same file may understand them differently. Does not know what the values mean.
 
+mod budget;
 mod compose;
 mod lines;
 mod scalar;
@@ -12,16 +13,13 @@ use saphyr_parser::{Parser, StrInput};
 use serde_json::Value;
 
 pub use crate::policy::FieldPath;
+pub use budget::{ALIAS_BUDGET, Budget};
 use compose::Composer;
 use lines::Lines;
 pub use lines::Node;
 
 /// Containers within containers. No Kubernetes object comes near.
 pub const MAX_DEPTH: usize = 128;
-
-/// Nodes that anchors and aliases of one file may add to those that are written out. Long texts count as
-/// several.
-pub const ALIAS_BUDGET: usize = 1_000_000;
 
 /// One document of a stream.
 #[derive(Debug)]
@@ -72,11 +70,11 @@ pub enum YamlProblem {
 
 /// Reads the documents of a stream one after the other, skipping those without content. After an error
 /// there is nothing more to come.
-pub fn documents(text: &str) -> Documents<'_> {
+pub fn documents<'a>(text: &'a str, budget: &Budget) -> Documents<'a> {
     Documents {
         text,
         parser: Parser::new_from_str(text),
-        composer: Composer::default(),
+        composer: Composer::new(budget.clone()),
         finished: false,
     }
 }

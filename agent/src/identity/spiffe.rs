@@ -17,10 +17,10 @@ pub struct SpiffeId(Arc<Parts>);
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Parts {
     trust_domain: TrustDomain,
-    namespace: Box<str>,
-    service_account: Box<str>,
-    /// All of it once more, because authorization compares whole principals.
+    /// All of it in one place: authorization compares whole principals and looks at their parts.
     principal: Box<str>,
+    /// Length.
+    namespace: usize,
 }
 
 /// Why a text is not a SPIFFE ID of a Kubernetes workload.
@@ -82,9 +82,8 @@ impl SpiffeId {
         }
         Ok(Self(Arc::new(Parts {
             trust_domain,
-            namespace: namespace.into(),
-            service_account: service_account.into(),
             principal: principal.into(),
+            namespace: namespace.len(),
         })))
     }
 
@@ -95,12 +94,14 @@ impl SpiffeId {
 
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.0.namespace
+        let start = self.0.trust_domain.as_str().len() + "/ns/".len();
+        &self.0.principal[start..start + self.0.namespace]
     }
 
     #[must_use]
     pub fn service_account(&self) -> &str {
-        &self.0.service_account
+        let names = self.0.trust_domain.as_str().len() + "/ns/".len();
+        &self.0.principal[names + self.0.namespace + "/sa/".len()..]
     }
 
     /// As `AuthorizationPolicy` spells principals: without the scheme.

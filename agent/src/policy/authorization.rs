@@ -5,14 +5,17 @@
 //! deny something else than its author wrote.
 
 mod document;
+mod group;
 mod index;
+mod key;
 mod pattern;
 mod policy;
 mod read;
+mod scope;
 mod term;
 
 pub use document::AuthorizationPolicySpec;
-pub use index::{Authorization, Match, Outcome};
+pub use index::{Authorization, Decided, Match, Outcome};
 pub use policy::{Action, AuthorizationPolicy};
 pub use term::Attributes;
 

@@ -1,6 +1,6 @@
 //! The documents as a set, before they are compiled.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     AuthorizationPolicy, DestinationRule, DocumentRef, Gateway, Mode, PeerAuthentication,
@@ -11,7 +11,8 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Documents {
     pub peer_authentications: Vec<PeerAuthentication>,
-    pub authorization_policies: Vec<AuthorizationPolicy>,
+    /// Shared with whoever keeps what was read.
+    pub authorization_policies: Vec<Arc<AuthorizationPolicy>>,
     pub destination_rules: Vec<DestinationRule>,
     pub service_entries: Vec<ServiceEntry>,
     pub virtual_services: Vec<VirtualService>,
@@ -48,7 +49,7 @@ impl Documents {
             authorization_policies: laid(
                 &self.authorization_policies,
                 candidate.authorization_policies,
-                AuthorizationPolicy::document,
+                |policy| policy.document(),
                 |_, _| {},
             ),
             destination_rules: laid(

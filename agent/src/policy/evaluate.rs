@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Policy,
-    authorization::{Attributes, Outcome},
+    authorization::{Attributes, Decided, Outcome},
     peer::{Effective, Mode},
 };
 use crate::workload::Workload;
@@ -60,9 +60,10 @@ impl Policy {
         connection: &Attributes<'_>,
     ) -> Decision<'p> {
         let mode = self.mode(server, connection.port);
-        let authorization = self.authorization.decide(server, connection, false);
-        let dry_run = self.authorization.has_dry_run(server);
-        let dry_run = dry_run.then(|| self.authorization.decide(server, connection, true));
+        let Decided {
+            enforced: authorization,
+            dry_run,
+        } = self.authorization.decide(server, connection);
         let verdict = match (mode.mode, authorization) {
             (Mode::Strict, _) if connection.principal.is_none() => {
                 Verdict::Refuse(Refusal::PlaintextInStrict)

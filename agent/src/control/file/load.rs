@@ -62,6 +62,26 @@ pub fn load_changes(
     }
 }
 
+/// [`load`], of a directory that is nowhere: names of files and what is in them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_texts(files: &[(&str, &str)], settings: &Settings) -> Result<Loaded, LoadErrors> {
+    let mut collector = Collector::default();
+    for (name, text) in files {
+        collect(&mut collector, name, text);
+    }
+    relate(collector, settings)
+}
+
+fn collect(collector: &mut Collector, name: &str, text: &str) {
+    if name == SWITCH {
+        collector.switch_file(text);
+    } else {
+        collector.file(name, text);
+    }
+}
+
 fn same(a: &io::Result<Listing>, b: &io::Result<Listing>) -> bool {
     match (a, b) {
         (Ok(a), Ok(b)) => a == b,
@@ -81,8 +101,7 @@ fn load_listed(
         Ok(listing) => {
             for entry in &listing.entries {
                 match read(entry) {
-                    Ok(text) if entry.name == SWITCH => collector.switch_file(&text),
-                    Ok(text) => collector.file(&entry.name, &text),
+                    Ok(text) => collect(&mut collector, &entry.name, &text),
                     Err(error) => collector.errors.push(error),
                 }
             }

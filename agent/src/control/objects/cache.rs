@@ -13,6 +13,8 @@ use super::{Objects, collect::Claim, pieces::Piece, site::Stream};
 pub(super) struct Kept {
     pub(super) objects: Objects,
     pub(super) claims: Vec<Claim>,
+    /// Of the file's budget.
+    pub(super) spent: usize,
 }
 
 /// Documents by their text and place. Keyed at random, so that no content can be made to look like another's.

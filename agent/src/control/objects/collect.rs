@@ -1,6 +1,6 @@
 //! Takes documents, one after the other, and sorts facts from errors.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     control::{
-        error::{LoadError, Place, Problem},
-        yaml::{self, Document, FieldPath},
+        error::{LoadError, MAX_ERRORS, Place, Problem},
+        yaml::{self, Budget, Document, FieldPath},
     },
     workload::ObjectName,
 };
@@ -37,6 +37,8 @@ pub struct Collector {
     pub objects: Objects,
     pub errors: Vec<LoadError>,
     cache: Cache,
+    /// Of the file that is being read.
+    budget: Budget,
     claims: Vec<Claim>,
     seen: HashMap<(&'static str, ObjectName), Place>,
 }
@@ -71,6 +73,7 @@ impl Collector {
     /// Reads all documents of a file.
     pub fn file(&mut self, name: &str, text: &str) {
         self.objects.count.files += 1;
+        self.budget = Budget::default();
         self.stream(&Stream::File(name.into()), text);
     }
 
@@ -86,13 +89,15 @@ impl Collector {
     /// Returns whether what follows can be read.
     fn piece(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
         let key = self.cache.key(stream, &piece);
-        if let Some(kept) = self.cache.get(key) {
-            let Kept { objects, claims } = (*kept).clone();
-            self.merge(objects, claims);
+        let kept = self.cache.get(key);
+        if let Some(kept) = kept.filter(|kept| self.budget.spend(kept.spent)) {
+            self.merge(kept.objects.clone(), kept.claims.clone());
             return true;
         }
+        let before = self.budget.spent();
         let mut reader = Self {
             cache: std::mem::take(&mut self.cache),
+            budget: self.budget.clone(),
             ..Self::default()
         };
         let readable = reader.parse(stream, piece);
@@ -101,6 +106,7 @@ impl Collector {
             let kept = Kept {
                 objects: reader.objects.clone(),
                 claims: reader.claims.clone(),
+                spent: self.budget.spent() - before,
             };
             self.cache.insert(key, kept);
         }
@@ -142,7 +148,7 @@ impl Collector {
 
     /// Returns whether all of it could be parsed.
     fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
-        for document in yaml::documents(piece.text) {
+        for document in yaml::documents(piece.text, &self.budget) {
             match document {
                 Ok(document) => self.document(stream, piece, &document),
                 Err(error) => {
@@ -281,7 +287,11 @@ impl Collector {
         }
         match kind {
             Kind::PeerAuthentication => add!(peer_authentications),
-            Kind::AuthorizationPolicy => add!(authorization_policies),
+            Kind::AuthorizationPolicy => {
+                let policy = self.facts(site, name)?.map(|p| Arc::new(p.facts));
+                let documents = &mut self.objects.documents;
+                documents.authorization_policies.extend(policy);
+            }
             Kind::DestinationRule => add!(destination_rules),
             Kind::ServiceEntry => add!(service_entries),
             Kind::VirtualService => add!(virtual_services),
@@ -328,7 +338,9 @@ impl Collector {
                 path: site.path.clone(),
                 facts,
             })),
-            Err(bad) => {
+            Err(mut bad) => {
+                // Each looks for its line. More would not be told anyway.
+                bad.truncate(MAX_ERRORS);
                 let error = |BadField { field, problem }| site.error(&field, problem);
                 self.errors.extend(bad.into_iter().map(error));
                 Ok(None)

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     control::{
         error::{LoadError, Problem},
-        yaml::FieldPath,
+        yaml::{FieldPath, Node},
     },
     workload::ObjectName,
 };
@@ -39,8 +39,10 @@ pub fn read(
     if object.binary_data.is_some_and(|data| !data.is_empty()) {
         return Err(site.error(&FieldPath::of("binaryData"), Problem::BinaryPolicy));
     }
-    for (key, text) in object.data.unwrap_or_default() {
-        let place = site.place(&FieldPath::of("data").key(&key));
+    // In the same order. To look each of many keys up would take long.
+    let nodes = site.node.get("data").into_iter().flat_map(Node::values);
+    for ((key, text), node) in object.data.unwrap_or_default().into_iter().zip(nodes) {
+        let place = site.on_line(node.line());
         if key == SWITCH {
             let field = site.path.clone().then(&FieldPath::of("data").key(&key));
             collector.switch(place, field, &text);

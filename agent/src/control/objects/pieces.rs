@@ -69,7 +69,7 @@ mod tests {
 
     /// Lines and numbers of the documents, and what they are.
     fn read(text: &str, lines: usize, documents: usize) -> Vec<(usize, usize, String)> {
-        let read = yaml::documents(text).map(|read| read.expect(text));
+        let read = yaml::documents(text, &yaml::Budget::default()).map(|read| read.expect(text));
         let shown = |d: yaml::Document| {
             let root = d.root();
             (

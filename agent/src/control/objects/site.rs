@@ -55,9 +55,13 @@ pub struct Site<'a> {
 
 impl Site<'_> {
     pub fn place(&self, field: &FieldPath) -> Place {
-        let line = self.piece.lines + self.node.line_of(field);
-        self.stream
-            .place(self.piece.documents + self.document, line)
+        self.on_line(self.node.line_of(field))
+    }
+
+    /// In the same document.
+    pub fn on_line(&self, line: usize) -> Place {
+        let document = self.piece.documents + self.document;
+        self.stream.place(document, self.piece.lines + line)
     }
 
     pub fn error(&self, field: &FieldPath, problem: Problem) -> LoadError {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::Event;
 use serde_json::{Map, Value};
 
-use super::{ALIAS_BUDGET, Document, MAX_DEPTH, YamlProblem, lines::Lines, scalar};
+use super::{Budget, Document, MAX_DEPTH, YamlProblem, lines::Lines, scalar};
 
 /// A line, and what is wrong there.
 type Failure = (usize, YamlProblem);
@@ -14,14 +14,13 @@ type Failure = (usize, YamlProblem);
 const TEXT_PER_NODE: usize = 64;
 
 /// Builds one document after the other.
-#[derive(Default)]
 pub struct Composer {
     document: usize,
     stack: Vec<Frame>,
     root: Option<Finished>,
     anchors: HashMap<usize, Finished>,
-    /// What anchors and aliases have added so far, in all documents.
-    copied: usize,
+    /// Of what anchors and aliases add.
+    budget: Budget,
 }
 
 #[derive(Clone)]
@@ -52,6 +51,16 @@ enum Content {
 }
 
 impl Composer {
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            document: 0,
+            stack: Vec::new(),
+            root: None,
+            anchors: HashMap::new(),
+            budget,
+        }
+    }
+
     /// Number of the document that is being read, from 1.
     pub fn document(&self) -> usize {
         self.document
@@ -154,11 +163,8 @@ impl Composer {
     }
 
     fn spend(&mut self, cost: usize, line: usize) -> Result<(), Failure> {
-        self.copied = self.copied.saturating_add(cost);
-        if self.copied > ALIAS_BUDGET {
-            return Err((line, YamlProblem::AliasBudget));
-        }
-        Ok(())
+        let fits = self.budget.spend(cost);
+        fits.then_some(()).ok_or((line, YamlProblem::AliasBudget))
     }
 
     fn open(&mut self, line: usize, anchor: usize, content: Content) -> Result<(), Failure> {

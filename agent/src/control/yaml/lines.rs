@@ -1,6 +1,6 @@
 //! Lines beside a value: the same tree, so that an error about a field can say where it stands.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::policy::{FieldPath, Step};
 
@@ -51,6 +51,14 @@ impl<'a> Node<'a> {
         let value = entries.get(key)?;
         let index = entries.keys().position(|k| k == key)?;
         Some(Self::new(value, self.lines.children.get(index)?))
+    }
+
+    /// The values of a mapping, in the order of their keys; nothing if it isn't one.
+    pub fn values(self) -> impl Iterator<Item = Self> {
+        let values = self.value.as_object().into_iter().flat_map(Map::values);
+        values
+            .zip(&self.lines.children)
+            .map(|(value, lines)| Self::new(value, lines))
     }
 
     /// The text of a key of a mapping; `None` also when it is there but isn't text.

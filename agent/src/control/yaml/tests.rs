@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn read(text: &str) -> Result<Vec<Document>, YamlError> {
-    documents(text).collect()
+    documents(text, &Budget::default()).collect()
 }
 
 fn values(text: &str) -> Vec<Value> {
@@ -164,7 +164,7 @@ fn depth_is_limited_also_through_aliases() {
 
 #[test]
 fn documents_before_an_error_are_read() {
-    let mut stream = documents("a: 1\n---\nb: [1\n---\nc: 2\n");
+    let mut stream = documents("a: 1\n---\nb: [1\n---\nc: 2\n", &Budget::default());
     assert!(stream.next().unwrap().is_ok());
     let error = stream.next().unwrap().unwrap_err();
     assert_eq!(error.document, 2);
@@ -227,7 +227,7 @@ fn mutated_documents_never_panic() {
             }
         }
         let text = String::from_utf8_lossy(&bytes);
-        for document in documents(&text) {
+        for document in documents(&text, &Budget::default()) {
             let Ok(document) = document else { continue };
             assert!(document.root().line() <= text.lines().count() + 1);
         }
@@ -248,7 +248,7 @@ fn all_short_texts_are_survived() {
                 rest /= base;
             }
             let text = String::from_utf8(bytes).unwrap();
-            let _ = documents(&text).count();
+            let _ = documents(&text, &Budget::default()).count();
         }
     }
 }

@@ -1,28 +1,28 @@
-//! All authorization policies of a mesh, so that those of one workload are found quickly.
+//! All authorization policies of a mesh, and what they say of a connection.
 
-use std::collections::BTreeMap;
-
-use super::{Action, Attributes, AuthorizationPolicy};
-use crate::{
-    identity::TrustDomain,
-    policy::{DocumentRef, selector::selects},
-    workload::Workload,
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
 };
 
+use super::{
+    Attributes, AuthorizationPolicy,
+    group::{Found, Group, Search},
+    key,
+    scope::{Scope, Selectors},
+};
+use crate::{identity::TrustDomain, policy::DocumentRef, workload::Workload};
+
 /// Compiled authorization of a whole mesh.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct Authorization {
+    /// First those of the root namespace; in each scope those without a selector, then by the first label that they
+    /// ask for. Of several that match, the first is told.
+    policies: Vec<Arc<AuthorizationPolicy>>,
     /// Documents of the root namespace: for all namespaces, and their selectors too.
     mesh: Scope,
-    namespaces: BTreeMap<String, Scope>,
-}
-
-/// Policies of one namespace, by one of the labels that they ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Scope {
-    whole: Vec<AuthorizationPolicy>,
-    /// Key, then value.
-    selected: BTreeMap<String, BTreeMap<String, Vec<AuthorizationPolicy>>>,
+    namespaces: HashMap<String, Scope>,
 }
 
 /// A rule that matched.
@@ -51,25 +51,55 @@ impl Outcome<'_> {
     }
 }
 
+/// What the policies of a workload say, and what they would say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided<'p> {
+    pub enforced: Outcome<'p>,
+    /// If the policies in dry run were in force; `None` if there are none.
+    pub dry_run: Option<Outcome<'p>>,
+}
+
 impl Authorization {
     /// `domains`: the mesh's own trust domain, and its aliases.
     pub(in crate::policy) fn compile(
         root_namespace: &str,
         domains: &[TrustDomain],
-        mut policies: Vec<AuthorizationPolicy>,
+        policies: Vec<Arc<AuthorizationPolicy>>,
     ) -> Self {
-        policies.sort_by(|a, b| a.document.cmp(&b.document));
-        let mut compiled = Self::default();
-        for policy in policies {
-            let scope = if policy.document.namespace == root_namespace {
-                &mut compiled.mesh
-            } else {
-                let namespace = policy.document.namespace.clone();
-                compiled.namespaces.entry(namespace).or_default()
+        let is_own = |policy: &AuthorizationPolicy| policy.document.namespace != root_namespace;
+        let renamed = policies
+            .into_iter()
+            .map(|policy| policy.in_domains(domains));
+        let mut policies: Vec<_> = renamed.collect();
+        policies.sort_by(|a, b| {
+            is_own(a)
+                .cmp(&is_own(b))
+                .then_with(|| a.labels.keys().next().cmp(&b.labels.keys().next()))
+                .then_with(|| a.document.cmp(&b.document))
+        });
+        let mut mesh = Selectors::new();
+        let mut namespaces = HashMap::<&str, Selectors<'_>>::new();
+        for (rank, policy) in (0..).zip(&policies) {
+            let scope = match is_own(policy) {
+                true => namespaces.entry(&policy.document.namespace).or_default(),
+                false => &mut mesh,
             };
-            scope.add(policy.in_domains(domains));
+            scope.entry(&policy.labels).or_default().push(rank);
         }
-        compiled
+        let scopes = namespaces
+            .into_iter()
+            .map(|(namespace, selectors)| (namespace.to_owned(), Scope::new(&policies, selectors)));
+        Self {
+            mesh: Scope::new(&policies, mesh),
+            namespaces: scopes.collect(),
+            policies,
+        }
+    }
+
+    fn groups<'p>(&'p self, workload: &'p Workload) -> impl Iterator<Item = &'p Group> {
+        let own = self.namespaces.get(workload.namespace());
+        let scopes = [Some(&self.mesh), own].into_iter().flatten();
+        scopes.flat_map(|scope| scope.groups(&workload.labels))
     }
 
     /// The policies that are for a workload, those in dry run included.
@@ -77,11 +107,12 @@ impl Authorization {
         &'p self,
         workload: &'p Workload,
     ) -> impl Iterator<Item = &'p AuthorizationPolicy> {
-        let own = self.namespaces.get(workload.namespace());
-        [Some(&self.mesh), own]
+        let members = self.groups(workload).flat_map(|group| &group.members);
+        let mut ranks: Vec<_> = members.copied().collect();
+        ranks.sort_unstable();
+        ranks
             .into_iter()
-            .flatten()
-            .flat_map(move |scope| scope.of(workload))
+            .filter_map(|rank| self.policies.get(rank as usize).map(|policy| &**policy))
     }
 
     /// DENY before ALLOW; where there is no ALLOW policy, what is not denied is allowed.
@@ -90,58 +121,54 @@ impl Authorization {
         &'p self,
         workload: &'p Workload,
         connection: &Attributes<'_>,
-        with_dry_run: bool,
-    ) -> Outcome<'p> {
-        let mut allowed = Outcome::Unrestricted;
-        for policy in self.of(workload).filter(|p| with_dry_run || !p.dry_run) {
-            let matched = match (policy.action, allowed) {
-                // Decided already: only a DENY can change it.
-                (Action::Allow, Outcome::Allowed(_)) => continue,
-                _ => policy.matching_rule(connection).map(|rule| Match {
-                    document: &policy.document,
-                    rule,
-                }),
-            };
-            match (policy.action, matched) {
-                (Action::Deny, Some(matched)) => return Outcome::Denied(matched),
-                (Action::Deny, None) => {}
-                (Action::Allow, Some(matched)) => allowed = Outcome::Allowed(matched),
-                (Action::Allow, None) => allowed = Outcome::NotAllowed,
-            }
+    ) -> Decided<'p> {
+        let keys = key::of_connection(connection);
+        let search =
+            |with_dry_run| Search::new(&self.policies, connection, keys.clone(), with_dry_run);
+        let mut enforced = search(false);
+        let mut has_dry_run = false;
+        for group in self.groups(workload) {
+            enforced.look_in(group);
+            has_dry_run |= group.has_dry_run();
         }
-        allowed
+        let dry_run = has_dry_run.then(|| {
+            let mut all = search(true);
+            self.groups(workload).for_each(|group| all.look_in(group));
+            all.found().into()
+        });
+        Decided {
+            enforced: enforced.found().into(),
+            dry_run,
+        }
     }
 
     pub(in crate::policy) fn restricts(&self, workload: &Workload) -> bool {
-        self.of(workload).any(|policy| !policy.dry_run)
-    }
-
-    /// Whether any policy for the workload is in dry run.
-    #[must_use]
-    pub fn has_dry_run(&self, workload: &Workload) -> bool {
-        self.of(workload).any(|policy| policy.dry_run)
+        self.groups(workload).any(Group::is_enforced)
     }
 }
 
-impl Scope {
-    fn add(&mut self, policy: AuthorizationPolicy) {
-        match policy.labels.iter().next() {
-            None => self.whole.push(policy),
-            Some((key, value)) => {
-                let values = self.selected.entry(key.clone()).or_default();
-                values.entry(value.clone()).or_default().push(policy);
-            }
+impl<'p> From<Found<'p>> for Outcome<'p> {
+    fn from(found: Found<'p>) -> Self {
+        match (found.denied, found.allowed) {
+            (Some(matched), _) => Self::Denied(matched),
+            (None, Some(matched)) => Self::Allowed(matched),
+            (None, None) if found.restricted => Self::NotAllowed,
+            (None, None) => Self::Unrestricted,
         }
     }
+}
 
-    fn of<'p>(&'p self, workload: &'p Workload) -> impl Iterator<Item = &'p AuthorizationPolicy> {
-        let by_label = workload.labels.iter().filter_map(|(key, value)| {
-            let policies = self.selected.get(key)?.get(value)?;
-            Some(policies.iter())
-        });
-        let selected = by_label.flatten();
-        self.whole
-            .iter()
-            .chain(selected.filter(|policy| selects(&policy.labels, &workload.labels)))
+/// The rest follows from the policies.
+impl PartialEq for Authorization {
+    fn eq(&self, other: &Self) -> bool {
+        self.policies == other.policies
+    }
+}
+
+impl Eq for Authorization {}
+
+impl Hash for Authorization {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.policies.hash(state);
     }
 }

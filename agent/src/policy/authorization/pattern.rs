@@ -37,16 +37,9 @@ impl Pattern {
     /// A principal of the mesh's own trust domain stands for those of its aliases too, and `cluster.local` for
     /// whatever the mesh's own is called (Istio, pilot/pkg/trustdomain: `ReplaceTrustDomainAliases`).
     pub(super) fn in_domains(self, domains: &[TrustDomain]) -> Vec<Self> {
-        let (Self::Exact(text) | Self::Prefix(text)) = &self else {
+        let Some((_, path)) = self.in_mesh(domains) else {
             return vec![self];
         };
-        let Some((domain, path)) = text.split_once('/') else {
-            return vec![self];
-        };
-        let ours = domain == "cluster.local" || domains.iter().any(|d| d.as_str() == domain);
-        if !ours || path.split('/').count() != 4 {
-            return vec![self];
-        }
         let renamed = domains.iter().map(|domain| {
             let text = format!("{domain}/{path}");
             match self {
@@ -55,5 +48,21 @@ impl Pattern {
             }
         });
         renamed.collect()
+    }
+
+    /// Whether it would be another one [in these domains](Self::in_domains).
+    pub(super) fn is_renamed_in(&self, domains: &[TrustDomain]) -> bool {
+        self.in_mesh(domains)
+            .is_some_and(|(written, _)| !matches!(domains, [own] if own.as_str() == written))
+    }
+
+    /// Trust domain and path of a principal of the mesh.
+    fn in_mesh(&self, domains: &[TrustDomain]) -> Option<(&str, &str)> {
+        let (Self::Exact(text) | Self::Prefix(text)) = self else {
+            return None;
+        };
+        let (domain, path) = text.split_once('/')?;
+        let ours = domain == "cluster.local" || domains.iter().any(|d| d.as_str() == domain);
+        (ours && path.split('/').count() == 4).then_some((domain, path))
     }
 }

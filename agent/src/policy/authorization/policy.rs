@@ -1,12 +1,8 @@
 //! One document, ready to be asked.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::{
-    document::AuthorizationPolicySpec,
-    read,
-    term::{Attributes, Rule},
-};
+use super::{document::AuthorizationPolicySpec, read, term::Rule};
 use crate::{
     identity::TrustDomain,
     policy::{DocumentRef, Invalid, selector::Labels},
@@ -89,14 +85,14 @@ impl AuthorizationPolicy {
         self.rules.len()
     }
 
-    /// The first rule that matches.
-    pub(super) fn matching_rule(&self, connection: &Attributes<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.matches(connection))
-    }
-
     /// Principals of the mesh's own trust domain, under all the names that it has.
-    pub(super) fn in_domains(mut self, domains: &[TrustDomain]) -> Self {
-        for pair in self.rules.iter_mut().flat_map(Rule::principals_mut) {
+    pub(super) fn in_domains(mut self: Arc<Self>, domains: &[TrustDomain]) -> Arc<Self> {
+        let is_renamed = |rule: &Rule| rule.principals().any(|p| p.is_renamed_in(domains));
+        if !self.rules.iter().any(is_renamed) {
+            return self;
+        }
+        let rules = &mut Arc::make_mut(&mut self).rules;
+        for pair in rules.iter_mut().flat_map(Rule::principals_mut) {
             for patterns in [&mut pair.any_of, &mut pair.none_of] {
                 let renamed = patterns.drain(..).flat_map(|p| p.in_domains(domains));
                 *patterns = renamed.collect();

@@ -98,6 +98,15 @@ impl Rule {
         one(&self.from) && one(&self.to) && all(&self.when)
     }
 
+    pub(super) fn principals(&self) -> impl Iterator<Item = &Pattern> {
+        let terms = self.from.iter().flatten().chain(&self.when);
+        let principals = terms.filter_map(|term| match term {
+            Term::Principal(pair) => Some(pair),
+            _ => None,
+        });
+        principals.flat_map(|pair| pair.any_of.iter().chain(&pair.none_of))
+    }
+
     pub(super) fn principals_mut(&mut self) -> impl Iterator<Item = &mut Pair<Pattern>> {
         let terms = self.from.iter_mut().flatten().chain(&mut self.when);
         terms.filter_map(|term| match term {

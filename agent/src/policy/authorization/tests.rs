@@ -30,7 +30,7 @@ fn compile(policies: &[(&str, Value)]) -> Authorization {
         "mesh.example".parse().unwrap(),
         "old.example".parse().unwrap(),
     ];
-    let read = |(name, spec): &(&str, Value)| read(name, spec.clone()).unwrap();
+    let read = |(name, spec): &(&str, Value)| read(name, spec.clone()).unwrap().into();
     Authorization::compile(ROOT, &domains, policies.iter().map(read).collect())
 }
 
@@ -50,7 +50,8 @@ fn from<'a>(principal: Option<&'a SpiffeId>) -> Attributes<'a> {
 
 fn allows(policies: &[(&str, Value)], server: &Workload, connection: &Attributes<'_>) -> bool {
     compile(policies)
-        .decide(server, connection, false)
+        .decide(server, connection)
+        .enforced
         .is_allowed()
 }
 

@@ -228,3 +228,77 @@ fn one_line_sets_the_mode_of_the_mesh() {
             .starts_with("mtls-mode:1: document 1: \"mode: STRICT\" is not a mode")
     );
 }
+
+/// What a file may cost does not depend on how it is cut, and a second reading takes the same.
+#[test]
+fn a_megabyte_of_small_bombs_is_refused_soon() {
+    let mut bomb = String::from("metadata: {annotations: {a0: &a0 [x, x, x, x, x, x, x, x, x, x]");
+    for level in 1..5 {
+        let copies = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!(", a{level}: &a{level} [{copies}]"));
+    }
+    bomb.push_str("}, name: x}\n");
+    let documents: String = (0..3_000)
+        .map(|n| format!("---\napiVersion: v1\nkind: Secret\nn: {n}\n{bomb}"))
+        .collect();
+    let values: String = (0..3_000)
+        .map(|n| format!("  k{n}: \"{}\"\n", bomb.replace('\n', "")))
+        .collect();
+    let nested = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: x, labels: {{sealane.dev/policy: \"true\"}}}}\ndata:\n{values}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = Cache::default();
+    for text in [documents, nested] {
+        fs::write(dir.path().join("x.yaml"), text).unwrap();
+        for _ in 0..2 {
+            let errors = load_changes(dir.path(), &settings(), &mut cache).unwrap_err();
+            let last = errors.iter().last().unwrap().to_string();
+            let told = last.contains("aliases") || errors.total() > 100;
+            assert!(told, "{last}");
+        }
+    }
+}
+
+/// Every error looks for its line.
+#[test]
+fn a_megabyte_of_errors_is_told_soon() {
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: x}}\nspec: {spec}\n"
+        )
+    };
+    let principals = "a*b, ".repeat(200_000);
+    let labels: String = (0..100_000).map(|n| format!("{n}*: x, ")).collect();
+    let data: String = (0..100_000).map(|n| format!("k{n}: \"\", ")).collect();
+    for text in [
+        policy(&format!(
+            "{{rules: [{{from: [{{source: {{principals: [{principals}]}}}}]}}]}}"
+        )),
+        policy(&format!("{{selector: {{matchLabels: {{{labels}}}}}}}")),
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: x, labels: {{sealane.dev/policy: \"true\"}}}}\ndata: {{{data}}}\n"
+        ),
+    ] {
+        let started = Instant::now();
+        let _ = load_texts(&[("x.yaml", &text)], &settings());
+        let taken = started.elapsed();
+        assert!(taken.as_secs() < 10, "{taken:?}");
+    }
+}
+
+#[test]
+fn what_fuzzing_begins_with_is_read() {
+    let corpus = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fuzz/corpus/documents"
+    );
+    for entry in fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let read = load_texts(&[("x.yaml", &text)], &settings());
+        // The others are YAML, but not objects.
+        let objects = text.contains("apiVersion");
+        assert_eq!(read.is_ok(), objects, "{}: {read:?}", path.display());
+    }
+}

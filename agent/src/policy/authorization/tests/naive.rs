@@ -254,7 +254,7 @@ fn a_simpler_implementation_agrees() {
         let server = workload(&case.namespace, &case.labels);
         for _ in 0..4 {
             let connection = random_connection(&mut random, &principals);
-            let allowed = compiled.decide(&server, &connection, false).is_allowed();
+            let allowed = compiled.decide(&server, &connection).enforced.is_allowed();
             let expected = decide(&case, &connection);
             assert_eq!(allowed, expected, "{connection:?} {:?}", case.policies);
             verdicts[usize::from(allowed)] += 1;

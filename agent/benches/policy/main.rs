@@ -2,9 +2,12 @@
 //! on a connection. `cargo xtask bench --policy`.
 #![expect(clippy::print_stdout, reason = "a table is the result")]
 
-use std::{fmt::Write as _, fs, hint::black_box, net::IpAddr, path::Path, time::Instant};
+mod mesh;
 
-use anyhow::{Context, Result, anyhow};
+use std::{env, fs, hint::black_box, net::IpAddr, path::Path, process::Command, time::Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use mesh::{BY_LABEL, BY_NAMESPACE, EACH, PODS, POLICIES, Shape};
 use sealane::{
     config::MeshConfig,
     control::{self, Cache, Loaded, Settings},
@@ -13,19 +16,28 @@ use sealane::{
     store::Snapshot,
 };
 
-const PODS: usize = 5_000;
-const POLICIES: usize = 10_000;
-const NAMESPACES: usize = 50;
-/// Documents of one file.
-const EACH: usize = 100;
 /// Decisions that are timed together: one alone is shorter than the clock.
 const BATCH: usize = 64;
 const CHANGES: usize = 20;
 
 fn main() -> Result<()> {
+    let shapes = [BY_LABEL, BY_NAMESPACE];
+    let named = |argument: String| shapes.iter().find(|shape| shape.name == argument);
+    if let Some(shape) = env::args().find_map(named) {
+        return measure(shape);
+    }
+    // A process for each: memory that one has given back would be the next one's.
+    for shape in &shapes {
+        let status = Command::new(env::current_exe()?).arg(shape.name).status()?;
+        ensure!(status.success(), "{}: {status}", shape.name);
+    }
+    Ok(())
+}
+
+fn measure(shape: &Shape) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dir = directory.path();
-    write_mesh(dir)?;
+    shape.write(dir)?;
     let settings = Settings::from(MeshConfig {
         trust_domain: "cluster.local".parse()?,
         trust_domain_aliases: Vec::new(),
@@ -36,7 +48,10 @@ fn main() -> Result<()> {
     let before = resident_kib()?;
     let (loaded, whole) = timed(|| load(dir, &settings, &mut cache));
     let loaded = loaded?;
-    println!("{POLICIES} AuthorizationPolicies, {PODS} pods, {NAMESPACES} namespaces");
+    println!(
+        "{POLICIES} AuthorizationPolicies, {PODS} pods, {} namespaces; {}",
+        shape.namespaces, shape.name
+    );
     println!("{:<44}{whole:>10.1} ms", "reading and compiling all of it");
     let memory = (resident_kib()? - before) as f64 / 1024.0;
     println!(
@@ -127,101 +142,4 @@ fn resident_kib() -> Result<usize> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.context("VmRSS in /proc/self/status")?.parse()?)
-}
-
-fn write_mesh(dir: &Path) -> Result<()> {
-    let namespace = |n: usize| {
-        format!(
-            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: ns{n}, labels: {{istio-injection: enabled}}}}\n"
-        )
-    };
-    fs::write(
-        dir.join("namespaces.yaml"),
-        (0..NAMESPACES).map(namespace).collect::<String>(),
-    )?;
-    write_files(dir, "pods", PODS, pod)?;
-    write_files(dir, "policies", POLICIES, policy)
-}
-
-fn write_files(
-    dir: &Path,
-    name: &str,
-    count: usize,
-    document: impl Fn(&mut String, usize) -> std::fmt::Result,
-) -> Result<()> {
-    for file in 0..count / EACH {
-        let mut text = String::new();
-        for index in file * EACH..(file + 1) * EACH {
-            document(&mut text, index)?;
-        }
-        fs::write(dir.join(format!("{name}-{file}.yaml")), text)?;
-    }
-    Ok(())
-}
-
-fn pod(text: &mut String, n: usize) -> std::fmt::Result {
-    let (namespace, app) = (n % NAMESPACES, n / NAMESPACES);
-    write!(
-        text,
-        "---
-apiVersion: v1
-kind: Pod
-metadata:
-  name: pod-{n}
-  namespace: ns{namespace}
-  labels:
-    app: app-{app}
-    tier: tier-{}
-    version: v1
-spec:
-  serviceAccountName: sa-{app}
-  nodeName: node-{}
-  containers:
-  - name: main
-    ports:
-    - containerPort: 8080
-      name: http
-status:
-  phase: Running
-  podIP: 10.0.{}.{}
-  conditions:
-  - type: Ready
-    status: \"True\"
-",
-        n % 7,
-        n % 100,
-        n / 250,
-        n % 250 + 1
-    )
-}
-
-/// Two for every pod: each names two callers and two ports, one in five denies.
-fn policy(text: &mut String, n: usize) -> std::fmt::Result {
-    let (namespace, app) = (n % NAMESPACES, n / NAMESPACES % (PODS / NAMESPACES));
-    let action = if n.is_multiple_of(5) { "DENY" } else { "ALLOW" };
-    write!(
-        text,
-        "---
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata:
-  name: policy-{n}
-  namespace: ns{namespace}
-spec:
-  selector:
-    matchLabels:
-      app: app-{app}
-  action: {action}
-  rules:
-  - from:
-    - source:
-        principals: [\"cluster.local/ns/ns{}/sa/sa-{app}\", \"cluster.local/ns/ns{}/sa/sa-{}\"]
-    to:
-    - operation:
-        ports: [\"8080\", \"9090\"]
-",
-        (n + 1) % NAMESPACES,
-        (n + 2) % NAMESPACES,
-        app / 2
-    )
 }
