@@ -143,7 +143,8 @@ fn name_hosts() -> Result<()> {
     let file = Path::new(TEMPORARY).join("hosts");
     let addresses = ["10.42.2.10", "fd00:42::2:a"];
     let lines = addresses.map(|address| format!("{address} {FIRST_OF_B}\n"));
-    fs::write(&file, lines.concat())?;
+    let others = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    fs::write(&file, lines.concat() + &others)?;
     let status = Command::new("mount")
         .arg("--bind")
         .arg(&file)
