@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use tokio::{
     net::lookup_host,
     sync::watch,
@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For how long an address counts as the host's after the last answer that had it: clients keep answers, too.
 const MEMORY: Duration = Duration::from_secs(600);
+
+/// How many hosts are asked for at the same time: each takes a thread.
+const AT_ONCE: usize = 16;
 
 /// Addresses of one host, at most.
 const MOST: usize = 256;
@@ -66,7 +69,8 @@ impl Names {
             let wanted = self.wanted.borrow_and_update().clone();
             self.known.retain(|name, _| wanted.contains(name));
             let idle = wanted.is_empty();
-            let answers = join_all(wanted.into_iter().map(ask)).await;
+            let asking = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE);
+            let answers: Vec<_> = asking.collect().await;
             for (name, answer) in answers {
                 let known = self.known.entry(name.clone()).or_default();
                 known.learn(&name, answer, Instant::now());
@@ -132,11 +136,19 @@ impl Known {
 
 async fn ask(name: String) -> (String, io::Result<Vec<IpAddr>>) {
     let answer = match timeout(PATIENCE, lookup_host((&*name, 0))).await {
-        Ok(Ok(found)) => Ok(found.map(|address| address.ip().to_canonical()).collect()),
+        Ok(Ok(found)) => {
+            let addresses = found.map(|address| address.ip().to_canonical());
+            Ok(addresses.filter(is_elsewhere).collect())
+        }
         Ok(Err(error)) => Err(error),
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
     };
     (name, answer)
+}
+
+/// Whether connections to it leave the pod.
+fn is_elsewhere(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
 }
 
 #[cfg(test)]
