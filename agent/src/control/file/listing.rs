@@ -37,17 +37,22 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// `*.yaml`, `*.yml`, `*.json` and the switch directly in `dir`, without those whose names begin with a dot. A file is its
-    /// own directory.
+    /// `*.yaml`, `*.yml`, `*.json` and the switch directly in `dir`, without those whose names begin with a dot. What is no
+    /// directory is its own: a file, or a pipe, which can be read once.
     ///
     /// # Errors
     /// When the directory can't be read.
     pub fn of(dir: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(dir)?;
-        if metadata.is_file() {
+        if !metadata.is_dir() {
+            let pipe = || Entry {
+                path: dir.to_owned(),
+                name: dir.display().to_string(),
+                stamp: None,
+            };
             return Ok(Self {
                 identity: (metadata.dev(), metadata.ino()),
-                entries: entry_at(dir.to_owned()).into_iter().collect(),
+                entries: vec![entry_at(dir.to_owned()).unwrap_or_else(pipe)],
             });
         }
         let mut entries = Vec::new();
