@@ -3,6 +3,8 @@
 //! Every change is one rename, so an agent sees a file whole or not at all. Does not say whether an agent has
 //! read it.
 
+mod projected;
+
 use std::{
     fmt::Write as _,
     fs, io,
@@ -179,13 +181,16 @@ impl Objects {
     /// # Errors
     /// When it can't be written.
     pub fn policy(&self, policy: &PeerAuthentication) -> Result<()> {
-        let file = format!("policy-{}-{}.yaml", policy.namespace, policy.name);
-        self.raw(&file, &policy_yaml(policy)?)
+        self.raw(&policy_file(policy), &policy_yaml(policy)?)
     }
 }
 
 fn pod_file(spec: &PodSpec) -> String {
     format!("pod-{}-{}.yaml", spec.namespace, spec.name)
+}
+
+fn policy_file(policy: &PeerAuthentication) -> String {
+    format!("policy-{}-{}.yaml", policy.namespace, policy.name)
 }
 
 fn pod_yaml(pod: &PodManifest) -> Result<String> {

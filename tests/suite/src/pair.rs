@@ -36,8 +36,13 @@ impl Pair {
 
     /// A word each way.
     pub fn talk(&mut self) -> Result<()> {
-        exchange(&mut self.client, &mut self.server).context("client to server")?;
-        exchange(&mut self.server, &mut self.client).context("server to client")
+        self.say(std::array::from_fn(|_| fastrand::u8(..)))
+    }
+
+    /// The same word each way.
+    pub fn say(&mut self, word: [u8; 16]) -> Result<()> {
+        exchange(&mut self.client, &mut self.server, word).context("client to server")?;
+        exchange(&mut self.server, &mut self.client, word).context("server to client")
     }
 }
 
@@ -67,8 +72,7 @@ pub fn expect_nobody(listener: &TcpListener) -> Result<()> {
     }
 }
 
-fn exchange(from: &mut TcpStream, to: &mut TcpStream) -> Result<()> {
-    let word: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
+fn exchange(from: &mut TcpStream, to: &mut TcpStream, word: [u8; 16]) -> Result<()> {
     from.write_all(&word).context("writing")?;
     let mut got = [0; 16];
     to.read_exact(&mut got).context("reading")?;

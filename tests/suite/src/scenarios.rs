@@ -18,9 +18,11 @@ mod peers;
 mod policy;
 mod protocols;
 mod records;
+mod restarts;
 mod review;
 mod services;
 mod streams;
+mod toggles;
 mod wire;
 
 use crate::trials::{Needs, Scenario};
@@ -41,6 +43,8 @@ pub const ALL: &[Scenario] = &[
     scenario("s-client-showcerts", certificates::s_client_showcerts),
     scenario("cert-rotation", certificates::cert_rotation),
     scenario("strict-toggle", policy::strict_toggle),
+    scenario("thousand-toggles", toggles::thousand),
+    scenario("toggle-restart", restarts::restart),
     scenario("port-level", policy::port_level),
     scenario("mesh-switch", policy::mesh_switch),
     scenario("unseen-plaintext", policy::unseen),

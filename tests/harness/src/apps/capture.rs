@@ -54,13 +54,21 @@ impl Capture {
     ///
     /// # Errors
     /// When none ends in time, or bytes are missing.
-    pub fn finish(mut self) -> Result<Vec<Flow>> {
+    pub fn finish(self) -> Result<Vec<Flow>> {
         until_true("a connection to end on the wire", LIMIT, || {
             Ok(self.ended(&pcap::segments(&self.file)?))
         })?;
+        pcap::flows(&self.stop()?)
+    }
+
+    /// Stops, and returns what has been captured, as it came; under load the kernel may have left segments out.
+    ///
+    /// # Errors
+    /// When tcpdump fails, or its file can't be read.
+    pub fn stop(mut self) -> Result<Vec<Segment>> {
         self.process.signal(Signal::INT)?;
         self.process.wait(LIMIT)?.success().context("tcpdump")?;
-        pcap::flows(&pcap::segments(&self.file)?)
+        pcap::segments(&self.file)
     }
 
     /// A reset, or the end of both directions.

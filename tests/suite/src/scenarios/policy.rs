@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// How soon new connections obey, once the change is seen.
-const OBEY: Duration = Duration::from_secs(1);
-const PORT: u16 = 9000;
+pub(super) const OBEY: Duration = Duration::from_secs(1);
+pub(super) const PORT: u16 = 9000;
 
 /// PERMISSIVE -> STRICT -> PERMISSIVE while traffic runs: new connections obey within a second, established
 /// plaintext is cut by STRICT, mutual TLS doesn't notice.
@@ -73,7 +73,12 @@ fn toggle(shop: &Shop<'_>, requests: &AtomicU32) -> Result<()> {
 }
 
 /// New connections, one after the other, none of which may fail.
-fn keep_asking(pod: &Pod, shop: &Shop<'_>, stop: &AtomicBool, done: &AtomicU32) -> Result<()> {
+pub(super) fn keep_asking(
+    pod: &Pod,
+    shop: &Shop<'_>,
+    stop: &AtomicBool,
+    done: &AtomicU32,
+) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         ask(pod, shop.web_address(WEB))?;
         done.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +86,8 @@ fn keep_asking(pod: &Pod, shop: &Shop<'_>, stop: &AtomicBool, done: &AtomicU32) 
     Ok(())
 }
 
-fn ask(pod: &Pod, address: SocketAddr) -> Result<()> {
+/// A request to nginx in plaintext as the application sees it.
+pub(super) fn ask(pod: &Pod, address: SocketAddr) -> Result<()> {
     let mut stream = pod.connect(address)?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
