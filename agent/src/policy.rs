@@ -81,7 +81,13 @@ impl Policy {
         } = documents;
         let switch = mesh_mode.map(|mode| PeerAuthentication::switch(scope.root_namespace, mode));
         let peer_authentications = switch.into_iter().chain(peer_authentications).collect();
-        let mut ignored = Vec::new();
+        let audits = authorization_policies
+            .iter()
+            .filter(|policy| policy.action() == Action::Audit)
+            .map(|policy| Ignored::Audit {
+                document: policy.document().clone(),
+            });
+        let mut ignored: Vec<_> = audits.collect();
         let root = scope.root_namespace;
         Self {
             peer: PeerModes::compile(root, peer_authentications, &mut ignored),

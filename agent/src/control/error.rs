@@ -152,8 +152,14 @@ pub enum Problem {
     Yaml(#[from] YamlProblem),
     #[error("an object must be a mapping with apiVersion, kind and metadata")]
     NotAnObject,
+    #[error("{0:?} is not a name that an object can have: lower-case letters, digits, `-` and `.`")]
+    Name(String),
     #[error("missing")]
     Missing,
+    #[error(
+        "the indentation is missing, and it can't be told what this belongs to: indent the document"
+    )]
+    Indentation,
     /// In the words of the deserializer.
     #[error("{0}")]
     Schema(String),

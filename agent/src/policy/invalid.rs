@@ -34,7 +34,7 @@ pub enum Reason {
     NeedsHttp,
     #[error("is for gateways and waypoints, which Sealane doesn't have: use spec.selector")]
     TargetRef,
-    #[error("{0} is not supported: ALLOW and DENY are")]
+    #[error("{0} is not supported: ALLOW, DENY and AUDIT are")]
     Action(&'static str),
     #[error("is only for action CUSTOM, which is not supported")]
     Provider,

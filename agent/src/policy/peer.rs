@@ -52,6 +52,11 @@ pub enum Ignored {
     NoGateway { document: DocumentRef },
     #[error("{document} has no effect: no service and no ServiceEntry has the host {host}")]
     NoHost { document: DocumentRef, host: String },
+    #[error(
+        "{document} changes no verdict, and nobody is told: AUDIT marks requests for a plugin, which Sealane doesn't \
+         have; its access log has every connection"
+    )]
+    Audit { document: DocumentRef },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

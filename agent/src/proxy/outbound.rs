@@ -298,16 +298,13 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// Istio's SNI for services (`model.BuildSubsetKey`); connections to a pod's address carry none.
+/// Connections to a pod's address carry none.
 fn server_name(
     service: Option<&Service>,
     port: u16,
     destination: SocketAddr,
 ) -> ServerName<'static> {
     service
-        .and_then(|s| {
-            let name = format!("outbound_.{port}_._.{}", s.host);
-            ServerName::try_from(name).ok()
-        })
+        .and_then(|s| ServerName::try_from(s.server_name(port)).ok())
         .unwrap_or_else(|| ServerName::from(destination.ip()))
 }

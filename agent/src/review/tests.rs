@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod diff;
+mod tables;
 
 const STRICT: &str = "
 apiVersion: security.istio.io/v1beta1

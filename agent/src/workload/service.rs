@@ -95,6 +95,12 @@ impl Service {
     pub fn port(&self, port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port)
     }
+
+    /// What clients of the mesh ask for in TLS (Istio: `model.BuildSubsetKey`).
+    #[must_use]
+    pub fn server_name(&self, port: u16) -> String {
+        format!("outbound_.{port}_._.{}", self.host)
+    }
 }
 
 impl ServicePort {

@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::{
     BadField, FromObject, Located, Objects,
     cache::{Cache, Kept},
-    config_map,
+    config_map, flattened,
     kind::Kind,
+    mappings,
+    name::object_name,
     pieces::{Piece, pieces},
     policy::LegacyPolicy,
     site::{Site, Stream},
@@ -79,7 +81,7 @@ impl Collector {
 
     /// Reads all documents of a stream.
     pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
-        for piece in pieces(text) {
+        for piece in pieces(&flattened::dedented(text)) {
             if !self.piece(stream, piece) {
                 return;
             }
@@ -100,7 +102,7 @@ impl Collector {
             budget: self.budget.clone(),
             ..Self::default()
         };
-        let readable = reader.parse(stream, piece);
+        let readable = reader.restore(stream, piece);
         self.cache = reader.cache;
         if reader.errors.is_empty() {
             let kept = Kept {
@@ -147,7 +149,7 @@ impl Collector {
     }
 
     /// Returns whether all of it could be parsed.
-    fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
+    pub(super) fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
         for document in yaml::documents(piece.text, &self.budget) {
             match document {
                 Ok(document) => self.document(stream, piece, &document),
@@ -199,12 +201,14 @@ impl Collector {
             Kind::List if around == Around::Nothing => self.list(site, api_version, kind),
             Kind::List => return Err(site.error(&FieldPath::of("kind"), Problem::NestedList)),
             Kind::Unknown | Kind::NotEnforced => {
+                let elsewhere = verdict == Kind::Unknown && Kind::is_known_elsewhere(kind);
+                let field = if elsewhere { "apiVersion" } else { "kind" };
                 let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
                 let problem = match verdict {
                     Kind::NotEnforced => Problem::NotEnforced { api_version, kind },
                     _ => Problem::UnknownKind { api_version, kind },
                 };
-                return Err(site.error(&FieldPath::of("kind"), problem));
+                return Err(site.error(&FieldPath::of(field), problem));
             }
             Kind::Skipped => {
                 tracing::debug!(place = %site.place(&FieldPath::default()), api_version, kind, "skipped");
@@ -244,6 +248,9 @@ impl Collector {
     }
 
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
+        if kind.is_policy() {
+            mappings::check(site)?;
+        }
         let name = self.claim_name(site, kind)?;
         match kind {
             Kind::Namespace => {
@@ -359,31 +366,6 @@ fn type_field<'a>(site: &Site<'a>, key: &str) -> Result<&'a str, LoadError> {
             Err(site.error(&field, problem))
         }
     }
-}
-
-/// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
-fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
-    let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
-        return Err(site.error(&FieldPath::of("metadata"), Problem::Missing));
-    };
-    let field = |key| FieldPath::of("metadata").key(key);
-    let name = metadata
-        .text("name")
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| {
-            let problem = match metadata.get("name") {
-                Some(node) if !node.value.is_null() => {
-                    Problem::Schema("expected a name".to_owned())
-                }
-                _ => Problem::Missing,
-            };
-            site.error(&field("name"), problem)
-        })?;
-    if matches!(kind, Kind::Namespace | Kind::MeshPolicy) {
-        return Ok(ObjectName::new("", name));
-    }
-    let namespace = metadata.text("namespace").filter(|n| !n.is_empty());
-    Ok(ObjectName::new(namespace.unwrap_or("default"), name))
 }
 
 /// The object as its Kubernetes type.

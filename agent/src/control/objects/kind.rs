@@ -103,6 +103,19 @@ impl Kind {
         }
     }
 
+    /// Whether it is a document of Istio's that is enforced.
+    #[must_use]
+    pub fn is_policy(self) -> bool {
+        matches!(
+            self,
+            Self::PeerAuthentication
+                | Self::AuthorizationPolicy
+                | Self::DestinationRule
+                | Self::LegacyPolicy
+                | Self::MeshPolicy
+        )
+    }
+
     #[must_use]
     pub fn of(api_version: &str, kind: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -122,6 +135,19 @@ impl Kind {
             (Self::Unknown | Self::Skipped, _) => of_item,
             _ => Self::List,
         }
+    }
+
+    /// Whether a kind exists, in another `apiVersion` than the one that was written.
+    #[must_use]
+    pub fn is_known_elsewhere(kind: &str) -> bool {
+        let groups = ISTIO.iter().map(|(group, _)| *group);
+        let enforced = ["authentication.istio.io", "discovery.k8s.io"];
+        let versions = groups
+            .chain(enforced)
+            .flat_map(|group| ["v1", "v1alpha1"].map(|version| format!("{group}/{version}")));
+        versions
+            .chain([String::from("v1")])
+            .any(|version| !matches!(Self::of(&version, kind), Self::Unknown | Self::Skipped))
     }
 
     fn of_object(group: &str, version: &str, kind: &str) -> Self {

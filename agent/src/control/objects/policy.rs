@@ -1,8 +1,10 @@
 //! Istio's policy documents: the object around the specification.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
-use super::{BadField, FromObject, api::ObjectMeta, metadata};
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{BadField, FromObject, metadata};
 use crate::{
     control::{error::Problem, yaml::FieldPath},
     policy::{
@@ -22,10 +24,47 @@ pub struct PolicyObject<S> {
     _api_version: Option<String>,
     #[serde(rename = "kind")]
     _kind: Option<String>,
-    metadata: ObjectMeta,
+    metadata: Metadata,
     spec: Option<S>,
     #[serde(rename = "status")]
-    _status: Option<serde::de::IgnoredAny>,
+    _status: Option<IgnoredAny>,
+}
+
+/// [`ObjectMeta`](super::api::ObjectMeta) without anything else: a misspelt `namespace` would put the document into
+/// another one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Metadata {
+    annotations: Option<BTreeMap<String, String>>,
+    creation_timestamp: Option<jiff::Timestamp>,
+    #[serde(rename = "labels")]
+    _labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "name")]
+    _name: Option<IgnoredAny>,
+    #[serde(rename = "namespace")]
+    _namespace: Option<IgnoredAny>,
+    #[serde(rename = "generateName")]
+    _generate_name: Option<IgnoredAny>,
+    #[serde(rename = "selfLink")]
+    _self_link: Option<IgnoredAny>,
+    #[serde(rename = "uid")]
+    _uid: Option<IgnoredAny>,
+    #[serde(rename = "resourceVersion")]
+    _resource_version: Option<IgnoredAny>,
+    #[serde(rename = "generation")]
+    _generation: Option<IgnoredAny>,
+    #[serde(rename = "deletionTimestamp")]
+    _deletion_timestamp: Option<IgnoredAny>,
+    #[serde(rename = "deletionGracePeriodSeconds")]
+    _deletion_grace_period: Option<IgnoredAny>,
+    #[serde(rename = "ownerReferences")]
+    _owner_references: Option<IgnoredAny>,
+    #[serde(rename = "finalizers")]
+    _finalizers: Option<IgnoredAny>,
+    #[serde(rename = "managedFields")]
+    _managed_fields: Option<IgnoredAny>,
+    #[serde(rename = "clusterName")]
+    _cluster_name: Option<IgnoredAny>,
 }
 
 const DRY_RUN: &str = "istio.io/dry-run";

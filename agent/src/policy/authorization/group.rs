@@ -59,6 +59,9 @@ impl Group {
     }
 
     fn add(&mut self, rank: u32, policy: &AuthorizationPolicy) {
+        if policy.action == Action::Audit {
+            return;
+        }
         let kinds = match policy.dry_run {
             true => &mut self.dry_run,
             false => &mut self.enforced,

@@ -37,6 +37,7 @@ impl Pattern {
     /// A principal of the mesh's own trust domain stands for those of its aliases too, and `cluster.local` for
     /// whatever the mesh's own is called (Istio, pilot/pkg/trustdomain: `ReplaceTrustDomainAliases`).
     pub(super) fn in_domains(self, domains: &[TrustDomain]) -> Vec<Self> {
+        let is_suffix = matches!(self, Self::Suffix(_));
         let Some((_, path)) = self.in_mesh(domains) else {
             return vec![self];
         };
@@ -47,7 +48,11 @@ impl Pattern {
                 _ => Self::Exact(text),
             }
         });
-        renamed.collect()
+        let renamed: Vec<_> = renamed.collect();
+        match is_suffix {
+            true => [vec![self], renamed].concat(),
+            false => renamed,
+        }
     }
 
     /// Whether it would be another one [in these domains](Self::in_domains).
@@ -58,11 +63,17 @@ impl Pattern {
 
     /// Trust domain and path of a principal of the mesh.
     fn in_mesh(&self, domains: &[TrustDomain]) -> Option<(&str, &str)> {
-        let (Self::Exact(text) | Self::Prefix(text)) = self else {
+        let (Self::Exact(text) | Self::Prefix(text) | Self::Suffix(text)) = self else {
             return None;
         };
+        let is_suffix = matches!(self, Self::Suffix(_));
         let (domain, path) = text.split_once('/')?;
-        let ours = domain == "cluster.local" || domains.iter().any(|d| d.as_str() == domain);
+        let is_meant = |d: &TrustDomain| match is_suffix {
+            // `*/ns/…` is any domain anyway.
+            true => !domain.is_empty() && d.as_str().ends_with(domain),
+            false => d.as_str() == domain,
+        };
+        let ours = domain == "cluster.local" && !is_suffix || domains.iter().any(is_meant);
         (ours && path.split('/').count() == 4).then_some((domain, path))
     }
 }

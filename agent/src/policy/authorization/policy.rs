@@ -13,6 +13,8 @@ use crate::{
 pub enum Action {
     Allow,
     Deny,
+    /// Changes nothing about what is allowed.
+    Audit,
 }
 
 impl fmt::Display for Action {
@@ -20,6 +22,7 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::Allow => "ALLOW",
             Self::Deny => "DENY",
+            Self::Audit => "AUDIT",
         })
     }
 }

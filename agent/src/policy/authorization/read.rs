@@ -70,13 +70,13 @@ impl<'a> Reader<'a> {
         if spec.provider.is_some() && spec.action != WrittenAction::Custom {
             self.complain(FieldPath::of("spec.provider"), Reason::Provider);
         }
-        if spec.action == WrittenAction::Deny && spec.rules.is_none() {
+        if spec.action == WrittenAction::Deny && spec.rules.as_ref().is_none_or(Vec::is_empty) {
             self.complain(FieldPath::of("spec.rules"), Reason::DenyNothing);
         }
         let unsupported = match spec.action {
             WrittenAction::Allow => return Action::Allow,
             WrittenAction::Deny => return Action::Deny,
-            WrittenAction::Audit => "AUDIT",
+            WrittenAction::Audit => return Action::Audit,
             WrittenAction::Custom => "CUSTOM",
         };
         self.complain(FieldPath::of("spec.action"), Reason::Action(unsupported));
@@ -156,10 +156,8 @@ impl<'a> Reader<'a> {
             ("notIpBlocks", &source.not_ip_blocks),
         ];
         let blocks = self.pair(at, blocks, Self::block as ReadOne<'a, _>);
-        let alone = principals.is_empty() && namespaces.is_empty();
-        if !accounts.is_empty() && !alone {
-            let field = at.clone().key("serviceAccounts");
-            self.complain(field, Reason::ServiceAccountCombined);
+        if !(principals.is_empty() && namespaces.is_empty()) {
+            self.no_accounts(&accounts, at);
         }
         let terms = [
             principals.into_term(Term::Principal),
@@ -168,6 +166,16 @@ impl<'a> Reader<'a> {
             blocks.into_term(Term::SourceIp),
         ];
         self.not_empty(terms.into_iter().flatten().collect(), at)
+    }
+
+    /// They name the namespace already.
+    fn no_accounts(&mut self, accounts: &Pair<Account>, at: &FieldPath) {
+        let key = match (accounts.any_of.is_empty(), accounts.none_of.is_empty()) {
+            (false, _) => "serviceAccounts",
+            (true, false) => "notServiceAccounts",
+            (true, true) => return,
+        };
+        self.complain(at.clone().key(key), Reason::ServiceAccountCombined);
     }
 
     fn operation(&mut self, operation: Option<&document::Operation>, at: &FieldPath) -> Vec<Term> {

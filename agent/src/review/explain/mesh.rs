@@ -50,12 +50,14 @@ impl Way<'_> {
             steps.push("refused: the server's port is DISABLE".to_owned());
             return Explanation::denied(transport, course.peers(), steps);
         }
+        let service = self.lead.service.filter(|_| secured);
+        let server_name = service.map(|service| service.server_name(self.lead.port));
         let attributes = Attributes {
             principal: self.source.filter(|_| secured).map(|w| &w.identity),
             source: self.source_address(),
             destination: self.endpoint.address,
             port: self.endpoint.port,
-            sni: None,
+            sni: server_name.as_deref(),
         };
         let decision = policy.evaluate(self.destination, &attributes);
         steps.push(step(&decision));

@@ -1,0 +1,60 @@
+//! What an object is called.
+
+use super::{kind::Kind, site::Site};
+use crate::{
+    control::{
+        error::{LoadError, Problem},
+        yaml::FieldPath,
+    },
+    workload::ObjectName,
+};
+
+/// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
+pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
+    let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
+        return Err(site.error(&FieldPath::of("metadata"), Problem::Missing));
+    };
+    let field = |key| FieldPath::of("metadata").key(key);
+    let name = metadata
+        .text("name")
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| {
+            let problem = match metadata.get("name") {
+                Some(node) if !node.value.is_null() => {
+                    Problem::Schema("expected a name".to_owned())
+                }
+                _ => Problem::Missing,
+            };
+            site.error(&field("name"), problem)
+        })?;
+    if !is_name(name, 253) {
+        return Err(site.error(&field("name"), Problem::Name(name.to_owned())));
+    }
+    if matches!(kind, Kind::Namespace | Kind::MeshPolicy) {
+        return Ok(ObjectName::new("", name));
+    }
+    let written = metadata.get("namespace").filter(|n| !n.value.is_null());
+    let namespace = match written.map(|node| node.value.as_str()) {
+        None | Some(Some("")) => "default",
+        Some(Some(namespace)) if is_name(namespace, 63) && !namespace.contains('.') => namespace,
+        Some(Some(other)) => {
+            return Err(site.error(&field("namespace"), Problem::Name(other.to_owned())));
+        }
+        Some(None) => {
+            let problem = Problem::Schema("expected a name".to_owned());
+            return Err(site.error(&field("namespace"), problem));
+        }
+    };
+    Ok(ObjectName::new(namespace, name))
+}
+
+/// A DNS subdomain, as Kubernetes wants names (RFC 1123).
+fn is_name(text: &str, longest: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_label = |label: &str| {
+        let ends = [label.bytes().next(), label.bytes().next_back()];
+        ends.iter().all(|end| end.is_some_and(plain))
+            && label.bytes().all(|b| plain(b) || b == b'-')
+    };
+    text.len() <= longest && text.split('.').all(is_label)
+}
