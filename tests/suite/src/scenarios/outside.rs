@@ -85,7 +85,9 @@ impl<'a> Setting<'a> {
 
     fn expect_refused(&self, reason: &str, least: f64) -> Result<()> {
         let answer = self.get(&self.shop.customer)?;
-        answer.expect_exit(Exit::RECEIVE_ERROR)?;
+        // A reset that comes at once is a failed connect to curl.
+        let refused = [Exit::RECEIVE_ERROR, Exit::COULD_NOT_CONNECT].map(Some);
+        ensure!(refused.contains(&answer.exit), "{answer:?}");
         let labels = [("direction", "outbound"), ("reason", reason)];
         let name = "sealane_connections_refused_total";
         self.shop.metric(NodeName::A, name, &labels, least)
