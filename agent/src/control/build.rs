@@ -129,12 +129,13 @@ pub fn build(
         ..
     } = objects;
     warnings.extend(noted);
-    let (outside, names) = outside::services(&documents.service_entries, settings, warnings);
     let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
     let mut services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    let entries = &documents.service_entries;
+    let (outside, names) = outside::services(entries, &services, settings, warnings);
     services.extend(outside);
     warnings.extend(outside::nowhere(&policy, &services));
     let workloads = workloads(pods, &namespaces, settings, warnings)?;

@@ -63,8 +63,16 @@ impl Candidate {
                 "{others} of the candidate's objects are not policy and are left out"
             ));
         }
+        let documents = objects.documents;
+        let routes = documents.virtual_services.len() + documents.service_entries.len();
+        if routes > 0 {
+            warnings.push(format!(
+                "{routes} of the candidate's documents are VirtualServices and ServiceEntries, which are not tried: \
+                 flows go where they went"
+            ));
+        }
         Ok(Self {
-            documents: objects.documents,
+            documents,
             warnings,
         })
     }

@@ -4,15 +4,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
-    net::lookup_host,
-    sync::watch,
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
 
@@ -38,6 +38,8 @@ pub struct Names {
     wanted: watch::Receiver<BTreeSet<String>>,
     told: watch::Sender<Arc<Addresses>>,
     known: BTreeMap<String, Known>,
+    /// A question keeps its thread until the resolver gives up, however long that takes.
+    threads: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Names {
             wanted,
             told,
             known: BTreeMap::new(),
+            threads: Arc::new(Semaphore::new(AT_ONCE)),
         };
         (names, receiver)
     }
@@ -69,6 +72,7 @@ impl Names {
             let wanted = self.wanted.borrow_and_update().clone();
             self.known.retain(|name, _| wanted.contains(name));
             let idle = wanted.is_empty();
+            let ask = |name| ask(Arc::clone(&self.threads), name);
             let asking = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE);
             let answers: Vec<_> = asking.collect().await;
             for (name, answer) in answers {
@@ -129,21 +133,36 @@ impl Known {
             current.contains(address) || now.duration_since(*seen) < MEMORY
         });
         while self.recent.len() > 2 * MOST {
-            self.recent.pop_first();
+            let old = self.recent.iter().filter(|(a, _)| !current.contains(a));
+            let Some(oldest) = old.min_by_key(|(_, seen)| **seen).map(|(a, _)| *a) else {
+                return;
+            };
+            tracing::warn!(host = name, address = %oldest, "too many addresses: forgotten");
+            self.recent.remove(&oldest);
         }
     }
 }
 
-async fn ask(name: String) -> (String, io::Result<Vec<IpAddr>>) {
-    let answer = match timeout(PATIENCE, lookup_host((&*name, 0))).await {
-        Ok(Ok(found)) => {
-            let addresses = found.map(|address| address.ip().to_canonical());
-            Ok(addresses.filter(is_elsewhere).collect())
-        }
-        Ok(Err(error)) => Err(error),
+async fn ask(threads: Arc<Semaphore>, name: String) -> (String, io::Result<Vec<IpAddr>>) {
+    let host = name.clone();
+    let answer = timeout(PATIENCE, async {
+        let permit = threads.acquire_owned().await;
+        let asking = spawn_blocking(move || {
+            let _permit = permit;
+            let found = (host.as_str(), 0).to_socket_addrs()?;
+            io::Result::Ok(found.collect::<Vec<SocketAddr>>())
+        });
+        asking.await.map_err(io::Error::other)?
+    });
+    let answer = match answer.await {
+        Ok(answer) => answer,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
     };
-    (name, answer)
+    let addresses = answer.map(|found| {
+        let addresses = found.iter().map(|address| address.ip().to_canonical());
+        addresses.filter(is_elsewhere).collect()
+    });
+    (name, addresses)
 }
 
 /// Whether connections to it leave the pod.
@@ -174,5 +193,25 @@ mod tests {
             now + MEMORY,
         );
         assert!(known.recent.keys().eq([&address(2)]));
+    }
+
+    #[test]
+    fn of_too_many_addresses_the_oldest_are_forgotten() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        for last in 0..=u8::MAX {
+            let of_pool = [203, 200, 210].map(|net| IpAddr::from([net, 0, 113, last]));
+            let seen = now + Duration::from_millis(last.into());
+            known.learn("a.example", Ok(of_pool.to_vec()), seen);
+        }
+        known.learn(
+            "a.example",
+            Ok(vec![address(1)]),
+            now + Duration::from_secs(1),
+        );
+        assert_eq!(known.recent.len(), 2 * MOST);
+        assert!(known.recent.contains_key(&address(1)));
+        assert!(known.recent.contains_key(&IpAddr::from([210, 0, 113, 255])));
+        assert!(!known.recent.contains_key(&IpAddr::from([210, 0, 113, 0])));
     }
 }

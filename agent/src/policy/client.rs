@@ -112,9 +112,11 @@ impl ClientRules {
         scopes.into_iter().flatten().find_map(|rules| {
             let rules = rules.iter();
             let applying = rules.filter(|rule| {
+                // A selector is of workloads in the rule's own namespace.
+                let private = rule.private || !rule.labels.is_empty();
                 rule.host.matches(&service.host)
                     && selects(&rule.labels, &client.labels)
-                    && (rule.document.namespace == own || !rule.private)
+                    && (rule.document.namespace == own || !private)
             });
             // Of equals the oldest, which comes first.
             applying.reduce(|best, next| match next.specificity() > best.specificity() {

@@ -50,7 +50,9 @@ pub enum Ignored {
          connections from outside of the mesh"
     )]
     NoGateway { document: DocumentRef },
-    #[error("{document} has no effect: no service and no ServiceEntry has the host {host}")]
+    #[error(
+        "{document} leads to {host}, which no service and no ServiceEntry has: connections that it matches are refused"
+    )]
     NoHost { document: DocumentRef, host: String },
     #[error(
         "{document} changes no verdict, and nobody is told: AUDIT marks requests for a plugin, which Sealane doesn't \

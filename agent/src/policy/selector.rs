@@ -22,11 +22,11 @@ impl WorkloadSelector {
     ///
     /// # Errors
     /// What Istio's validation refuses (`validateWorkloadSelector`): empty keys and wildcards.
-    pub(super) fn checked(selector: Option<Self>, errors: &mut Vec<Invalid>) -> Labels {
+    pub(super) fn checked(selector: Option<Self>, at: &str, errors: &mut Vec<Invalid>) -> Labels {
         let labels = selector.unwrap_or_default().match_labels;
         for (key, value) in &labels {
             if key.is_empty() || key.contains('*') || value.contains('*') {
-                let field = FieldPath::of("spec.selector.matchLabels").key(key);
+                let field = FieldPath::of(at).key("matchLabels").key(key);
                 let (key, value) = (key.clone(), value.clone());
                 errors.push(Invalid::new(field, Reason::Label { key, value }));
             }

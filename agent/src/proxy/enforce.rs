@@ -48,13 +48,18 @@ pub(super) fn verdict(snapshot: &Snapshot, connection: &Connection) -> Verdict {
 /// The server's side decides on who may; the client's on what may leave the pod in clear.
 fn outbound(snapshot: &Snapshot, connection: &Connection) -> Verdict {
     let plaintext = matches!(connection.session(), Some(Session::Plaintext));
-    let strict = server(snapshot, connection).is_some_and(|(server, port)| {
-        // What a pod sends to itself never leaves it.
-        let source = connection.route().and_then(|r| r.source.as_ref());
-        let itself = source.is_some_and(|source| source.name == server.name);
-        !itself && snapshot.policy.mode(server, port).mode == Mode::Strict
-    });
-    if plaintext && (strict || must_be_tls(snapshot, connection)) {
+    let server = server(snapshot, connection);
+    let source = connection.route().and_then(|r| r.source.as_ref());
+    // What a pod sends to itself never leaves it.
+    let itself = server
+        .zip(source)
+        .is_some_and(|((server, _), source)| server.name == source.name);
+    if !plaintext || itself {
+        return Verdict::Allow;
+    }
+    let strict = server
+        .is_some_and(|(server, port)| snapshot.policy.mode(server, port).mode == Mode::Strict);
+    if strict || must_be_tls(snapshot, connection) {
         Verdict::Refuse(Refusal::PlaintextInStrict)
     } else {
         Verdict::Allow
@@ -63,15 +68,12 @@ fn outbound(snapshot: &Snapshot, connection: &Connection) -> Verdict {
 
 /// Whether a DestinationRule asks for TLS where the connection leads now.
 fn must_be_tls(snapshot: &Snapshot, connection: &Connection) -> bool {
-    let destination = connection.destination;
     let source = connection.route().and_then(|route| route.source.as_ref());
-    let lead = source.and_then(|source| {
-        let service = snapshot.service_at(destination.ip());
-        let (port, address) = (destination.port(), Some(destination.ip()));
-        snapshot.lead(source, service, port, address).ok()
-    });
+    // As it is now: rules select clients by their labels.
+    let source = source.and_then(|source| snapshot.workload(&source.name));
+    let lead = source.and_then(|source| snapshot.lead_to(source, connection.destination).ok());
     let ruled = lead.and_then(|lead| lead.ruled);
-    ruled.is_some_and(|ruled| matches!(ruled.tls, ClientTls::Originate(_)))
+    ruled.is_some_and(|ruled| *ruled.tls != ClientTls::Disable)
 }
 
 /// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, or when its server

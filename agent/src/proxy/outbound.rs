@@ -100,8 +100,7 @@ async fn connect(
 ) -> Result<Wire, Failure> {
     let destination = connection.destination;
     connection.enter(Phase::Connecting);
-    let asked = snapshot.service_at(destination.ip());
-    let lead = lead(snapshot, &source, asked, destination)?;
+    let lead = lead(snapshot, &source, destination)?;
     let candidates = candidates(snapshot, &lead, destination)?;
     let (endpoint, stream) = dial_one(proxy, pod, &candidates).await?;
     let protection = route(snapshot, connection, &source, &lead, endpoint)?;
@@ -131,11 +130,15 @@ async fn connect(
 fn lead<'s>(
     snapshot: &'s Snapshot,
     source: &Workload,
-    asked: Option<&'s Arc<Service>>,
     destination: SocketAddr,
 ) -> Result<Lead<'s>, Failure> {
-    let (port, address) = (destination.port(), Some(destination.ip()));
-    let lead = snapshot.lead(source, asked, port, address);
+    let address = destination.ip();
+    // The kernel captures what the mesh knows: what it has captured and nobody knows (any more) isn't let through in
+    // clear, for it may have been a host that needs TLS.
+    if snapshot.service_at(address).is_none() && snapshot.workload_at(address).is_none() {
+        return Err(Failure::Refused(RefusalReason::NoPolicy));
+    }
+    let lead = snapshot.lead_to(source, destination);
     lead.map_err(|error| Failure::RefusedBecause(RefusalReason::NoEndpoint, error.to_string()))
 }
 

@@ -118,7 +118,7 @@ pub fn server(snapshot: &Snapshot, text: &str) -> Result<Asked, TargetError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         let ip = address.ip().to_canonical();
         return Ok(Asked {
-            service: snapshot.service_at(ip).cloned(),
+            service: snapshot.asked_at(ip).cloned(),
             port: address.port(),
             addresses: vec![ip],
         });

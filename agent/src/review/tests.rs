@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod diff;
+mod routes;
 mod tables;
 
 const STRICT: &str = "
@@ -280,90 +281,5 @@ fn ports_modes_and_policies_of_a_workload() {
         outside
             .iter()
             .all(|row| row.certificate.is_none() && row.mode == "-")
-    );
-}
-
-const THIRD_ROOT: &str = include_str!("tests/third-root.yaml");
-
-#[test]
-fn two_meshes_with_a_third_root() {
-    let routed = "DestinationRule/client/helloworld-dr VirtualService/client/helloworld-vs";
-    for (client, server, expected) in [
-        ("client/sleep", "helloworld.example:80", routed),
-        // Which the service's namespace has told everybody.
-        ("default/sleep", "helloworld.example:80", routed),
-    ] {
-        let told = told(&[THIRD_ROOT], client, server);
-        assert_eq!(told, format!("Allow Tls {expected}"), "{client} {server}");
-    }
-    for (client, server) in [
-        // Its own TLS, of which the subset says nothing.
-        ("client/sleep", "helloworld.example:443"),
-        ("client/sleep", "helloworld.example:8080"),
-        // Not in the mesh.
-        ("other-ns/sleep", "helloworld.example:443"),
-    ] {
-        let told = told(&[THIRD_ROOT], client, server);
-        assert_eq!(told, "Allow Plaintext ", "{client} {server}");
-    }
-    let snapshot = snapshot(&[THIRD_ROOT]);
-    let unknown = explain(&snapshot, "client/sleep", "other.example:80");
-    assert!(matches!(unknown, Err(TargetError::UnknownHost(_))));
-    let rows = tls_check(&snapshot, "client/sleep", Some("helloworld.example")).unwrap();
-    let row = &rows[0];
-    assert_eq!(
-        (row.status, row.client.as_str()),
-        (Agreement::Ok, "DISABLE")
-    );
-}
-
-fn route(host: &str, to: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
-         metadata: {{name: r, namespace: default}}\n\
-         spec: {{hosts: [{host}], http: [{{match: [{{port: 80}}], route: [{{destination: {to}}}]}}]}}\n"
-    )
-}
-
-fn tls_rule(host: &str, tls: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
-         metadata: {{name: d, namespace: default}}\n\
-         spec: {{host: {host}, trafficPolicy: {{tls: {tls}}}, subsets: [{{name: v2, labels: {{v: two}}}}]}}\n"
-    )
-}
-
-#[test]
-fn routes_between_services() {
-    let elsewhere = route("customers", "{host: legacy.other-ns.svc.cluster.local}");
-    let nowhere = route("customers", "{host: gone.other-ns.svc.cluster.local}");
-    let subset = route("customers", "{host: customers, subset: v2}");
-    let rule = tls_rule("customers", "{mode: SIMPLE}");
-    let mutual = tls_rule("legacy.other-ns.svc.cluster.local", "{mode: ISTIO_MUTUAL}");
-    let tcp = elsewhere.replace("http:", "tcp:");
-    let other_port = elsewhere.replace("port: 80", "port: 81");
-    let of_gateway = elsewhere.replace("spec: {", "spec: {gateways: [g], ");
-    let by = " VirtualService/default/r";
-    let strict = "PeerAuthentication/default/default";
-    for (policies, expected) in [
-        (&[&*elsewhere][..], format!("Allow Plaintext {}", by.trim())),
-        (&[&nowhere], format!("Deny Plaintext {}", by.trim())),
-        (&[&subset], format!("Deny Plaintext {}", by.trim())),
-        (&[&*tcp], "Allow MutualTls ".to_owned()),
-        (&[&*other_port], "Allow MutualTls ".to_owned()),
-        (&[&*of_gateway], "Allow MutualTls ".to_owned()),
-        (&[&*rule], "Allow Tls DestinationRule/default/d".to_owned()),
-        (
-            &[&*rule, STRICT],
-            format!("Deny Tls {strict} DestinationRule/default/d"),
-        ),
-    ] {
-        let told = told(policies, "default/sleep", "default/customers:80");
-        assert_eq!(told, expected, "{policies:?}");
-    }
-    let e = explain(&snapshot(&[&mutual]), "default/sleep", "other-ns/legacy:80").unwrap();
-    assert_eq!(
-        (e.verdict, e.transport),
-        (Answer::Deny, Transport::MutualTls)
     );
 }

@@ -1,7 +1,10 @@
 //! Where a client's connection leads, and what the client is told to speak there: what proxy and review have in
 //! common.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::Snapshot;
 use crate::{
@@ -66,16 +69,39 @@ impl<'s> Lead<'s> {
 }
 
 impl Snapshot {
-    /// The service of a host that `client` knows: `NAME.NAMESPACE.svc.CLUSTER-DOMAIN`, or one outside.
+    /// The service of a host: `NAME.NAMESPACE.svc.CLUSTER-DOMAIN`, else one outside.
     #[must_use]
     pub fn service_named(&self, host: &str) -> Option<&Arc<Service>> {
-        if let Some(outside) = self.outside_by_host.get(host) {
-            return Some(outside);
-        }
-        let (name, rest) = host.split_once('.')?;
-        let namespace = rest.split('.').next()?;
-        let service = self.services.get(&ObjectName::new(namespace, name))?;
-        (service.host == host).then_some(service)
+        let mut parts = host.split('.');
+        let name = parts.next().zip(parts.next());
+        let service = name.and_then(|(name, namespace)| {
+            let name = ObjectName::new(namespace, name);
+            self.services.get(&name)
+        });
+        let service = service.filter(|service| service.host == host);
+        service.or_else(|| self.outside_by_host.get(host))
+    }
+
+    /// The service that a connection to an address asks for. A pod of the mesh is itself, rather than a host outside
+    /// that has had its address and doesn't lead there now.
+    #[must_use]
+    pub fn asked_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
+        let service = self.service_at(address)?;
+        let pod = self.workload_at(address).filter(|w| w.enrolled);
+        let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+        let stale = service.outside.is_some()
+            && pod.is_some()
+            && !endpoints.any(|endpoint| endpoint.address == address);
+        (!stale).then_some(service)
+    }
+
+    /// [`lead`](Self::lead) of a connection to an address.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn lead_to(&self, client: &Workload, to: SocketAddr) -> Result<Lead<'_>, LeadError> {
+        let (address, port) = (to.ip(), to.port());
+        self.lead(client, self.asked_at(address), port, Some(address))
     }
 
     /// Where a connection of `client` to a port of `service` leads. `address` is where the client connects to, if that

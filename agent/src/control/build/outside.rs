@@ -1,17 +1,18 @@
 //! Hosts that are no Kubernetes services.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Settings;
 use crate::{
     policy::{Ignored, Policy, ServiceEntry},
-    workload::Service,
+    workload::{ObjectName, Service},
 };
 
 /// The services of all entries, and the names whose addresses must be asked for. Of two entries with one host the
-/// older counts.
+/// older counts; a host of Kubernetes stays Kubernetes'.
 pub(super) fn services(
     entries: &[ServiceEntry],
+    kubernetes: &[Service],
     settings: &Settings,
     warnings: &mut Vec<String>,
 ) -> (Vec<Service>, BTreeSet<String>) {
@@ -19,18 +20,29 @@ pub(super) fn services(
     entries.sort_by_key(|entry| entry.precedence());
     let mut services: Vec<Service> = Vec::new();
     let mut names = BTreeSet::new();
+    let taken: HashMap<_, _> = kubernetes.iter().map(|s| (&*s.host, &s.name)).collect();
+    let mut owners: HashMap<String, ObjectName> = HashMap::new();
     for entry in entries {
         names.extend(entry.unresolved().map(str::to_owned));
         for service in entry.services(&settings.addresses) {
-            match services.iter().find(|known| known.host == service.host) {
-                Some(known) => warnings.push(format!(
-                    "{}: the host {} is of an older ServiceEntry in namespace {} already: left out",
-                    entry.document(),
-                    service.host,
-                    known.name.namespace
-                )),
-                None => services.push(service),
+            let host = &*service.host;
+            let owner = taken.get(host).copied().or_else(|| owners.get(host));
+            if let Some(owner) = owner {
+                let document = entry.document();
+                warnings.push(format!(
+                    "{document}: the host {host} is of {owner} already: left out"
+                ));
+                continue;
             }
+            if service.virtual_addresses.is_empty() && !names.contains(host) {
+                let document = entry.document();
+                warnings.push(format!(
+                    "{document} has no address for {host}: connections to it are not recognised, and go as the client \
+                     sends them"
+                ));
+            }
+            owners.insert(service.host.clone(), service.name.clone());
+            services.push(service);
         }
     }
     (services, names)

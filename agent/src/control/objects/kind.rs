@@ -103,7 +103,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is a document of Istio's that is enforced.
+    /// Whether it is a document of Istio's that counts.
     #[must_use]
     pub fn is_policy(self) -> bool {
         matches!(
@@ -111,6 +111,9 @@ impl Kind {
             Self::PeerAuthentication
                 | Self::AuthorizationPolicy
                 | Self::DestinationRule
+                | Self::ServiceEntry
+                | Self::VirtualService
+                | Self::Gateway
                 | Self::LegacyPolicy
                 | Self::MeshPolicy
         )

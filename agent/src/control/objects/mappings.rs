@@ -10,10 +10,13 @@ use crate::control::{
 };
 
 /// Fields of policy documents that hold fields.
-const MAPPINGS: [&str; 9] = [
+const MAPPINGS: [&str; 12] = [
     "metadata",
     "spec",
     "selector",
+    "workloadSelector",
+    "destination",
+    "labels",
     "mtls",
     "source",
     "operation",
@@ -40,7 +43,9 @@ fn misplaced(value: &Value, at: &FieldPath, all: bool) -> Option<FieldPath> {
     match value {
         Value::Object(fields) => fields.iter().find_map(|(key, value)| {
             let field = at.clone().key(key);
-            let mapping = all || MAPPINGS.contains(&key.as_str());
+            // A `VirtualService` has a list of routes under this name.
+            let routes = key == "tls" && *at == FieldPath::of("spec");
+            let mapping = all || MAPPINGS.contains(&key.as_str()) && !routes;
             match value {
                 Value::Array(_) if mapping => Some(field),
                 _ => misplaced(value, &field, key == OF_MAPPINGS),

@@ -32,7 +32,7 @@ pub(super) fn spec(
 ) -> Read {
     let mut reader = Reader { namespace, errors };
     let action = reader.action(&spec);
-    let labels = WorkloadSelector::checked(spec.selector, reader.errors);
+    let labels = WorkloadSelector::checked(spec.selector, "spec.selector", reader.errors);
     let rules = spec.rules.unwrap_or_default();
     let rules = rules.iter().enumerate().map(|(index, rule)| {
         let at = FieldPath::of("spec.rules").index(index);

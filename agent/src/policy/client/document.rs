@@ -30,8 +30,9 @@ pub struct DestinationRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct TlsRules {
     any: Option<ClientTls>,
-    /// Of the service's ports.
-    ports: BTreeMap<u16, ClientTls>,
+    /// Of the service's ports. Settings of a port stand in the place of all that is said above them, also if they say
+    /// nothing of TLS.
+    ports: BTreeMap<u16, Option<ClientTls>>,
 }
 
 /// Of the connections that a `VirtualService` sends to a subset.
@@ -44,12 +45,12 @@ pub(super) struct SubsetRules {
 
 impl TlsRules {
     pub(super) fn of(&self, port: u16) -> Option<&ClientTls> {
-        self.ports.get(&port).or(self.any.as_ref())
+        self.ports.get(&port).unwrap_or(&self.any).as_ref()
     }
 
     /// In no particular order.
     pub(super) fn each(&self) -> impl Iterator<Item = &ClientTls> {
-        self.any.iter().chain(self.ports.values())
+        self.any.iter().chain(self.ports.values().flatten())
     }
 }
 
@@ -115,7 +116,8 @@ impl DestinationRule {
             let field = FieldPath::of("spec.host");
             errors.push(Invalid::new(field, Reason::Host(written)));
         }
-        let labels = spec.workload_selector.unwrap_or_default().match_labels;
+        let labels =
+            WorkloadSelector::checked(spec.workload_selector, "spec.workloadSelector", &mut errors);
         let at = FieldPath::of("spec.trafficPolicy");
         let policy = spec.traffic_policy.unwrap_or_default();
         let all = traffic_policy(&policy, &at, &mut errors);
@@ -174,8 +176,11 @@ fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Inval
     let mut ports = BTreeMap::new();
     for (index, settings) in policy.port_level_settings.iter().flatten().enumerate() {
         let at = at.clone().key("portLevelSettings").index(index);
-        if let Some((port, tls)) = port_settings(settings, &at, errors) {
-            ports.insert(port, tls);
+        if let Some((port, tls)) = port_settings(settings, &at, errors)
+            && ports.insert(port, tls).is_some()
+        {
+            let field = at.key("port").key("number");
+            errors.push(Invalid::new(field, Reason::Twice(port.to_string())));
         }
     }
     TlsRules { any, ports }
@@ -185,7 +190,7 @@ fn port_settings(
     settings: &PortSettings,
     at: &FieldPath,
     errors: &mut Vec<Invalid>,
-) -> Option<(u16, ClientTls)> {
+) -> Option<(u16, Option<ClientTls>)> {
     let others = [
         ("loadBalancer", settings.load_balancer.is_some()),
         ("connectionPool", settings.connection_pool.is_some()),
@@ -200,7 +205,7 @@ fn port_settings(
     }
     let tls = settings.tls.as_ref();
     let tls = tls.and_then(|tls| tls.checked(&at.clone().key("tls"), errors));
-    port.zip(tls)
+    port.map(|port| (port, tls))
 }
 
 fn subsets(subsets: Vec<Subset>, errors: &mut Vec<Invalid>) -> BTreeMap<String, SubsetRules> {

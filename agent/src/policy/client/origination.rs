@@ -24,8 +24,8 @@ pub struct Origination {
     pub certificate: Option<CertificateFiles>,
     /// Whom the server's certificate must come from; the system's authorities if it isn't said.
     pub authorities: Option<PathBuf>,
-    /// One of these must be a name of the server's certificate (DNS name, URI or address); the host's own name if
-    /// there are none.
+    /// One of these must be a name of the server's certificate (DNS name, URI or address); what the server is asked
+    /// for if there are none.
     pub names: Vec<String>,
     /// What the server is asked for; the host's own name if it isn't said.
     pub sni: Option<String>,
@@ -130,34 +130,37 @@ impl Tls {
         refuse(at, &written, &Reason::OnlyOrigination, errors);
     }
 
+    fn refuse_unsupported(&self, at: &FieldPath, errors: &mut Vec<Invalid>) {
+        let skips = self.insecure_skip_verify == Some(true);
+        let fields = [
+            (
+                "credentialName",
+                self.credential_name.is_some(),
+                Reason::Secret,
+            ),
+            ("caCrl", self.ca_crl.is_some(), Reason::RevocationList),
+            ("insecureSkipVerify", skips, Reason::Unverified),
+        ];
+        for (key, is_set, reason) in fields {
+            refuse(at, &[(key, is_set)], &reason, errors);
+        }
+        let names = self.subject_alt_names.iter().flatten();
+        for (index, name) in names.enumerate() {
+            if name.is_empty() || name.contains('*') {
+                let field = at.clone().key("subjectAltNames").index(index);
+                errors.push(Invalid::new(field, Reason::AlternativeName(name.clone())));
+            }
+        }
+    }
+
     fn originate(
         &self,
         certificate: Option<CertificateFiles>,
         at: &FieldPath,
         errors: &mut Vec<Invalid>,
     ) -> ClientTls {
-        let secret = [("credentialName", self.credential_name.is_some())];
-        refuse(at, &secret, &Reason::Secret, errors);
-        refuse(
-            at,
-            &[("caCrl", self.ca_crl.is_some())],
-            &Reason::RevocationList,
-            errors,
-        );
-        let skips = self.insecure_skip_verify == Some(true);
-        refuse(
-            at,
-            &[("insecureSkipVerify", skips)],
-            &Reason::Unverified,
-            errors,
-        );
+        self.refuse_unsupported(at, errors);
         let names = self.subject_alt_names.clone().unwrap_or_default();
-        for (index, name) in names.iter().enumerate() {
-            if name.is_empty() || name.contains('*') {
-                let field = at.clone().key("subjectAltNames").index(index);
-                errors.push(Invalid::new(field, Reason::AlternativeName(name.clone())));
-            }
-        }
         let sni = self.sni.clone().filter(|sni| !sni.is_empty());
         let bad = sni.as_ref().filter(|sni| !is_dns_name(sni));
         if let Some(sni) = bad {

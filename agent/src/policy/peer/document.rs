@@ -109,7 +109,7 @@ impl PeerAuthentication {
         spec: PeerAuthenticationSpec,
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
-        let labels = WorkloadSelector::checked(spec.selector, &mut errors);
+        let labels = WorkloadSelector::checked(spec.selector, "spec.selector", &mut errors);
         let ports = ports(&spec.port_level_mtls, &mut errors);
         let field = || FieldPath::of("spec.portLevelMtls");
         let (count, limit) = (spec.port_level_mtls.len(), sealane_common::MAX_PORT_MODES);

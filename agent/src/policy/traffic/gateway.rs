@@ -129,18 +129,8 @@ impl Server {
             &at.clone().key("hosts"),
             errors,
         );
-        let Some(listening) = self.port else {
-            errors.push(Invalid::new(at.clone().key("port"), Reason::Empty));
-            return;
-        };
         let at_port = at.clone().key("port");
-        port(listening.number, &at_port.clone().key("number"), errors);
-        let deprecated = [("targetPort", listening.target_port.is_some())];
-        refuse(&at_port, &deprecated, &Reason::TrafficManagement, errors);
-        if listening.name.is_none_or(|name| name.is_empty()) {
-            errors.push(Invalid::new(at_port.clone().key("name"), Reason::Empty));
-        }
-        let Some(protocol) = listening.protocol else {
+        let Some(protocol) = self.port.and_then(|port| port.check(&at_port, errors)) else {
             errors.push(Invalid::new(at_port.key("protocol"), Reason::Empty));
             return;
         };
@@ -154,6 +144,19 @@ impl Server {
             (_, Some(_)) => errors.push(Invalid::new(at, Reason::PlainServer)),
             (_, None) => {}
         }
+    }
+}
+
+impl ServerPort {
+    /// What is spoken there, if it says so.
+    fn check(self, at: &FieldPath, errors: &mut Vec<Invalid>) -> Option<Protocol> {
+        port(self.number, &at.clone().key("number"), errors);
+        let deprecated = [("targetPort", self.target_port.is_some())];
+        refuse(at, &deprecated, &Reason::TrafficManagement, errors);
+        if self.name.is_none_or(|name| name.is_empty()) {
+            errors.push(Invalid::new(at.clone().key("name"), Reason::Empty));
+        }
+        self.protocol
     }
 }
 

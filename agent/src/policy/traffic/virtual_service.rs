@@ -182,17 +182,7 @@ fn hosts(written: Vec<String>, errors: &mut Vec<Invalid>) -> Vec<Host> {
         errors.push(Invalid::new(at, Reason::Empty));
         return Vec::new();
     }
-    let mut hosts = Vec::new();
-    for (index, written) in written.into_iter().enumerate() {
-        match Host::parse(&written) {
-            Some(host) => hosts.push(host),
-            None => {
-                let field = at.clone().index(index);
-                errors.push(Invalid::new(field, Reason::Host(written)));
-            }
-        }
-    }
-    hosts
+    all(written, &at, Host::parse, Reason::Host, errors)
 }
 
 fn route(
@@ -265,45 +255,54 @@ fn matched(
         let field = at.clone().key("sniHosts");
         errors.push(Invalid::new(field, Reason::NeededFor("tls routes")));
     }
-    let at_names = at.clone().key("sniHosts");
-    let mut names = Vec::new();
-    for (index, name) in written.sni_hosts.into_iter().flatten().enumerate() {
-        match Host::parse(&name) {
-            Some(host) => names.push(host),
-            None => errors.push(Invalid::new(
-                at_names.clone().index(index),
-                Reason::Host(name),
-            )),
-        }
-    }
-    let at_subnets = at.clone().key("destinationSubnets");
-    let mut subnets = Vec::new();
-    for (index, net) in written
-        .destination_subnets
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let parsed = net
-            .parse()
-            .or_else(|_| net.parse::<IpAddr>().map(IpNet::from));
-        match parsed {
-            Ok(net) => subnets.push(net),
-            Err(_) => errors.push(Invalid::new(
-                at_subnets.clone().index(index),
-                Reason::IpBlock(net),
-            )),
-        }
-    }
+    let (at_names, at_subnets) = (
+        at.clone().key("sniHosts"),
+        at.clone().key("destinationSubnets"),
+    );
     let number = written.port;
     Match {
         port: number.and_then(|number| port(number, &at.clone().key("port"), errors)),
         gateways: written.gateways.unwrap_or_default(),
         labels: written.source_labels.unwrap_or_default(),
         namespace: written.source_namespace.filter(|n| !n.is_empty()),
-        names,
-        subnets,
+        names: all(
+            written.sni_hosts.unwrap_or_default(),
+            &at_names,
+            Host::parse,
+            Reason::Host,
+            errors,
+        ),
+        subnets: all(
+            written.destination_subnets.unwrap_or_default(),
+            &at_subnets,
+            subnet,
+            Reason::IpBlock,
+            errors,
+        ),
     }
+}
+
+fn subnet(written: &str) -> Option<IpNet> {
+    let single = || written.parse::<IpAddr>().map(IpNet::from);
+    written.parse().or_else(|_| single()).ok()
+}
+
+/// Every item that makes sense; the others are in `errors`.
+fn all<T>(
+    written: Vec<String>,
+    at: &FieldPath,
+    parse: impl Fn(&str) -> Option<T>,
+    reason: impl Fn(String) -> Reason,
+    errors: &mut Vec<Invalid>,
+) -> Vec<T> {
+    let mut good = Vec::new();
+    for (index, item) in written.into_iter().enumerate() {
+        match parse(&item) {
+            Some(value) => good.push(value),
+            None => errors.push(Invalid::new(at.clone().index(index), reason(item))),
+        }
+    }
+    good
 }
 
 /// A port number.

@@ -1,0 +1,146 @@
+//! Connections that documents send elsewhere, or out of the mesh.
+
+use super::*;
+
+const THIRD_ROOT: &str = include_str!("third-root.yaml");
+
+#[test]
+fn two_meshes_with_a_third_root() {
+    let routed = "DestinationRule/client/helloworld-dr VirtualService/client/helloworld-vs";
+    for (client, server, expected) in [
+        ("client/sleep", "helloworld.example:80", routed),
+        // Which the service's namespace has told everybody.
+        ("default/sleep", "helloworld.example:80", routed),
+    ] {
+        let told = told(&[THIRD_ROOT], client, server);
+        assert_eq!(told, format!("Allow Tls {expected}"), "{client} {server}");
+    }
+    for (client, server) in [
+        // Its own TLS, of which the subset says nothing.
+        ("client/sleep", "helloworld.example:443"),
+        ("client/sleep", "helloworld.example:8080"),
+        // Not in the mesh.
+        ("other-ns/sleep", "helloworld.example:443"),
+    ] {
+        let told = told(&[THIRD_ROOT], client, server);
+        assert_eq!(told, "Allow Plaintext ", "{client} {server}");
+    }
+    let snapshot = snapshot(&[THIRD_ROOT]);
+    let unknown = explain(&snapshot, "client/sleep", "other.example:80");
+    assert!(matches!(unknown, Err(TargetError::UnknownHost(_))));
+    let rows = tls_check(&snapshot, "client/sleep", Some("helloworld.example")).unwrap();
+    let row = &rows[0];
+    assert_eq!(
+        (row.status, row.client.as_str()),
+        (Agreement::Ok, "DISABLE")
+    );
+}
+
+fn route(host: &str, to: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+         metadata: {{name: r, namespace: default}}\n\
+         spec: {{hosts: [{host}], http: [{{match: [{{port: 80}}], route: [{{destination: {to}}}]}}]}}\n"
+    )
+}
+
+fn tls_rule(host: &str, tls: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+         metadata: {{name: d, namespace: default}}\n\
+         spec: {{host: {host}, trafficPolicy: {{tls: {tls}}}, subsets: [{{name: v2, labels: {{v: two}}}}]}}\n"
+    )
+}
+
+#[test]
+fn routes_between_services() {
+    let elsewhere = route("customers", "{host: legacy.other-ns.svc.cluster.local}");
+    let nowhere = route("customers", "{host: gone.other-ns.svc.cluster.local}");
+    let subset = route("customers", "{host: customers, subset: v2}");
+    let rule = tls_rule("customers", "{mode: SIMPLE}");
+    let mutual = tls_rule("legacy.other-ns.svc.cluster.local", "{mode: ISTIO_MUTUAL}");
+    let tcp = elsewhere.replace("http:", "tcp:");
+    let other_port = elsewhere.replace("port: 80", "port: 81");
+    let of_gateway = elsewhere.replace("spec: {", "spec: {gateways: [g], ");
+    let by = " VirtualService/default/r";
+    let strict = "PeerAuthentication/default/default";
+    for (policies, expected) in [
+        (&[&*elsewhere][..], format!("Allow Plaintext {}", by.trim())),
+        (&[&nowhere], format!("Deny Plaintext {}", by.trim())),
+        (&[&subset], format!("Deny Plaintext {}", by.trim())),
+        (&[&*tcp], "Allow MutualTls ".to_owned()),
+        (&[&*other_port], "Allow MutualTls ".to_owned()),
+        (&[&*of_gateway], "Allow MutualTls ".to_owned()),
+        (&[&*rule], "Allow Tls DestinationRule/default/d".to_owned()),
+        (
+            &[&*rule, STRICT],
+            format!("Deny Tls {strict} DestinationRule/default/d"),
+        ),
+    ] {
+        let told = told(policies, "default/sleep", "default/customers:80");
+        assert_eq!(told, expected, "{policies:?}");
+    }
+    let e = explain(&snapshot(&[&mutual]), "default/sleep", "other-ns/legacy:80").unwrap();
+    assert_eq!(
+        (e.verdict, e.transport),
+        (Answer::Deny, Transport::MutualTls)
+    );
+}
+
+#[test]
+fn what_a_rule_says_of_a_port_stands_alone() {
+    let rule = |policy: &str, more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: d, namespace: default}}\n\
+             spec: {{host: customers, {more} trafficPolicy: {policy}}}\n"
+        )
+    };
+    let disabled = "{tls: {mode: DISABLE}}";
+    let port = "{tls: {mode: DISABLE}, portLevelSettings: [{port: {number: 80}}]}";
+    let selecting = "workloadSelector: {matchLabels: {app: sleep}},";
+    let of_others = rule(disabled, selecting).replace("namespace: default", "namespace: other-ns");
+    for (policy, expected) in [
+        (
+            rule(disabled, ""),
+            "Allow Plaintext DestinationRule/default/d",
+        ),
+        (rule(port, ""), "Allow MutualTls "),
+        (
+            rule(disabled, selecting),
+            "Allow Plaintext DestinationRule/default/d",
+        ),
+        (of_others, "Allow MutualTls "),
+    ] {
+        let told = told(&[&policy], "default/sleep", "default/customers:80");
+        assert_eq!(told, expected, "{policy}");
+    }
+}
+
+fn outside(host: &str, address: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: o, namespace: default}}\n\
+         spec: {{hosts: [{host}], resolution: STATIC, addresses: [{address}], \
+         endpoints: [{{address: 192.0.2.1}}], ports: [{{number: 3000, name: tcp}}]}}\n"
+    )
+}
+
+#[test]
+fn a_host_outside_takes_nothing_from_the_mesh() {
+    // The address of a pod, to which the host does not lead.
+    let pod = outside("outside.example", "10.0.1.2");
+    let told_pod = told(&[&pod], "default/sleep", "10.0.1.2:3000");
+    assert_eq!(told_pod, "Allow MutualTls ");
+    let other = outside("outside.example", "192.0.2.7");
+    let told_other = told(&[&other], "default/sleep", "192.0.2.7:3000");
+    assert_eq!(told_other, "Allow Plaintext ");
+    // The host of a service, which a route leads to.
+    let service = outside("customers.default.svc.cluster.local", "192.0.2.7");
+    let route = route(
+        "legacy.other-ns.svc.cluster.local",
+        "{host: customers, port: {number: 80}}",
+    );
+    let routed = told(&[&service, &route], "default/sleep", "other-ns/legacy:80");
+    assert_eq!(routed, "Allow MutualTls VirtualService/default/r");
+}
