@@ -136,7 +136,8 @@ impl Parts {
         tasks.spawn(serve_http(self.http, inspector.clone(), admin_stop.clone()));
         tasks.spawn(self.socket.serve(inspector.clone(), admin_stop.clone()));
         let (sender, desired) = watch::channel(None);
-        let followed = follow(self.store, node, Arc::clone(&svids), sender, stop.clone());
+        let keeping = (Arc::clone(&svids), Arc::clone(&proxy));
+        let followed = follow(self.store, node, keeping, sender, stop.clone());
         tasks.spawn(followed);
         let renewal_stop = stop.clone();
         tasks.spawn(async move { svids.run(renewal_stop).await });
@@ -215,7 +216,7 @@ async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> a
 async fn follow(
     mut reader: Reader,
     node: String,
-    svids: Arc<Svids<EmbeddedCa>>,
+    (svids, proxy): (Arc<Svids<EmbeddedCa>>, Arc<Proxy>),
     desired: watch::Sender<Option<Desired>>,
     stop: CancellationToken,
 ) {
@@ -225,7 +226,10 @@ async fn follow(
             snapshot = reader.changed() => snapshot,
         };
         let Some(snapshot) = snapshot else { return };
-        svids.want(&identities(&snapshot, &node)).await;
+        let identities = identities(&snapshot, &node);
+        svids.want(&identities).await;
+        let certificates = snapshot.policy.clients().certificates().collect();
+        proxy.tls.retain(&identities, &certificates);
         desired.send_replace(Some(desired::desired(&snapshot, &node)));
     }
 }

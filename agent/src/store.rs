@@ -4,6 +4,7 @@
 //! or decide.
 
 mod lead;
+mod outside;
 
 use std::{
     collections::HashMap,
@@ -16,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use lead::{Lead, LeadError};
+use outside::Outside;
 
 use crate::{
     policy::{Documents, Policy},
@@ -23,13 +25,15 @@ use crate::{
 };
 
 /// Everything that the control side knew at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Counts up with every published change; zero is the empty snapshot before the first.
     pub generation: u64,
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What `policy` was compiled from.
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
+    /// Name servers have been heard about every host outside: no address is missing because it is early.
+    pub settled: bool,
     /// When it came into force.
     published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,
@@ -37,7 +41,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_address: HashMap<IpAddr, Arc<Service>>,
     service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
-    outside_by_host: HashMap<String, Arc<Service>>,
+    outside: Outside,
     conflicts: Vec<Conflict>,
 }
 
@@ -57,7 +61,7 @@ impl Snapshot {
     #[must_use]
     pub fn new(workloads: Vec<Workload>, services: Vec<Service>, policy: Policy) -> Self {
         let mut snapshot = Self {
-            policy,
+            policy: Arc::new(policy),
             ..Self::default()
         };
         for workload in workloads {
@@ -89,7 +93,29 @@ impl Snapshot {
         self.workloads.insert(workload.name.clone(), workload);
     }
 
+    /// With other services outside: what name servers say has changed, and nothing else.
+    #[must_use]
+    pub fn readdressed(&self, outside: Vec<Service>, settled: bool) -> Self {
+        let mut next = Self {
+            settled,
+            outside: Outside::default(),
+            ..self.clone()
+        };
+        let is_inside = |service: &Arc<Service>| service.outside.is_none();
+        let is_outside = |name: &ObjectName| self.service(name).is_some_and(|s| !is_inside(s));
+        next.conflicts.retain(|c| !is_outside(&c.loser));
+        next.services.retain(|_, service| is_inside(service));
+        let endpoints = &mut next.service_by_endpoint;
+        endpoints.retain(|_, service| is_inside(service));
+        for service in outside {
+            next.add_service(Arc::new(service));
+        }
+        next
+    }
+
+    /// Services of Kubernetes come before those outside.
     fn add_service(&mut self, service: Arc<Service>) {
+        let mut owned = Vec::new();
         for address in &service.virtual_addresses {
             // A host outside may well lead to a pod.
             let pod = self.workload_by_address.get(address);
@@ -97,16 +123,14 @@ impl Snapshot {
             let owner = pod
                 .map(|w| &w.name)
                 .or_else(|| self.service_by_address.get(address).map(|s| &s.name));
-            if let Some(winner) = owner {
-                self.conflicts.push(Conflict {
+            match owner {
+                Some(winner) => self.conflicts.push(Conflict {
                     address: *address,
                     winner: winner.clone(),
                     loser: service.name.clone(),
-                });
-                continue;
+                }),
+                None => owned.push(*address),
             }
-            self.service_by_address
-                .insert(*address, Arc::clone(&service));
         }
         for endpoint in service.ports.iter().flat_map(|p| &p.endpoints) {
             self.service_by_endpoint
@@ -114,8 +138,10 @@ impl Snapshot {
                 .or_insert_with(|| Arc::clone(&service));
         }
         if service.outside.is_some() {
-            let host = service.host.clone();
-            self.outside_by_host.insert(host, Arc::clone(&service));
+            self.outside.add(&service, owned.into_iter());
+        } else {
+            let owned = owned.into_iter().map(|a| (a, Arc::clone(&service)));
+            self.service_by_address.extend(owned);
         }
         self.services.insert(service.name.clone(), service);
     }
@@ -132,6 +158,15 @@ impl Snapshot {
         self.workload_by_address.get(&address)
     }
 
+    /// Whether an address is that of a pod, a service or a host outside.
+    #[must_use]
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.workload_by_address.contains_key(&address)
+            || self.service_by_address.contains_key(&address)
+            || self.outside.knows(address)
+    }
+
+    /// The service of Kubernetes whose virtual address it is.
     #[must_use]
     pub fn service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
         self.service_by_address.get(&address)
@@ -189,6 +224,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// What was published last.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
     /// Replaces the snapshot and wakes readers. Returns the new generation.
     pub fn publish(&mut self, mut snapshot: Snapshot) -> u64 {
         let generation = self.current.load().generation + 1;

@@ -38,7 +38,11 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
             }
         }
     }
-    Desired { pods, destinations }
+    Desired {
+        pods,
+        destinations,
+        settled: snapshot.settled,
+    }
 }
 
 /// Whether there is anything to do for connections to a service: to those outside only what a document says.
@@ -49,10 +53,12 @@ fn concerns(snapshot: &Snapshot, service: &Service) -> bool {
         || policy.clients().about(&service.host).next().is_some()
 }
 
+/// Several hosts outside may have one address.
 fn owns(snapshot: &Snapshot, service: &Service, address: IpAddr) -> bool {
-    snapshot
-        .service_at(address)
-        .is_some_and(|owner| owner.name == service.name)
+    let owner = snapshot.service_at(address);
+    owner.map_or(service.outside.is_some(), |owner| {
+        owner.name == service.name
+    })
 }
 
 fn desired_pod(snapshot: &Snapshot, workload: &Arc<Workload>) -> Option<DesiredPod> {

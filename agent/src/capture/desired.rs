@@ -11,6 +11,8 @@ use crate::workload::{ObjectName, Sandbox};
 pub struct Desired {
     pub pods: HashMap<ObjectName, DesiredPod>,
     pub destinations: HashMap<IpAddr, Destination>,
+    /// No destination is missing because it is early.
+    pub settled: bool,
 }
 
 /// A pod of this node.

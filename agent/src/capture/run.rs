@@ -1,6 +1,10 @@
 //! The capture task: one owner of all state, woken by changes, time and the kernel.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sealane_common::{AgentState, Event};
 use tokio::{
@@ -43,6 +47,8 @@ pub struct Capture {
     incomplete: bool,
     /// What stands in the destinations map.
     destinations: HashMap<sealane_common::Address, sealane_common::Destination>,
+    /// Of these, what an earlier agent captured and this one has not been told of yet.
+    inherited: HashSet<sealane_common::Address>,
     notices: mpsc::UnboundedSender<Notice>,
     status: watch::Sender<CaptureStatus>,
 }
@@ -121,6 +127,7 @@ impl Capture {
             failed: HashMap::new(),
             incomplete: false,
             destinations: HashMap::new(),
+            inherited: HashSet::new(),
             notices,
             status,
         };

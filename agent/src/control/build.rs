@@ -7,12 +7,15 @@ mod enrolment;
 mod outside;
 mod telemetry;
 
+pub use outside::readdressed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::BuildHasher,
     sync::Arc,
 };
 
+use self::outside::Outside;
 use super::{
     error::{LoadError, Problem},
     objects::{Located, Objects, PodFacts},
@@ -81,31 +84,43 @@ impl TrustDomains {
 }
 
 /// A mesh as a set of objects describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mesh {
     /// In the order of precedence: the older keeps an address that two claim, then the first by name.
     pub workloads: Vec<Workload>,
-    /// By name.
+    /// Of Kubernetes, by name.
     pub services: Vec<Service>,
+    /// Of hosts outside of the mesh.
+    pub outside: Vec<Service>,
     pub policy: Policy,
     /// Hosts outside of the mesh whose addresses must be asked for.
     pub names: BTreeSet<String>,
+    /// Answers have been had for all of them.
+    pub settled: bool,
     /// What `policy` was compiled from.
     pub documents: Documents,
 }
 
 impl Mesh {
-    /// Equal for equal meshes; two that differ have different ones for all practical purposes, if `hasher`
-    /// is keyed at random.
+    /// Equal for meshes from equal objects, whatever name servers say; two that differ have different ones for all
+    /// practical purposes, if `hasher` is keyed at random.
     #[must_use]
     pub fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
-        hasher.hash_one(self)
+        hasher.hash_one((
+            &self.workloads,
+            &self.services,
+            &self.policy,
+            &self.documents,
+        ))
     }
 
     #[must_use]
     pub fn into_snapshot(self) -> Snapshot {
-        let mut snapshot = Snapshot::new(self.workloads, self.services, self.policy);
-        snapshot.documents = self.documents;
+        let mut services = self.services;
+        services.extend(self.outside);
+        let mut snapshot = Snapshot::new(self.workloads, services, self.policy);
+        snapshot.documents = Arc::new(self.documents);
+        snapshot.settled = self.settled;
         snapshot
     }
 }
@@ -133,18 +148,20 @@ pub fn build(
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
     pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
-    let mut services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
     let entries = &documents.service_entries;
-    let (outside, names) = outside::services(entries, &services, settings, warnings);
-    services.extend(outside);
-    warnings.extend(outside::nowhere(&policy, &services));
+    let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
+    let all = services.iter().chain(&outside.services);
+    warnings.extend(outside::nowhere(&policy, all));
     let workloads = workloads(pods, &namespaces, settings, warnings)?;
     Ok(Mesh {
         workloads,
         services,
+        outside: outside.services,
         policy,
+        names: outside.names,
+        settled: outside.settled,
         documents,
-        names,
     })
 }
 

@@ -44,6 +44,8 @@ pub struct Names {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Once at least.
+    answered: bool,
     current: Vec<IpAddr>,
     /// With the last answer that each was in.
     recent: BTreeMap<IpAddr, Instant>,
@@ -51,7 +53,7 @@ struct Known {
 }
 
 impl Names {
-    /// Asks for what is in `wanted`, and tells what it learns.
+    /// Asks for what is in `wanted`, and tells what it learns: nothing of names that were never answered.
     #[must_use]
     pub fn new(
         wanted: watch::Receiver<BTreeSet<String>>,
@@ -74,12 +76,15 @@ impl Names {
             let idle = wanted.is_empty();
             let ask = |name| ask(Arc::clone(&self.threads), name);
             let asking = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE);
-            let answers: Vec<_> = asking.collect().await;
-            for (name, answer) in answers {
-                let known = self.known.entry(name.clone()).or_default();
-                known.learn(&name, answer, Instant::now());
+            // One that doesn't answer keeps nothing from the others.
+            let mut answers = asking.ready_chunks(AT_ONCE);
+            while let Some(answers) = answers.next().await {
+                for (name, answer) in answers {
+                    let known = self.known.entry(name.clone()).or_default();
+                    known.learn(&name, answer, Instant::now());
+                }
+                self.tell();
             }
-            self.tell();
             let changed = tokio::select! {
                 changed = self.wanted.changed() => changed,
                 () = sleep(INTERVAL), if !idle => Ok(()),
@@ -91,7 +96,8 @@ impl Names {
     }
 
     fn tell(&self) {
-        let known = self.known.iter().map(|(name, known)| {
+        let answered = self.known.iter().filter(|(_, known)| known.answered);
+        let known = answered.map(|(name, known)| {
             let addresses = HostAddresses {
                 current: known.current.clone(),
                 recent: known.recent.keys().copied().collect(),
@@ -119,6 +125,7 @@ impl Known {
                 addresses.truncate(MOST);
                 self.recent.extend(addresses.iter().map(|a| (*a, now)));
                 self.current = addresses;
+                self.answered = true;
                 self.error = None;
             }
             Err(error) => {

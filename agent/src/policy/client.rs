@@ -103,6 +103,16 @@ impl ClientRules {
         about.flat_map(DestinationRule::each)
     }
 
+    /// The certificates that clients may need.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
+        let rules = self.mesh.iter().chain(self.namespaces.values().flatten());
+        let all = rules.flat_map(DestinationRule::each);
+        all.filter_map(|tls| match tls {
+            ClientTls::Originate(origination) => origination.certificate.as_ref(),
+            ClientTls::Disable | ClientTls::IstioMutual => None,
+        })
+    }
+
     /// The client's namespace is asked first, then the service's, then the root; the first that has a rule for the
     /// host decides, and in it the most specific host.
     fn applying(&self, client: &Workload, service: &Service) -> Option<&DestinationRule> {

@@ -5,7 +5,7 @@ mod gateway;
 mod service_entry;
 mod virtual_service;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 pub use gateway::{Gateway, GatewaySpec};
 pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
@@ -20,6 +20,10 @@ use crate::workload::{Protocol, Service, Workload};
 pub struct Routes {
     /// Those for connections of pods, oldest first.
     services: Vec<VirtualService>,
+    /// Which of them are for a host.
+    by_host: BTreeMap<String, Vec<usize>>,
+    /// Which of them are for hosts that end alike.
+    by_suffix: Vec<usize>,
 }
 
 /// Where else a connection goes.
@@ -57,7 +61,32 @@ impl Routes {
                 });
             }
         }
-        Self { services: of_pods }
+        Self::indexed(of_pods)
+    }
+
+    fn indexed(services: Vec<VirtualService>) -> Self {
+        let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut by_suffix = Vec::new();
+        for (index, service) in services.iter().enumerate() {
+            for host in service.exact_hosts() {
+                by_host.entry(host.to_owned()).or_default().push(index);
+            }
+            if service.has_suffixes() {
+                by_suffix.push(index);
+            }
+        }
+        Self {
+            services,
+            by_host,
+            by_suffix,
+        }
+    }
+
+    /// All that are for a host, in their order among those that name it and among those that mean it, too.
+    fn about(&self, host: &str) -> impl Iterator<Item = &VirtualService> {
+        let exact = self.by_host.get(host).into_iter().flatten();
+        let candidates = exact.chain(&self.by_suffix);
+        candidates.filter_map(|index| self.services.get(*index))
     }
 
     /// What is said of connections of `client` to a port of a service, if anything is. `address` is where the client
@@ -70,7 +99,7 @@ impl Routes {
         port: u16,
         address: Option<IpAddr>,
     ) -> Option<Routed<'_>> {
-        let applying = self.services.iter().filter_map(|routes| {
+        let applying = self.about(&service.host).filter_map(|routes| {
             let visible = !routes.private || routes.document.namespace == client.namespace();
             Some((
                 routes.specificity(&service.host).filter(|_| visible)?,
@@ -95,9 +124,10 @@ impl Routes {
     }
 
     /// Where connections to a host may be sent.
-    pub fn leading(&self, host: &str) -> impl Iterator<Item = &str> {
-        let services = self.services.iter();
-        let about = services.filter(move |routes| routes.specificity(host).is_some());
+    pub fn leading<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p str> {
+        let about = self
+            .about(host)
+            .filter(move |routes| routes.specificity(host).is_some());
         about.flat_map(|service| service.routes.iter().map(|route| route.destination.host()))
     }
 

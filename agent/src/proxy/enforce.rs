@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::{Attributes, ClientTls, Decision, Mode, Refusal, Verdict},
-    store::Snapshot,
+    store::{LeadError, Snapshot},
     telemetry::{CutReason, Direction},
     workload::Workload,
 };
@@ -71,9 +71,11 @@ fn must_be_tls(snapshot: &Snapshot, connection: &Connection) -> bool {
     let source = connection.route().and_then(|route| route.source.as_ref());
     // As it is now: rules select clients by their labels.
     let source = source.and_then(|source| snapshot.workload(&source.name));
-    let lead = source.and_then(|source| snapshot.lead_to(source, connection.destination).ok());
-    let ruled = lead.and_then(|lead| lead.ruled);
-    ruled.is_some_and(|ruled| *ruled.tls != ClientTls::Disable)
+    match source.map(|source| snapshot.lead_to(source, connection.destination)) {
+        Some(Ok(lead)) => lead.ruled.is_some_and(|r| *r.tls != ClientTls::Disable),
+        Some(Err(LeadError::Ambiguous { .. })) => true,
+        Some(Err(_)) | None => false,
+    }
 }
 
 /// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, or when its server

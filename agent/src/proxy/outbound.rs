@@ -23,7 +23,7 @@ use super::{
 use crate::{
     capture::{OriginalDst, Pod},
     policy::{ClientTls, Mode, Origination, Verdict},
-    store::{Lead, Snapshot},
+    store::{Lead, LeadError, Snapshot},
     telemetry::{Direction, RefusalReason, Side, Transport},
     tls,
     workload::{Endpoint, Service, Workload},
@@ -132,14 +132,19 @@ fn lead<'s>(
     source: &Workload,
     destination: SocketAddr,
 ) -> Result<Lead<'s>, Failure> {
-    let address = destination.ip();
     // The kernel captures what the mesh knows: what it has captured and nobody knows (any more) isn't let through in
     // clear, for it may have been a host that needs TLS.
-    if snapshot.service_at(address).is_none() && snapshot.workload_at(address).is_none() {
+    if !snapshot.knows(destination.ip()) {
         return Err(Failure::Refused(RefusalReason::NoPolicy));
     }
     let lead = snapshot.lead_to(source, destination);
-    lead.map_err(|error| Failure::RefusedBecause(RefusalReason::NoEndpoint, error.to_string()))
+    lead.map_err(|error| {
+        let reason = match error {
+            LeadError::Ambiguous { .. } => RefusalReason::AmbiguousHost,
+            _ => RefusalReason::NoEndpoint,
+        };
+        Failure::RefusedBecause(reason, error.to_string())
+    })
 }
 
 /// Notes where the connection leads, and says what is spoken there.
@@ -277,9 +282,14 @@ impl<'a> Handshake<'a> {
         )
     }
 
-    async fn with_outside(self, origination: &Origination, host: &str) -> Result<Wire, Failure> {
+    async fn with_outside(
+        self,
+        origination: &Arc<Origination>,
+        host: &str,
+    ) -> Result<Wire, Failure> {
         let proxy = self.proxy;
-        let (config, name) = proxy.tls.originate(origination, host).map_err(|error| {
+        let made = proxy.tls.originate(origination, host).await;
+        let (config, name) = made.map_err(|error| {
             Failure::RefusedBecause(RefusalReason::NoCertificate, error.to_string())
         })?;
         let shaking = tls::originate(self.stream, config, name);

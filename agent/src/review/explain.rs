@@ -4,6 +4,8 @@ mod mesh;
 
 use std::{net::IpAddr, sync::Arc};
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -62,8 +64,8 @@ pub fn explain(
     server: &str,
 ) -> Result<Explanation, TargetError> {
     let client = target::client(snapshot, client)?;
-    let asked = target::server(snapshot, server)?;
     let source = client.workload.as_deref().filter(|w| w.enrolled);
+    let asked = target::server(snapshot, source, server)?;
     let mut steps = vec![described(
         "client",
         client.address,
@@ -72,13 +74,16 @@ pub fn explain(
     let service = asked.service.as_ref();
     let lead = match source {
         None => Ok(Lead::direct(service, asked.port)),
-        Some(source) => snapshot.lead(source, service, asked.port, asked.address()),
+        Some(source) => match asked.address() {
+            Some(address) => snapshot.lead_to(source, SocketAddr::new(address, asked.port)),
+            None => snapshot.lead(source, service, asked.port, None),
+        },
     };
     let lead = match lead {
         Ok(lead) => lead,
         Err(error) => {
             steps.push(format!("refused: {error}"));
-            let decided_by = vec![error.document().to_string()];
+            let decided_by = error.document().iter().map(ToString::to_string).collect();
             return Ok(Explanation::denied(Transport::Plaintext, decided_by, steps));
         }
     };

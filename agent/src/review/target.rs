@@ -84,7 +84,7 @@ pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
         let workload = snapshot.workload_at(address).cloned();
         return Ok(Client { address, workload });
     }
-    let (workload, name) = match named(snapshot, text)? {
+    let (workload, name) = match named(snapshot, None, text)? {
         Named::Pod(workload) => (Some(workload), None),
         Named::Service(service) => {
             let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
@@ -110,15 +110,22 @@ pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
     }
 }
 
-/// `NAMESPACE/NAME:PORT`, `HOST:PORT` or an address with its port.
+/// `NAMESPACE/NAME:PORT`, `HOST:PORT` or an address with its port, as `client` means it.
 ///
 /// # Errors
 /// When nobody is called so.
-pub fn server(snapshot: &Snapshot, text: &str) -> Result<Asked, TargetError> {
+pub fn server(
+    snapshot: &Snapshot,
+    client: Option<&Workload>,
+    text: &str,
+) -> Result<Asked, TargetError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         let ip = address.ip().to_canonical();
+        let to = SocketAddr::new(ip, address.port());
+        let namespace = client.map_or("", Workload::namespace);
+        let asked = snapshot.asked_at(namespace, to);
         return Ok(Asked {
-            service: snapshot.asked_at(ip).cloned(),
+            service: asked.first().copied().cloned(),
             port: address.port(),
             addresses: vec![ip],
         });
@@ -135,7 +142,7 @@ pub fn server(snapshot: &Snapshot, text: &str) -> Result<Asked, TargetError> {
         port,
         addresses: Vec::new(),
     };
-    Ok(match named(snapshot, name)? {
+    Ok(match named(snapshot, client, name)? {
         Named::Service(service) => of_service(&service),
         Named::Pod(workload) => match snapshot.service(&workload.name) {
             // Clients usually mean the service where a pod is called the same.
@@ -190,7 +197,7 @@ pub fn ports<'s>(
         _ => (text, None),
     };
     let of_port = |p: &ServicePort| port.is_none_or(|port: u16| port == p.port);
-    let found: Vec<_> = match named(snapshot, name)? {
+    let found: Vec<_> = match named(snapshot, None, name)? {
         Named::Service(service) => all
             .filter(|(s, p)| s.name == service.name && of_port(p))
             .collect(),
@@ -217,7 +224,7 @@ pub fn workloads(snapshot: &Snapshot, text: &str) -> Result<Vec<Arc<Workload>>, 
         let none = || TargetError::NoPod(address);
         return workload.map(|w| vec![w]).ok_or_else(none);
     }
-    match named(snapshot, text)? {
+    match named(snapshot, None, text)? {
         Named::Pod(workload) => Ok(vec![workload]),
         Named::Service(service) => {
             let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
@@ -239,9 +246,9 @@ enum Named {
 }
 
 /// A pod rather than a service of the same name.
-fn named(snapshot: &Snapshot, text: &str) -> Result<Named, TargetError> {
+fn named(snapshot: &Snapshot, client: Option<&Workload>, text: &str) -> Result<Named, TargetError> {
     let Some((namespace, name)) = text.split_once('/') else {
-        return host(snapshot, text).map(Named::Service);
+        return host(snapshot, client, text).map(Named::Service);
     };
     if namespace.is_empty() || name.is_empty() || name.contains('/') {
         return Err(TargetError::Form(text.to_owned()));
@@ -255,8 +262,14 @@ fn named(snapshot: &Snapshot, text: &str) -> Result<Named, TargetError> {
 }
 
 /// `NAME.NAMESPACE`, with or without what follows, or a host outside.
-fn host(snapshot: &Snapshot, text: &str) -> Result<Arc<Service>, TargetError> {
-    if let Some(service) = snapshot.service_named(text) {
+fn host(
+    snapshot: &Snapshot,
+    client: Option<&Workload>,
+    text: &str,
+) -> Result<Arc<Service>, TargetError> {
+    let namespace = client.map_or("", Workload::namespace);
+    let of_any = || snapshot.services().find(|service| service.host == text);
+    if let Some(service) = snapshot.service_named(namespace, text).or_else(of_any) {
         return Ok(Arc::clone(service));
     }
     if !text.contains('.') {

@@ -8,7 +8,7 @@ use std::{
 
 use super::Snapshot;
 use crate::{
-    policy::{DocumentRef, Labels, Routed, Ruled},
+    policy::{ClientTls, DocumentRef, Labels, Routed, Ruled},
     workload::{Endpoint, ObjectName, Service, Workload},
 };
 
@@ -27,7 +27,7 @@ pub struct Lead<'s> {
     labels: Option<&'s Labels>,
 }
 
-/// A `VirtualService` leads nowhere.
+/// Where a connection leads can't be told, or is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeadError {
     #[error("{document} leads to {host}, and neither a service nor a ServiceEntry has that host")]
@@ -40,16 +40,23 @@ pub enum LeadError {
         host: String,
         subset: String,
     },
+    #[error("{address} is the address of {}, which clients are told to treat differently: nobody can tell which one \
+             is meant", .hosts.join(" and of "))]
+    Ambiguous {
+        address: SocketAddr,
+        hosts: Vec<String>,
+    },
 }
 
 impl LeadError {
-    /// Which one.
+    /// Which one, if it is the fault of one.
     #[must_use]
-    pub fn document(&self) -> &DocumentRef {
+    pub fn document(&self) -> Option<&DocumentRef> {
         match self {
             Self::NoHost { document, .. }
             | Self::NoPort { document, .. }
-            | Self::NoSubset { document, .. } => document,
+            | Self::NoSubset { document, .. } => Some(document),
+            Self::Ambiguous { .. } => None,
         }
     }
 }
@@ -69,9 +76,9 @@ impl<'s> Lead<'s> {
 }
 
 impl Snapshot {
-    /// The service of a host: `NAME.NAMESPACE.svc.CLUSTER-DOMAIN`, else one outside.
+    /// The service of a host, for clients of a namespace: `NAME.NAMESPACE.svc.CLUSTER-DOMAIN`, else one outside.
     #[must_use]
-    pub fn service_named(&self, host: &str) -> Option<&Arc<Service>> {
+    pub fn service_named(&self, namespace: &str, host: &str) -> Option<&Arc<Service>> {
         let mut parts = host.split('.');
         let name = parts.next().zip(parts.next());
         let service = name.and_then(|(name, namespace)| {
@@ -79,29 +86,49 @@ impl Snapshot {
             self.services.get(&name)
         });
         let service = service.filter(|service| service.host == host);
-        service.or_else(|| self.outside_by_host.get(host))
+        service.or_else(|| self.outside.named(namespace, host))
     }
 
-    /// The service that a connection to an address asks for. A pod of the mesh is itself, rather than a host outside
-    /// that has had its address and doesn't lead there now.
+    /// The services that a client of a namespace may ask for at an address. There are several only where hosts outside
+    /// share it, and then those that have the port, if any has.
     #[must_use]
-    pub fn asked_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
-        let service = self.service_at(address)?;
-        let pod = self.workload_at(address).filter(|w| w.enrolled);
+    pub fn asked_at<'s>(&'s self, namespace: &str, to: SocketAddr) -> Vec<&'s Arc<Service>> {
+        if let Some(service) = self.service_at(to.ip()) {
+            return vec![service];
+        }
+        let outside = self.outside.at(namespace, to.ip());
+        let outside = outside.filter(|service| !self.is_stale(service, to.ip()));
+        let (having, others): (Vec<_>, Vec<_>) =
+            outside.partition(|service| service.port(to.port()).is_some());
+        if having.is_empty() { others } else { having }
+    }
+
+    /// A pod of the mesh is itself, rather than a host outside that has had its address and doesn't lead there now.
+    fn is_stale(&self, service: &Service, address: IpAddr) -> bool {
         let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
-        let stale = service.outside.is_some()
-            && pod.is_some()
-            && !endpoints.any(|endpoint| endpoint.address == address);
-        (!stale).then_some(service)
+        self.workload_at(address).is_some_and(|pod| pod.enrolled)
+            && !endpoints.any(|endpoint| endpoint.address == address)
     }
 
     /// [`lead`](Self::lead) of a connection to an address.
     ///
     /// # Errors
-    /// As that.
+    /// As that; and when it can't be told which of several hosts is meant, and that makes a difference.
     pub fn lead_to(&self, client: &Workload, to: SocketAddr) -> Result<Lead<'_>, LeadError> {
-        let (address, port) = (to.ip(), to.port());
-        self.lead(client, self.asked_at(address), port, Some(address))
+        let asked = self.asked_at(client.namespace(), to);
+        let lead = |service| self.lead(client, service, to.port(), Some(to.ip()));
+        let first = lead(asked.first().copied());
+        let alike = asked.get(1..).is_none_or(|others| {
+            let mut others = others.iter().map(|service| lead(Some(service)));
+            others.all(|other| is_alike(&first, &other))
+        });
+        if alike {
+            return first;
+        }
+        Err(LeadError::Ambiguous {
+            address: to,
+            hosts: asked.iter().map(|service| service.host.clone()).collect(),
+        })
     }
 
     /// Where a connection of `client` to a port of `service` leads. `address` is where the client connects to, if that
@@ -155,7 +182,7 @@ impl Snapshot {
         routed: Routed<'s>,
         asked: u16,
     ) -> Result<(&'s Arc<Service>, u16), LeadError> {
-        let known = self.service_named(routed.host);
+        let known = self.service_named(client.namespace(), routed.host);
         let known = known.filter(|service| service.is_known_in(client.namespace()));
         let service = known.ok_or_else(|| LeadError::NoHost {
             document: routed.document.clone(),
@@ -206,4 +233,18 @@ impl Snapshot {
             pod.is_some_and(|pod| asked.iter().all(|(k, v)| pod.labels.get(k) == Some(v)))
         })
     }
+}
+
+/// Whether two hosts are the same to a client.
+fn is_alike(one: &Result<Lead<'_>, LeadError>, other: &Result<Lead<'_>, LeadError>) -> bool {
+    let (Ok(one), Ok(other)) = (one, other) else {
+        return false;
+    };
+    // The host's name is asked for and checked, unless the rule says which.
+    let by_host = |tls: &ClientTls| matches!(tls, ClientTls::Originate(o) if o.sni.is_none() || o.names.is_empty());
+    let (one_tls, other_tls) = (one.ruled.map(|r| r.tls), other.ruled.map(|r| r.tls));
+    one.routed.is_none()
+        && other.routed.is_none()
+        && one_tls == other_tls
+        && !one_tls.is_some_and(by_host)
 }

@@ -131,6 +131,7 @@ label_values! {
         NoOriginalDestination = "no_original_destination",
         /// The service has no ready endpoint of the address family.
         NoEndpoint = "no_endpoint",
+        AmbiguousHost = "ambiguous_host",
         /// The destination refused, or did not answer.
         Unreachable = "unreachable",
         /// No policy has been loaded so far.

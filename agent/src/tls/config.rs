@@ -1,7 +1,7 @@
 //! rustls configurations of every local identity, kept while they are valid.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     identity::{SpiffeId, Svid},
-    policy::Origination,
+    policy::{CertificateFiles, Origination},
 };
 
 /// The ALPN offer of Istio's sidecars for mutual TLS (`util.ALPNInMesh`).
@@ -99,7 +99,7 @@ pub struct TlsConfigs {
     insist: bool,
     credentials: Arc<dyn Credentials>,
     clients: Cache<(SpiffeId, SpiffeId), ClientConfig>,
-    originations: Originations,
+    originations: Arc<Originations>,
     servers: Cache<SpiffeId, ServerConfig>,
 }
 
@@ -112,6 +112,11 @@ struct Cached<C> {
 struct Cache<K, C>(Mutex<HashMap<K, Cached<C>>>);
 
 impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
+    fn retain(&self, keep: impl Fn(&K) -> bool) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|key, _| keep(key));
+    }
+
     fn get_or_make(
         &self,
         key: K,
@@ -148,7 +153,7 @@ impl TlsConfigs {
     pub fn new(credentials: Arc<dyn Credentials>, suites: &Suites) -> Self {
         let provider = Arc::new(suites.provider());
         Self {
-            originations: Originations::new(Arc::clone(&provider)),
+            originations: Arc::new(Originations::new(Arc::clone(&provider))),
             provider,
             insist: suites.insist,
             credentials,
@@ -193,13 +198,13 @@ impl TlsConfigs {
     ///
     /// # Errors
     /// When a file with certificates can't be used, or `host` is no name.
-    pub fn originate(
+    pub async fn originate(
         &self,
-        origination: &Origination,
+        origination: &Arc<Origination>,
         host: &str,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>), OriginateError> {
         let name = originate::server_name(origination, host)?;
-        Ok((self.originations.config(origination)?, name))
+        Ok((self.originations.config(origination).await?, name))
     }
 
     /// For handshakes that arrive for `local`: a client certificate of a trusted domain is required, no ALPN
@@ -228,6 +233,13 @@ impl TlsConfigs {
                 Ok(config)
             })?;
         Ok(config)
+    }
+
+    /// Forgets the keys of all but these identities and files.
+    pub fn retain(&self, identities: &HashSet<SpiffeId>, files: &HashSet<&CertificateFiles>) {
+        self.clients.retain(|(local, _)| identities.contains(local));
+        self.servers.retain(|local| identities.contains(local));
+        self.originations.retain(files);
     }
 
     fn svid(&self, local: &SpiffeId) -> Result<Arc<Svid>, TlsConfigError> {

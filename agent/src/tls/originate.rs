@@ -1,11 +1,12 @@
 //! TLS to servers that are not of the mesh, with certificates from files.
 
+mod files;
+
 use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustls::{
@@ -24,9 +25,11 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject};
+use tokio::task::spawn_blocking;
 use webpki::EndEntityCert;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use self::files::{Stamp, authorities, certificates, of_the_system, read};
 use super::heard::Listener;
 use crate::policy::{CertificateFiles, Origination};
 
@@ -38,6 +41,12 @@ const CACHED: usize = 1024;
 pub enum OriginateError {
     #[error("{path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{path}: not a file", path = .path.display())]
+    NotFile { path: PathBuf },
+    #[error("{path}: over {limit} bytes", path = .path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("reading certificates was interrupted")]
+    Interrupted,
     #[error("{path}: {source}", path = .path.display())]
     Pem { path: PathBuf, source: pem::Error },
     #[error("{path}: no certificate in it", path = .path.display())]
@@ -60,16 +69,13 @@ pub enum OriginateError {
 /// Makes and keeps configurations, while their files stay as they are.
 pub(super) struct Originations {
     provider: Arc<CryptoProvider>,
-    made: Mutex<HashMap<Origination, Made>>,
+    made: Mutex<HashMap<Arc<Origination>, Made>>,
 }
 
 struct Made {
     stamps: Vec<Stamp>,
     config: Arc<ClientConfig>,
 }
-
-/// Tells one content of a file from the next: symbolic links are followed, so that the kubelet's swap is seen.
-type Stamp = (u64, u64, i64, i64);
 
 impl Originations {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
@@ -83,25 +89,48 @@ impl Originations {
     ///
     /// # Errors
     /// When a file can't be read or used: a connection must not go on with what is not in force any more.
-    pub(super) fn config(
-        &self,
-        origination: &Origination,
+    pub(super) async fn config(
+        self: &Arc<Self>,
+        origination: &Arc<Origination>,
     ) -> Result<Arc<ClientConfig>, OriginateError> {
-        let stamps = stamps(origination)?;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = made.get(origination).filter(|known| known.stamps == stamps) {
-            return Ok(Arc::clone(&known.config));
+        let (own, origination) = (Arc::clone(self), Arc::clone(origination));
+        let looking = spawn_blocking(move || own.look(&origination));
+        looking.await.map_err(|_| OriginateError::Interrupted)?
+    }
+
+    /// Forgets what is not for one of these files any more, and with it its keys.
+    pub(super) fn retain(&self, wanted: &HashSet<&CertificateFiles>) {
+        let is_wanted = |files: &CertificateFiles| wanted.contains(files);
+        let keep =
+            |origination: &Origination| origination.certificate.as_ref().is_none_or(is_wanted);
+        self.made().retain(|origination, _| keep(origination));
+    }
+
+    fn look(&self, origination: &Arc<Origination>) -> Result<Arc<ClientConfig>, OriginateError> {
+        let stamps = files::stamps(origination)?;
+        let known = self
+            .made()
+            .get(origination)
+            .filter(|known| known.stamps == stamps)
+            .map(|known| Arc::clone(&known.config));
+        if let Some(config) = known {
+            return Ok(config);
         }
         let config = Arc::new(self.make(origination)?);
-        if made.len() >= CACHED {
-            made.clear();
-        }
         let kept = Made {
             stamps,
             config: Arc::clone(&config),
         };
-        made.insert(origination.clone(), kept);
+        let mut made = self.made();
+        if made.len() >= CACHED {
+            made.clear();
+        }
+        made.insert(Arc::clone(origination), kept);
         Ok(config)
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<Arc<Origination>, Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, origination: &Origination) -> Result<ClientConfig, OriginateError> {
@@ -160,59 +189,6 @@ pub(super) fn server_name(
     let name = origination.sni.as_deref().unwrap_or(host);
     let parsed = ServerName::try_from(name.to_owned());
     parsed.map_err(|_| OriginateError::ServerName(name.to_owned()))
-}
-
-fn stamps(origination: &Origination) -> Result<Vec<Stamp>, OriginateError> {
-    let own = origination.certificate.iter();
-    let own = own.flat_map(|files| [&files.chain, &files.key]);
-    let stamp = |path: &PathBuf| {
-        let found = fs::metadata(path).map_err(|source| failed(path, source))?;
-        Ok((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
-    };
-    own.chain(&origination.authorities).map(stamp).collect()
-}
-
-fn failed(path: &Path, source: io::Error) -> OriginateError {
-    OriginateError::Read {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, OriginateError> {
-    fs::read(path).map_err(|source| failed(path, source))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OriginateError> {
-    let pem = read(path)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let path = path.to_owned();
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err(OriginateError::Empty { path }),
-        Ok(certificates) => Ok(certificates),
-        Err(source) => Err(OriginateError::Pem { path, source }),
-    }
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore, OriginateError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        let added = roots.add(certificate);
-        added.map_err(|source| OriginateError::Certificate {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
-    Ok(roots)
-}
-
-fn of_the_system() -> Result<RootCertStore, OriginateError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(OriginateError::NoAuthorities);
-    }
-    Ok(roots)
 }
 
 /// A chain to one of the roots, and one of several names (Istio's `subjectAltNames`).

@@ -41,6 +41,9 @@ impl Capture {
             let address = key.data();
             if let Ok(value) = self.maps.destinations.get(&key, 0) {
                 self.destinations.insert(address, value);
+                if value.on_loss == OnLoss::REFUSE {
+                    self.inherited.insert(address);
+                }
             }
         }
     }
@@ -78,12 +81,13 @@ impl Capture {
                 Err(error) => self.map_failed(&map_error(map::DESTINATIONS, error)),
             }
         }
-        let unwanted: Vec<_> = self
-            .destinations
-            .keys()
-            .filter(|a| !wanted.contains_key(a))
-            .copied()
-            .collect();
+        // What may be a host of which name servers have not been heard is not let go in clear.
+        if self.desired.settled {
+            self.inherited.clear();
+        }
+        let is_wanted = |a: &&Address| wanted.contains_key(a) || self.inherited.contains(a);
+        let unwanted = self.destinations.keys().filter(|a| !is_wanted(a));
+        let unwanted: Vec<_> = unwanted.copied().collect();
         for address in unwanted {
             match self.maps.destinations.remove(&Key::new(128, address)) {
                 Ok(()) | Err(MapError::KeyNotFound) => drop(self.destinations.remove(&address)),

@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     control::{
-        build::{Mesh, Settings},
+        build::{Mesh, Settings, readdressed},
         names::Names,
         objects::Cache,
     },
     policy::Addresses,
-    store::Writer,
+    store::{Snapshot, Writer},
 };
 
 /// How the source is doing.
@@ -59,6 +59,7 @@ pub struct FileSource {
 
 struct Published {
     fingerprint: u64,
+    addresses: Arc<Addresses>,
     conflicts: Vec<String>,
 }
 
@@ -95,9 +96,11 @@ impl FileSource {
             let mut watch = DirectoryWatch::new(self.dir.clone()).await;
             loop {
                 self.reload().await;
-                tokio::select! {
-                    () = watch.changed() => {}
-                    Ok(()) = self.addresses.changed() => {}
+                loop {
+                    tokio::select! {
+                        () = watch.changed() => break,
+                        Ok(()) = self.addresses.changed() => self.readdress(),
+                    }
                 }
             }
         };
@@ -110,8 +113,9 @@ impl FileSource {
 
     async fn reload(&mut self) {
         let dir = self.dir.clone();
+        let addresses = self.addresses.borrow_and_update().clone();
         let settings = Settings {
-            addresses: self.addresses.borrow_and_update().clone(),
+            addresses: Arc::clone(&addresses),
             ..self.settings.clone()
         };
         let mut cache = std::mem::take(&mut self.cache);
@@ -122,13 +126,13 @@ impl FileSource {
             result
         });
         match result {
-            Ok(Ok(loaded)) => self.accept(loaded),
+            Ok(Ok(loaded)) => self.accept(loaded, addresses),
             Ok(Err(errors)) => self.refuse(errors.texts()),
             Err(error) => self.refuse(vec![format!("reading the directory failed: {error}")]),
         }
     }
 
-    fn accept(&mut self, loaded: Loaded) {
+    fn accept(&mut self, loaded: Loaded, addresses: Arc<Addresses>) {
         let before = self.status.borrow().clone();
         let Loaded {
             mesh,
@@ -143,7 +147,7 @@ impl FileSource {
             names.clone_from(&mesh.names);
             is_new
         });
-        let generation = self.publish(mesh, before.generation, &mut warnings);
+        let generation = self.publish(mesh, addresses, before.generation, &mut warnings);
         if generation != before.generation || !before.errors.is_empty() {
             let warnings = warnings.len();
             tracing::info!(
@@ -172,23 +176,48 @@ impl FileSource {
 
     /// Publishes a mesh unless it is in force already. Returns the generation that is in force now, and adds
     /// its conflicts to the warnings.
-    fn publish(&mut self, mesh: Mesh, current: u64, warnings: &mut Vec<String>) -> u64 {
+    fn publish(
+        &mut self,
+        mesh: Mesh,
+        addresses: Arc<Addresses>,
+        current: u64,
+        warnings: &mut Vec<String>,
+    ) -> u64 {
         let fingerprint = mesh.fingerprint(&self.hasher);
         if let Some(published) = &self.published
             && published.fingerprint == fingerprint
+            && published.addresses == addresses
         {
             warnings.extend_from_slice(&published.conflicts);
             return current;
         }
         let snapshot = mesh.into_snapshot();
-        let conflicts = snapshot.conflicts().iter().map(ToString::to_string);
-        let conflicts: Vec<_> = conflicts.collect();
+        let conflicts = conflicts(&snapshot);
         warnings.extend_from_slice(&conflicts);
         self.published = Some(Published {
             fingerprint,
+            addresses,
             conflicts,
         });
         self.writer.publish(snapshot)
+    }
+
+    /// What name servers say is new; it counts whatever state the directory is in.
+    fn readdress(&mut self) {
+        let addresses = self.addresses.borrow_and_update().clone();
+        let Some(published) = &mut self.published else {
+            return;
+        };
+        let snapshot = readdressed(&self.writer.current(), &addresses);
+        let conflicts = conflicts(&snapshot);
+        let before = std::mem::replace(&mut published.conflicts, conflicts.clone());
+        published.addresses = addresses;
+        let generation = self.writer.publish(snapshot);
+        self.status.send_modify(|status| {
+            status.generation = generation;
+            status.warnings.retain(|warning| !before.contains(warning));
+            status.warnings.extend(conflicts);
+        });
     }
 
     fn refuse(&mut self, errors: Vec<String>) {
@@ -198,6 +227,11 @@ impl FileSource {
         }
         self.status.send_modify(|status| status.errors = errors);
     }
+}
+
+fn conflicts(snapshot: &Snapshot) -> Vec<String> {
+    let conflicts = snapshot.conflicts().iter();
+    conflicts.map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -169,6 +169,20 @@ impl VirtualService {
         }
     }
 
+    /// Of one that is [whole](Self::whole).
+    pub(super) fn exact_hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().filter_map(|host| match host {
+            Host::Exact(host) => Some(host.as_str()),
+            Host::Suffix(_) | Host::Short(_) => None,
+        })
+    }
+
+    pub(super) fn has_suffixes(&self) -> bool {
+        self.hosts
+            .iter()
+            .any(|host| matches!(host, Host::Suffix(_)))
+    }
+
     /// How much it is for this host alone; `None` if it isn't for it.
     pub(super) fn specificity(&self, host: &str) -> Option<(bool, usize)> {
         let matching = self.hosts.iter().filter(|h| h.matches(host));

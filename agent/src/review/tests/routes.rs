@@ -144,3 +144,51 @@ fn a_host_outside_takes_nothing_from_the_mesh() {
     let routed = told(&[&service, &route], "default/sleep", "other-ns/legacy:80");
     assert_eq!(routed, "Allow MutualTls VirtualService/default/r");
 }
+
+/// Of a namespace, perhaps for itself only.
+fn claim(namespace: &str, host: &str, address: &str, more: &str) -> String {
+    outside(host, address)
+        .replace("namespace: default", &format!("namespace: {namespace}"))
+        .replace("name: o,", &format!("name: {},", host.replace('.', "-")))
+        .replace("spec: {", &format!("spec: {{{more}"))
+}
+
+#[test]
+fn each_namespace_has_its_own_view_of_hosts_outside() {
+    let private = claim("other-ns", "api.example", "192.0.2.7", "exportTo: [.], ");
+    let public = claim("default", "api.example", "192.0.2.8", "");
+    let rule = tls_rule("api.example", "{mode: SIMPLE}");
+    let by_rule = "Allow Tls DestinationRule/default/d";
+    for (server, expected) in [
+        ("192.0.2.8:3000", by_rule),
+        // Known to the other namespace only.
+        ("192.0.2.7:3000", "Allow Plaintext "),
+        ("api.example:3000", by_rule),
+    ] {
+        let told = told(&[&private, &public, &rule], "default/sleep", server);
+        assert_eq!(told, expected, "{server}");
+    }
+    let hidden = told(&[&private, &rule], "default/sleep", "192.0.2.7:3000");
+    assert_eq!(hidden, "Allow Plaintext ");
+}
+
+#[test]
+fn hosts_that_share_an_address_are_not_guessed() {
+    let one = claim("default", "one.example", "192.0.2.7", "");
+    let two = claim("default", "two.example", "192.0.2.7", "");
+    let other_port = two.replace("number: 3000", "number: 3001");
+    let rule = tls_rule("two.example", "{mode: SIMPLE}");
+    let alike = tls_rule("'*.example'", "{mode: DISABLE}");
+    for (policies, expected) in [
+        (&[&*one, &two][..], "Allow Plaintext "),
+        (&[&*one, &two, &rule], "Deny Plaintext "),
+        (&[&*one, &other_port, &rule], "Allow Plaintext "),
+        (
+            &[&*one, &two, &alike],
+            "Allow Plaintext DestinationRule/default/d",
+        ),
+    ] {
+        let told = told(policies, "default/sleep", "192.0.2.7:3000");
+        assert_eq!(told, expected, "{policies:?}");
+    }
+}

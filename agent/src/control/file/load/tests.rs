@@ -101,7 +101,11 @@ fn reads_the_objects_of_a_directory_and_nothing_else() {
 fn an_empty_directory_is_an_empty_mesh_but_a_missing_one_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let loaded = load(dir.path(), &settings()).unwrap();
-    assert_eq!(loaded.mesh, Mesh::default());
+    let empty = Mesh {
+        settled: true,
+        ..Mesh::default()
+    };
+    assert_eq!(loaded.mesh, empty);
     let missing = dir.path().join("missing");
     let expected = format!("{}: cannot be read: entity not found", missing.display());
     assert_eq!(errors(&missing), [expected]);
