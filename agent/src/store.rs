@@ -158,10 +158,12 @@ impl Snapshot {
         self.workload_by_address.get(&address)
     }
 
-    /// Whether an address is that of a pod, a service or a host outside.
+    /// Whether it is certain whose an address is. A pod out of the mesh may be what a host outside leads to, of which
+    /// nothing is known yet.
     #[must_use]
     pub fn knows(&self, address: IpAddr) -> bool {
-        self.workload_by_address.contains_key(&address)
+        let pod = self.workload_by_address.get(&address);
+        pod.is_some_and(|pod| pod.enrolled || self.settled)
             || self.service_by_address.contains_key(&address)
             || self.outside.knows(address)
     }

@@ -13,12 +13,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
 };
 
-use crate::cgroup;
+use crate::{cgroup, hosts};
 
 /// Sub-commands of the executable that uses this module.
 pub const GUARD: &str = "guard";
@@ -85,7 +85,7 @@ impl Run {
         mount("bpf", "/sys/fs/bpf")?;
         fs::create_dir_all(TEMPORARY)?;
         fs::create_dir_all("/run/netns")?;
-        name_hosts()?;
+        hosts::name_hosts()?;
         allow_many_files()?;
         Ok(Self {
             id: id.parse().context("the run's id")?,
@@ -132,26 +132,6 @@ fn mount(file_system: &str, directory: &str) -> Result<()> {
     if !status.success() {
         bail!("can't mount {file_system} at {directory}");
     }
-    Ok(())
-}
-
-/// The host name of the first pod of node B, for what looks up names.
-pub const FIRST_OF_B: &str = "outside.example";
-
-/// The system's resolver knows a name of our own, here only.
-fn name_hosts() -> Result<()> {
-    let file = Path::new(TEMPORARY).join("hosts");
-    let addresses = ["10.42.2.10", "fd00:42::2:a"];
-    let lines = addresses.map(|address| format!("{address} {FIRST_OF_B}\n"));
-    let others = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    fs::write(&file, lines.concat() + &others)?;
-    let status = Command::new("mount")
-        .arg("--bind")
-        .arg(&file)
-        .arg("/etc/hosts")
-        .status()
-        .context("running mount")?;
-    ensure!(status.success(), "can't mount over /etc/hosts");
     Ok(())
 }
 

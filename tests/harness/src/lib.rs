@@ -4,7 +4,8 @@
 //! `isolation` gives a run its own mounts and processes; `world` builds nodes and pods out of `netns` and
 //! `cgroup` and tells the agents of them through `objects`; `process` and `sockets` act inside a pod; `agent`
 //! drives the product; `apps` are real programs; `pki` makes certificates, `tls` speaks TLS as a foreigner,
-//! `pcap` reads what was on the wire; `pace` and `kernel` know the machine; `fault` breaks a
+//! `pcap` reads what was on the wire; `hosts` are names for
+//! the system's resolver, `pace` and `kernel` know the machine; `fault` breaks a
 //! running agent.
 //!
 //! Knows the product only by its command line, its files and its wire: imports none of its crates.
@@ -14,6 +15,7 @@ pub mod apps;
 pub mod cgroup;
 pub mod enter;
 pub mod fault;
+pub mod hosts;
 pub mod isolation;
 pub mod kernel;
 pub mod metrics;
@@ -30,6 +32,7 @@ pub mod wait;
 pub mod world;
 
 pub use agent::Agent;
+pub use hosts::HostName;
 pub use isolation::Run;
 pub use pod::{Family, NodeName, Pod, PodSpec};
 pub use process::{Output, Process};

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use crate::{
     agent::Agent,
     cgroup::Cgroup,
+    hosts::HostName,
     isolation::Run,
     netns::Netns,
     objects::{self, Objects},
@@ -91,6 +92,12 @@ impl World {
             _cgroup: cgroup,
             next_host: AtomicU8::new(10),
         })
+    }
+
+    /// One that nobody else has.
+    #[must_use]
+    pub fn host_name(&self) -> HostName {
+        HostName::new(&self.run)
     }
 
     #[must_use]

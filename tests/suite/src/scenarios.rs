@@ -13,6 +13,7 @@ mod metrics;
 mod offload;
 mod operator;
 mod outside;
+mod outside_names;
 mod paths;
 mod peers;
 mod policy;
@@ -74,6 +75,8 @@ pub const ALL: &[Scenario] = &[
     scenario("client-hello", paths::client_hello),
     scenario("outside-mutual", outside::mutual),
     scenario("outside-simple", outside::simple),
+    scenario("outside-restart", outside_names::restart),
+    scenario("outside-broken", outside_names::broken),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),

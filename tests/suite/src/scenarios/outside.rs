@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use sealane_harness::{
     NodeName, Pod, PodSpec,
     apps::{Answer, Capture, Curl, Exit, Listener, Nginx},
-    isolation::FIRST_OF_B,
+    hosts::FIRST_OF_B,
     objects::MESH,
     pcap::readable,
     pki::{LeafFiles, Pki, Wanted},
@@ -21,38 +21,41 @@ const ASKED: u16 = 80;
 const SECURE: u16 = 443;
 
 /// A server outside whose clients must show a certificate of a third root, and the mesh that is to have one.
-struct Setting<'a> {
-    shop: Shop<'a>,
-    outside: Pod,
+pub(super) struct Setting<'a> {
+    pub(super) shop: Shop<'a>,
+    pub(super) outside: Pod,
+    host: String,
     files: LeafFiles,
     _nginx: Nginx,
 }
 
 impl<'a> Setting<'a> {
-    fn new(stage: &Stage<'a>) -> Result<Self> {
+    /// `host` is to lead to the server, whose certificate has that name.
+    pub(super) fn new(stage: &Stage<'a>, host: &str) -> Result<Self> {
         // The first of node B: it has a host name.
         let outside = stage.world.pod(PodSpec::stranger(NodeName::B, "outside"))?;
         let shop = stage.shop("STRICT")?;
         let files = Pki::foreign()?
-            .leaf(&Wanted::server(FIRST_OF_B))?
+            .leaf(&Wanted::server(host))?
             .write(&stage.world.scratch("third-root")?)?;
         let listener = Listener::Mutual(SECURE, files.clone());
         let nginx = Nginx::start(stage.world, &outside, &[listener], GREETING)?;
         Ok(Self {
             shop,
             outside,
+            host: host.to_owned(),
             files,
             _nginx: nginx,
         })
     }
 
-    fn apply(&self, tls: &str) -> Result<()> {
+    pub(super) fn apply(&self, tls: &str) -> Result<()> {
         let objects = &self.shop.world().objects;
-        objects.raw(FILE, &documents(tls))?;
+        objects.raw(FILE, &documents(&self.host, tls))?;
         self.shop.agents.a.wait_current(objects)
     }
 
-    fn mutual(&self) -> String {
+    pub(super) fn mutual(&self) -> String {
         let LeafFiles {
             certificate,
             key,
@@ -66,13 +69,13 @@ impl<'a> Setting<'a> {
         )
     }
 
-    fn get(&self, from: &Pod) -> Result<Answer> {
+    pub(super) fn get(&self, from: &Pod) -> Result<Answer> {
         let address = self.outside.address(self.shop.family(), ASKED);
         Curl::new(from)?.get(&format!("http://{address}/"))
     }
 
     /// What the rule asks for comes into force with the next answer of a name server.
-    fn wait_ok(&self) -> Result<()> {
+    pub(super) fn wait_ok(&self) -> Result<()> {
         let mut last = None;
         until("the way out", SOON, || {
             let answer = self.get(&self.shop.customer)?;
@@ -83,7 +86,7 @@ impl<'a> Setting<'a> {
         .with_context(|| format!("{last:?}"))
     }
 
-    fn expect_refused(&self, reason: &str, least: f64) -> Result<()> {
+    pub(super) fn expect_refused(&self, reason: &str, least: f64) -> Result<()> {
         let answer = self.get(&self.shop.customer)?;
         // A reset that comes at once is a failed connect to curl.
         let refused = [Exit::RECEIVE_ERROR, Exit::COULD_NOT_CONNECT].map(Some);
@@ -94,7 +97,7 @@ impl<'a> Setting<'a> {
     }
 }
 
-fn documents(tls: &str) -> String {
+fn documents(host: &str, tls: &str) -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1alpha3
@@ -102,13 +105,13 @@ kind: VirtualService
 metadata: {{name: outside-vs, namespace: {MESH}}}
 spec:
   hosts:
-  - {FIRST_OF_B}
+  - {host}
   http:
   - match:
     - port: {ASKED}
     route:
     - destination:
-        host: {FIRST_OF_B}
+        host: {host}
         subset: tls-origination
         port:
           number: {SECURE}
@@ -118,7 +121,7 @@ kind: ServiceEntry
 metadata: {{name: outside-se, namespace: {MESH}}}
 spec:
   hosts:
-  - {FIRST_OF_B}
+  - {host}
   ports:
   - number: {SECURE}
     name: https-port-for-tls-origination
@@ -130,7 +133,7 @@ apiVersion: networking.istio.io/v1alpha3
 kind: DestinationRule
 metadata: {{name: outside-dr, namespace: {MESH}}}
 spec:
-  host: {FIRST_OF_B}
+  host: {host}
   subsets:
   - name: tls-origination
     trafficPolicy:
@@ -144,7 +147,7 @@ spec:
 
 /// Clients speak plain HTTP, the wire mutual TLS with a third root; without it nothing passes, and nothing in clear.
 pub fn mutual(stage: &Stage<'_>) -> Result<()> {
-    let setting = Setting::new(stage)?;
+    let setting = Setting::new(stage, FIRST_OF_B)?;
     let shop = &setting.shop;
     setting
         .get(&shop.customer)?
@@ -187,7 +190,7 @@ pub fn mutual(stage: &Stage<'_>) -> Result<()> {
 
 /// The server's names are checked, and a connection in clear is cut when a rule asks for TLS.
 pub fn simple(stage: &Stage<'_>) -> Result<()> {
-    let setting = Setting::new(stage)?;
+    let setting = Setting::new(stage, FIRST_OF_B)?;
     let shop = &setting.shop;
     let root = setting.files.root.display().to_string();
     let simple = |more: &str| format!("{{mode: SIMPLE, caCertificates: {root}{more}}}");
