@@ -1,6 +1,7 @@
 //! The command line as typed. Does not judge it: `config` does, and says what to do about it.
 
 mod review;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ pub use review::{
     AskArgs, AuthzCheckArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
 };
+pub use trust::TrustArgs;
 
 use crate::offload::KeyLimit;
 
@@ -104,6 +106,9 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub mesh: MeshArgs,
+
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// Address and port of /metrics, /healthz and /readyz
     #[arg(

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod duration;
+mod trust;
 
 use std::{
     io,
@@ -17,6 +18,7 @@ use crate::{
     cli::{AgentArgs, MeshArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
+    trust::TrustConfig,
 };
 
 /// Longest path of a Unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -57,6 +59,7 @@ pub struct AgentConfig {
     pub bpffs: PathBuf,
     pub ca_dir: PathBuf,
     pub mesh: MeshConfig,
+    pub trust: TrustConfig,
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub log: LogConfig,
@@ -91,6 +94,8 @@ pub enum ConfigError {
         flag: &'static str,
         source: ParseSpiffeIdError,
     },
+    #[error("--trust-bundle `{value}`: {why}")]
+    TrustBundle { value: String, why: &'static str },
     #[error(
         "--source {}: {source}; create the directory or name the one that holds the objects",
         path.display()
@@ -163,13 +168,15 @@ impl TryFrom<&AgentArgs> for AgentConfig {
     fn try_from(args: &AgentArgs) -> Result<Self, ConfigError> {
         use duration::parse;
         let minutes = |n: u64| Duration::from_secs(60 * n);
+        let mesh = MeshConfig::try_from(&args.mesh)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
             source: directory(&args.source)?,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca_dir: absolute("--ca-dir", &args.ca_dir)?,
-            mesh: MeshConfig::try_from(&args.mesh)?,
+            trust: trust::trust(&args.trust, &mesh)?,
+            mesh,
             admin: admin(&args.admin)?,
             socket: socket(&args.socket)?,
             log: LogConfig::new(args.log_format, &args.log_level)?,

@@ -4,6 +4,7 @@
 //! and its secrets ([`Secrets`]), with which userspace ([`record`]) or the kernel can carry on. Does not dial,
 //! accept, or know policy.
 
+mod anchors;
 mod config;
 mod handshake;
 mod heard;
@@ -11,15 +12,18 @@ mod hello;
 mod keys;
 mod originate;
 pub mod record;
+mod revocation;
 mod schedule;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verify;
 
+pub use anchors::{CertificateId, TrustAnchors};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, originate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
-pub use originate::OriginateError;
+pub use originate::{OriginateError, web_client};
+pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
-pub use verify::{TrustAnchors, VerifyError};
+pub use verify::VerifyError;

@@ -37,6 +37,12 @@ impl Inspect for Stub {
                 root_not_after: None,
                 error: None,
             },
+            trusted: vec![api::Trusted {
+                what: "other.example".into(),
+                source: "/other.pem".into(),
+                entries: 2,
+                error: Some("not PEM".into()),
+            }],
             capture: api::Capture {
                 attached: true,
                 programs: vec!["connect4".into()],

@@ -23,6 +23,7 @@ use crate::{
     review::{self, Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
     store::Reader,
     telemetry::Direction,
+    trust::TrustReader,
     workload::{ObjectName, Workload},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Inspector {
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
     pub(super) svids: Arc<Svids<EmbeddedCa>>,
+    pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
     pub(super) config: AgentConfig,
 }
@@ -74,6 +76,7 @@ impl Inspect for Inspector {
                 warnings: source.warnings,
             },
             ca: self.authority(),
+            trusted: super::trust::status(&self.trust),
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),

@@ -5,7 +5,7 @@ mod files;
 use std::{
     collections::{HashMap, HashSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,8 +17,9 @@ use rustls::{
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{
-        CryptoProvider, aws_lc_rs::sign::any_supported_type, verify_tls12_signature,
-        verify_tls13_signature,
+        CryptoProvider,
+        aws_lc_rs::{self, sign::any_supported_type},
+        verify_tls12_signature, verify_tls13_signature,
     },
     server::ParsedCertificate,
     sign::{CertifiedKey, SingleCertAndKey},
@@ -27,11 +28,14 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject};
 use tokio::task::spawn_blocking;
 use webpki::EndEntityCert;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
-use self::files::{Stamp, authorities, certificates, of_the_system, read};
+use self::files::{authorities, certificates, of_the_system, read};
 use super::heard::Listener;
-use crate::policy::{CertificateFiles, Origination};
+use crate::{
+    file::Stamp,
+    policy::{CertificateFiles, Origination},
+};
 
 /// More configurations than this are not kept; the next handshake makes them again.
 const CACHED: usize = 1024;
@@ -41,10 +45,6 @@ const CACHED: usize = 1024;
 pub enum OriginateError {
     #[error("{path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path}: not a file", path = .path.display())]
-    NotFile { path: PathBuf },
-    #[error("{path}: over {limit} bytes", path = .path.display())]
-    TooLarge { path: PathBuf, limit: u64 },
     #[error("reading certificates was interrupted")]
     Interrupted,
     #[error("{path}: {source}", path = .path.display())]
@@ -161,7 +161,7 @@ impl Originations {
 
     fn own(files: &CertificateFiles) -> Result<CertifiedKey, OriginateError> {
         let chain = certificates(&files.chain)?;
-        let pem = Zeroizing::new(read(&files.key)?);
+        let pem = read(&files.key)?;
         let mut der =
             PrivateKeyDer::from_pem_slice(&pem).map_err(|source| OriginateError::Pem {
                 path: files.key.clone(),
@@ -176,6 +176,22 @@ impl Originations {
             source,
         })
     }
+}
+
+/// For HTTPS with servers that come from the authorities of a file, else from the system's.
+///
+/// # Errors
+/// When there are none.
+pub fn web_client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, OriginateError> {
+    let roots = match authorities {
+        Some(path) => files::authorities(path)?,
+        None => of_the_system()?,
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12])?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// The server's name for a handshake with `host`.
