@@ -24,6 +24,7 @@ mod review;
 mod services;
 mod streams;
 mod toggles;
+mod trust;
 mod wire;
 
 use crate::trials::{Needs, Scenario};
@@ -77,6 +78,8 @@ pub const ALL: &[Scenario] = &[
     scenario("outside-simple", outside::simple),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
+    scenario("federation", trust::federation),
+    scenario("revoked", trust::revoked),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),
