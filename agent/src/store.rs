@@ -21,7 +21,7 @@ use outside::Outside;
 
 use crate::{
     policy::{Documents, Policy},
-    workload::{Endpoint, ObjectName, Service, Workload},
+    workload::{Bystanders, Endpoint, ObjectName, Service, Workload},
 };
 
 /// Everything that the control side knew at one moment.
@@ -34,6 +34,7 @@ pub struct Snapshot {
     pub documents: Arc<Documents>,
     /// Name servers have been heard about every host outside: no address is missing because it is early.
     pub settled: bool,
+    pub bystanders: Arc<Bystanders>,
     /// When it came into force.
     published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,
@@ -151,6 +152,12 @@ impl Snapshot {
     pub fn age(&self) -> Duration {
         self.published
             .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether an agent enforces it: it knows what name servers say.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        self.published.is_some()
     }
 
     #[must_use]

@@ -1,11 +1,13 @@
 //! Workloads and services as the mesh sees them. No I/O: `control` makes these from Kubernetes objects.
 
+mod bystanders;
 mod service;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use bystanders::{Bystander, Bystanders, Outward};
 pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
 
 use crate::identity::SpiffeId;

@@ -113,7 +113,11 @@ impl Inspect for Stub {
         Err(TargetError::Form(client.to_owned()))
     }
 
-    fn tls_check(&self, _client: &str, _server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+    fn tls_check(
+        &self,
+        _client: Option<&str>,
+        _server: Option<&str>,
+    ) -> Result<Vec<TlsRow>, TargetError> {
         Ok(Vec::new())
     }
 

@@ -126,11 +126,19 @@ impl Inspect for Inspector {
         review::explain(&self.store.current(), client, server)
     }
 
-    fn tls_check(&self, client: &str, server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+    fn tls_check(
+        &self,
+        client: Option<&str>,
+        server: Option<&str>,
+    ) -> Result<Vec<TlsRow>, TargetError> {
         let snapshot = self.store.current();
         let mut rows = review::tls_check(&snapshot, client, server)?;
-        let client = review::client(&snapshot, client)?;
-        connection::observe(&self.proxy.connections.list(), &client, &mut rows);
+        let observer = connection::Observer {
+            client: client.map(|c| review::client(&snapshot, c)).transpose()?,
+            node: &self.config.node,
+            snapshot: &snapshot,
+        };
+        observer.count(&self.proxy.connections.list(), &mut rows);
         Ok(rows)
     }
 

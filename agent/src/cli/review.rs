@@ -40,9 +40,10 @@ pub struct ExplainArgs {
 /// What `sealane tls-check` was given.
 #[derive(Debug, Args)]
 pub struct TlsCheckArgs {
-    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address
-    pub client: String,
-    /// Only this one: NAMESPACE/POD, NAMESPACE/SERVICE or a host name, with or without :PORT
+    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address; without one, what pods of the mesh would do
+    pub client: Option<String>,
+    /// Only this one: NAMESPACE/POD, NAMESPACE/SERVICE, a host name or an address, with or without :PORT. Without
+    /// CLIENT a host name, or what has a :PORT (such as `tls-check shop/web:80`): any other name alone is the CLIENT
     pub server: Option<String>,
     #[command(flatten)]
     pub ask: AskArgs,

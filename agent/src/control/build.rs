@@ -2,6 +2,7 @@
 //!
 //! Does not read files, and does not publish.
 
+mod bystanders;
 mod endpoints;
 mod enrolment;
 mod outside;
@@ -26,7 +27,7 @@ use crate::{
     identity::{SpiffeId, TrustDomain},
     policy::{Addresses, Documents, Labels, Policy, Scope},
     store::Snapshot,
-    workload::{ObjectName, Service, Workload},
+    workload::{Bystanders, ObjectName, Service, Workload},
 };
 
 /// What the objects themselves don't say.
@@ -99,6 +100,7 @@ pub struct Mesh {
     pub settled: bool,
     /// What `policy` was compiled from.
     pub documents: Documents,
+    pub bystanders: Bystanders,
 }
 
 impl Mesh {
@@ -121,6 +123,7 @@ impl Mesh {
         let mut snapshot = Snapshot::new(self.workloads, services, self.policy);
         snapshot.documents = Arc::new(self.documents);
         snapshot.settled = self.settled;
+        snapshot.bystanders = Arc::new(self.bystanders);
         snapshot
     }
 }
@@ -146,9 +149,11 @@ pub fn build(
     warnings.extend(noted);
     let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
-    pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
+    let bystanders = bystanders::found(&pods, &services);
+    pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
     let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
     let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
     let all = services.iter().chain(&outside.services);
@@ -162,6 +167,7 @@ pub fn build(
         names: outside.names,
         settled: outside.settled,
         documents,
+        bystanders,
     })
 }
 

@@ -123,6 +123,14 @@ impl Routes {
         })
     }
 
+    /// Ports that something is said of for a host, which its service need not have.
+    pub fn ports(&self, host: &str) -> impl Iterator<Item = u16> {
+        let about = self
+            .about(host)
+            .filter(move |routes| routes.specificity(host).is_some());
+        about.flat_map(|service| service.routes.iter().flat_map(Route::ports))
+    }
+
     /// Where connections to a host may be sent.
     pub fn leading<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p str> {
         let about = self

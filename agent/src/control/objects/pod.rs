@@ -28,8 +28,12 @@ pub struct PodFacts {
     pub node: String,
     pub addresses: Vec<IpAddr>,
     pub named_ports: Vec<NamedPort>,
-    /// On the host's network, or finished: never a workload.
-    pub outside: bool,
+    /// On the network of its node: never a workload.
+    pub host_network: bool,
+    /// Never a workload.
+    pub finished: bool,
+    /// Of its node.
+    pub host: Option<IpAddr>,
     /// Unless it says that it isn't, or is on its way out.
     pub ready: bool,
     /// Seconds of the Unix epoch.
@@ -75,7 +79,9 @@ impl FromObject for PodFacts {
             sandbox,
             addresses,
             named_ports,
-            outside: spec.host_network == Some(true) || is_finished(&status),
+            host_network: spec.host_network == Some(true),
+            finished: is_finished(&status),
+            host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
             ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
             owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),

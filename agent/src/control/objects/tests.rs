@@ -65,7 +65,7 @@ fn a_pod_tells_what_the_mesh_needs() {
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod.named_ports.iter().map(|p| (&*p.name, p.port)).collect();
     assert_eq!(ports, [("http", 8080), ("admin", 9000)]);
-    assert!(pod.ready && !pod.outside && pod.own_enrolment.is_none());
+    assert!(pod.ready && !pod.host_network && !pod.finished && pod.own_enrolment.is_none());
 }
 
 #[test]

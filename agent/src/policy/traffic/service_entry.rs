@@ -163,6 +163,12 @@ impl ServiceEntry {
         own.chain(targets).map(String::as_str)
     }
 
+    /// Whether it is for a host of which name servers must be asked something.
+    #[must_use]
+    pub fn asks_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| own == host) && self.unresolved().next().is_some()
+    }
+
     /// Clients connect to what name servers tell them.
     fn asks_for_hosts(&self) -> bool {
         let is_dns = matches!(self.resolution, Resolution::Dns | Resolution::DnsRoundRobin);

@@ -83,6 +83,11 @@ impl Destination {
 }
 
 impl Route {
+    /// Those that it names.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.matches.iter().filter_map(|matching| matching.port)
+    }
+
     pub(super) fn matches(
         &self,
         client: &Workload,
