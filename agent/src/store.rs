@@ -3,6 +3,7 @@
 //! Readers never block and never see half of a change: a snapshot is replaced whole. Does not parse, watch
 //! or decide.
 
+mod headless;
 mod lead;
 mod outside;
 
@@ -16,6 +17,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use headless::Headless;
 pub use lead::{Lead, LeadError};
 use outside::Outside;
 
@@ -42,6 +44,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_address: HashMap<IpAddr, Arc<Service>>,
     service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
+    headless: Headless,
     outside: Outside,
     conflicts: Vec<Conflict>,
 }
@@ -138,6 +141,9 @@ impl Snapshot {
                 .entry(*endpoint)
                 .or_insert_with(|| Arc::clone(&service));
         }
+        if service.is_headless() {
+            self.headless.add(&service);
+        }
         if service.outside.is_some() {
             self.outside.add(&service, owned.into_iter());
         } else {
@@ -172,6 +178,7 @@ impl Snapshot {
         let pod = self.workload_by_address.get(&address);
         pod.is_some_and(|pod| pod.enrolled || self.settled)
             || self.service_by_address.contains_key(&address)
+            || self.headless.knows(address)
             || self.outside.knows(address)
     }
 

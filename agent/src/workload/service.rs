@@ -83,6 +83,12 @@ pub struct Endpoint {
 }
 
 impl Service {
+    /// A service of Kubernetes whose clients connect to its pods.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.virtual_addresses.is_empty() && self.outside.is_none()
+    }
+
     /// Whether a client of a namespace knows it.
     #[must_use]
     pub fn is_known_in(&self, namespace: &str) -> bool {

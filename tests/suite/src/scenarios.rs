@@ -78,6 +78,7 @@ pub const ALL: &[Scenario] = &[
     scenario("outside-simple", outside::simple),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
+    scenario("forgotten-keys", certificates::forgotten_keys),
     scenario("federation", trust::federation),
     scenario("revoked", trust::revoked),
     scenario("operator-commands", operator::commands),
