@@ -7,6 +7,7 @@ mod authorization;
 mod client;
 mod documents;
 mod evaluate;
+mod export;
 mod field;
 mod flow;
 mod host;

@@ -1,7 +1,7 @@
 //! Hosts as Istio's networking documents write them.
 
 /// Which hosts are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Host {
     Exact(String),
     /// What follows the `*`.
@@ -40,12 +40,15 @@ impl Host {
         }
     }
 
-    /// The higher, the fewer hosts it means.
-    pub(super) fn specificity(&self) -> (bool, usize) {
-        match self {
-            Self::Exact(host) | Self::Short(host) => (true, host.len()),
-            Self::Suffix(suffix) => (false, suffix.len()),
-        }
+    /// All that [match](Self::matches) a host, the most specific first.
+    pub(super) fn meaning(host: &str) -> impl Iterator<Item = Self> {
+        let suffixes = host
+            .match_indices('.')
+            .filter_map(|(dot, _)| host.get(dot..));
+        let suffixes = suffixes
+            .chain([""])
+            .map(|suffix| Self::Suffix(suffix.to_owned()));
+        std::iter::once(Self::Exact(host.to_owned())).chain(suffixes)
     }
 }
 

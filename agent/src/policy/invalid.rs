@@ -101,8 +101,8 @@ pub enum Reason {
     Instead(&'static str),
     #[error("is for SIMPLE and MUTUAL only: the mesh's own certificates come from its CA")]
     OnlyOrigination,
-    #[error("only `.` (this namespace) and `*` (all) are supported")]
-    ExportTo,
+    #[error("{0:?} is neither a namespace nor `.` (this one) nor `*` (all of them)")]
+    ExportTo(String),
     #[error(
         "must be `default`: others were for single services; write a PeerAuthentication instead"
     )]

@@ -9,7 +9,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::virtual_service::port;
 use crate::{
     policy::{
-        DocumentRef, FieldPath, Invalid, Reason, client::is_private, field::refuse, host::Host,
+        DocumentRef, FieldPath, Invalid, Reason, export::visibility, field::refuse, host::Host,
     },
     workload::{Endpoint, ObjectName, Outside, Protocol, Service, ServicePort},
 };
@@ -124,6 +124,7 @@ impl ServiceEntry {
         let instead = Reason::Instead("write a Service with the selector");
         refuse(&FieldPath::of("spec"), &selects, &instead, &mut errors);
         let resolution = spec.resolution.unwrap_or_default();
+        let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
         let entry = Self {
             document,
             created,
@@ -134,7 +135,7 @@ impl ServiceEntry {
             endpoints: endpoints(spec.endpoints.unwrap_or_default(), resolution, &mut errors),
             outside: Outside {
                 names: spec.subject_alt_names.unwrap_or_default(),
-                private: is_private(&spec.export_to.unwrap_or_default(), &mut errors),
+                visibility,
             },
         };
         if errors.is_empty() {
