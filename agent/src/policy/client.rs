@@ -19,10 +19,12 @@ use crate::workload::{Service, Workload};
 /// Compiled destination rules of a whole mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientRules {
-    root_namespace: String,
-    /// By host, then by the namespace of the documents.
+    /// By host, then by the namespace of the documents, which is [`ROOT`] for the root namespace.
     hosts: BTreeMap<Host, BTreeMap<String, Vec<Merged>>>,
 }
+
+/// No namespace is called so.
+const ROOT: &str = "";
 
 /// What a rule says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +46,18 @@ impl ClientRules {
             let older = older.precedence(a.created);
             older.cmp(&newer.precedence(b.created))
         });
-        let mut compiled = Self {
-            root_namespace: root_namespace.to_owned(),
-            hosts: BTreeMap::new(),
-        };
+        let mut compiled = Self::default();
         let mut places = HashMap::new();
         for rule in rules {
             let namespace = &rule.document.namespace;
             let host = rule.host.clone().whole(namespace, cluster_domain);
             let of_host = compiled.hosts.entry(host.clone()).or_default();
-            let known = of_host.entry(namespace.clone()).or_default();
+            let scope = if namespace == root_namespace {
+                ROOT
+            } else {
+                namespace
+            };
+            let known = of_host.entry(scope.to_owned()).or_default();
             let clients = Clients::of(&rule);
             let place = *places
                 .entry((host, clients))
@@ -96,8 +100,8 @@ impl ClientRules {
 
     /// The certificates that clients may need.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
-        let rules = self.mesh.iter().chain(self.namespaces.values().flatten());
-        let all = rules.flat_map(DestinationRule::each);
+        let rules = self.hosts.values().flat_map(BTreeMap::values).flatten();
+        let all = rules.flat_map(Merged::each);
         all.filter_map(|tls| match tls {
             ClientTls::Originate(origination) => origination.certificate.as_ref(),
             ClientTls::Disable | ClientTls::IstioMutual => None,
@@ -107,10 +111,8 @@ impl ClientRules {
     /// The client's namespace is asked first, then the service's, then the root; the first that has a rule for the
     /// host decides, and in it the most specific host, and then the rule that selects its clients.
     fn applying(&self, client: &Workload, service: &Service) -> Option<&Merged> {
-        let root = self.root_namespace.as_str();
-        let own = Some(client.namespace()).filter(|own| *own != root);
-        let scopes = [own, Some(&*service.name.namespace), Some(root)];
-        scopes.into_iter().flatten().find_map(|namespace| {
+        let scopes = [client.namespace(), &*service.name.namespace, ROOT];
+        scopes.into_iter().find_map(|namespace| {
             Host::meaning(&service.host).find_map(|host| {
                 let rules = self.hosts.get(&host)?.get(namespace)?;
                 let applying = || rules.iter().filter(|rule| rule.is_for(client));

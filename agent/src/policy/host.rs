@@ -1,8 +1,10 @@
 //! Hosts as Istio's networking documents write them.
 
+use std::fmt;
+
 /// Which hosts are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Host {
+pub enum Host {
     Exact(String),
     /// What follows the `*`.
     Suffix(String),
@@ -49,6 +51,15 @@ impl Host {
             .chain([""])
             .map(|suffix| Self::Suffix(suffix.to_owned()));
         std::iter::once(Self::Exact(host.to_owned())).chain(suffixes)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) | Self::Short(host) => f.write_str(host),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
     }
 }
 

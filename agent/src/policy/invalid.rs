@@ -89,7 +89,10 @@ pub enum Reason {
          subjectAltNames"
     )]
     Unverified,
-    #[error("{0:?} is not a whole name: `*` is not supported here")]
+    #[error(
+        "{0:?} is not a name of a certificate: a DNS name, an address, or a URI such as spiffe://DOMAIN/PATH, each \
+         without `*`"
+    )]
     AlternativeName(String),
     #[error("{0:?} is not a DNS name")]
     ServerName(String),

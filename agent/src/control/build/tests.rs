@@ -105,6 +105,35 @@ fn enrolment_follows_the_narrowest_word() {
             "labels: {sealane.dev/inject: 'true', istio.io/dataplane-mode: none}",
             true,
         ),
+        ("istio.io/rev: stable", "", true),
+        ("istio.io/rev: stable, istio-injection: disabled", "", false),
+        (
+            "istio.io/rev: stable",
+            "labels: {sidecar.istio.io/inject: 'false'}",
+            false,
+        ),
+        (
+            "istio-injection: enabled",
+            "annotations: {sidecar.istio.io/inject: 'false'}",
+            false,
+        ),
+        ("", "labels: {sidecar.istio.io/inject: 'true'}", true),
+        (
+            "istio-injection: disabled",
+            "labels: {sidecar.istio.io/inject: 'true'}",
+            false,
+        ),
+        (
+            "",
+            "labels: {sidecar.istio.io/inject: 'false'}, annotations: {sidecar.istio.io/inject: 'true'}",
+            false,
+        ),
+        // It needs no sidecar to be in this mesh.
+        (
+            "sealane.dev/inject: 'true'",
+            "labels: {sidecar.istio.io/inject: 'false'}",
+            true,
+        ),
     ] {
         let text = format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{namespace}}}}}}}\n{}",

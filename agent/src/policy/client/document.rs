@@ -140,6 +140,16 @@ impl DestinationRule {
             _ => Err(errors),
         }
     }
+
+    /// As it is written.
+    pub(in crate::policy) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Of the clients that it is for; empty: all.
+    pub(in crate::policy) fn labels(&self) -> &Labels {
+        &self.labels
+    }
 }
 
 fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Invalid>) -> TlsRules {

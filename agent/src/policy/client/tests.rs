@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::policy::{DocumentKind, testing::workload};
 
-const ROOT: &str = "istio-system";
+const SYSTEM: &str = "istio-system";
 
 /// `NAMESPACE/NAME`, in the order of their age, and the specification.
 type Written<'a> = (&'a str, &'a str);
@@ -21,7 +21,7 @@ fn compile(documents: &[Written<'_>]) -> (ClientRules, Vec<String>) {
     // Read in any order.
     let mut rules: Vec<_> = (0..).zip(documents).map(read).collect();
     rules.reverse();
-    let rules = ClientRules::compile(ROOT, "cluster.local", rules, &mut ignored);
+    let rules = ClientRules::compile(SYSTEM, "cluster.local", rules, &mut ignored);
     (rules, ignored.iter().map(ToString::to_string).collect())
 }
 
@@ -134,7 +134,7 @@ fn the_clients_namespace_comes_first_and_in_it_the_most_specific_host() {
         "ISTIO_MUTUAL of narrow"
     );
     assert_eq!(told(&rules, ("test", ""), None, 80), "DISABLE of whole");
-    assert_eq!(told(&rules, (ROOT, ""), None, 80), "DISABLE of whole");
+    assert_eq!(told(&rules, (SYSTEM, ""), None, 80), "DISABLE of whole");
     let (rules, _) = compile(&documents[..1]);
     assert_eq!(told(&rules, ("test", ""), None, 80), "DISABLE of every");
     assert_eq!(rules.about("anything.example").count(), 1);

@@ -9,7 +9,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::virtual_service::port;
 use crate::{
     policy::{
-        DocumentRef, FieldPath, Invalid, Reason, export::visibility, field::refuse, host::Host,
+        DocumentRef, FieldPath, Invalid, Reason, alternative_name, export::visibility,
+        field::refuse, host::Host,
     },
     workload::{Endpoint, ObjectName, Outside, Protocol, Service, ServicePort},
 };
@@ -125,6 +126,8 @@ impl ServiceEntry {
         refuse(&FieldPath::of("spec"), &selects, &instead, &mut errors);
         let resolution = spec.resolution.unwrap_or_default();
         let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
+        let names = spec.subject_alt_names.unwrap_or_default();
+        alternative_name::check(&names, &FieldPath::of("spec"), &mut errors);
         let entry = Self {
             document,
             created,
@@ -133,10 +136,7 @@ impl ServiceEntry {
             ports: ports(spec.ports.unwrap_or_default(), &mut errors),
             resolution,
             endpoints: endpoints(spec.endpoints.unwrap_or_default(), resolution, &mut errors),
-            outside: Outside {
-                names: spec.subject_alt_names.unwrap_or_default(),
-                visibility,
-            },
+            outside: Outside { names, visibility },
         };
         if errors.is_empty() {
             Ok(entry)

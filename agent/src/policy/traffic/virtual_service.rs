@@ -145,7 +145,7 @@ impl VirtualService {
         })
     }
 
-    pub(super) fn is_for_pods(&self) -> bool {
+    pub(in crate::policy) fn is_for_pods(&self) -> bool {
         self.gateways.iter().any(|gateway| gateway == MESH)
     }
 
@@ -169,7 +169,7 @@ impl VirtualService {
     }
 
     /// All that it is for.
-    pub(super) fn hosts(&self) -> impl Iterator<Item = &Host> {
+    pub(in crate::policy) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter()
     }
 }
