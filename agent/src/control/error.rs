@@ -168,10 +168,10 @@ pub enum Problem {
     Misplaced { field: String, place: String },
     #[error("there is no `{kind}` in `{api_version}` that Sealane knows: {instead}")]
     UnknownKind {
-        api_version: String,
-        kind: String,
+        api_version: Box<str>,
+        kind: Box<str>,
         /// What was probably meant.
-        instead: String,
+        instead: Box<str>,
     },
     #[error(
         "{api_version} {kind} is not enforced by this version of Sealane: remove the document, or \

@@ -105,6 +105,15 @@ fn enrolment_follows_the_narrowest_word() {
             "labels: {sealane.dev/inject: 'true', istio.io/dataplane-mode: none}",
             true,
         ),
+    ] {
+        assert_enrolled(namespace, pod_metadata, enrolled);
+    }
+    assert!(!mesh(&pod("web", "10.0.0.1", "")).workloads[0].enrolled);
+}
+
+#[test]
+fn enrolment_reads_what_is_said_to_istios_injector() {
+    for (namespace, pod_metadata, enrolled) in [
         ("istio.io/rev: stable", "", true),
         ("istio.io/rev: stable, istio-injection: disabled", "", false),
         (
@@ -135,14 +144,17 @@ fn enrolment_follows_the_narrowest_word() {
             true,
         ),
     ] {
-        let text = format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{namespace}}}}}}}\n{}",
-            pod("web", "10.0.0.1", pod_metadata)
-        );
-        let mesh = mesh(&text);
-        assert_eq!(mesh.workloads[0].enrolled, enrolled, "{text}");
+        assert_enrolled(namespace, pod_metadata, enrolled);
     }
-    assert!(!mesh(&pod("web", "10.0.0.1", "")).workloads[0].enrolled);
+}
+
+fn assert_enrolled(namespace: &str, pod_metadata: &str, enrolled: bool) {
+    let text = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{namespace}}}}}}}\n{}",
+        pod("web", "10.0.0.1", pod_metadata)
+    );
+    let mesh = mesh(&text);
+    assert_eq!(mesh.workloads[0].enrolled, enrolled, "{text}");
 }
 
 #[test]

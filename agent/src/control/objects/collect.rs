@@ -214,9 +214,9 @@ impl Collector {
                 let problem = match verdict {
                     Kind::NotEnforced => Problem::NotEnforced { api_version, kind },
                     _ => Problem::UnknownKind {
-                        api_version,
-                        kind,
-                        instead,
+                        api_version: api_version.into(),
+                        kind: kind.into(),
+                        instead: instead.into(),
                     },
                 };
                 return Err(site.error(&FieldPath::of(field), problem));

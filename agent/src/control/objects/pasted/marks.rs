@@ -98,7 +98,7 @@ pub fn quotes(text: &str) -> Option<(usize, String)> {
             is_key || opens.iter().any(|end| before.ends_with(end))
         };
         let at = line.find(open)?;
-        let even = line.matches(all).count() % 2 == 0;
+        let even = line.matches(all).count().is_multiple_of(2);
         (even && quoted(at) && !line.contains(plain)).then(|| line.replace(all, &plain.to_string()))
     };
     if text.is_ascii() || !text.contains(['“', '”', '‘', '’', '„']) {
