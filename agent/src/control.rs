@@ -12,6 +12,6 @@ mod yaml;
 pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
-pub use file::{FileSource, Loaded, SourceStatus, load, load_changes, load_texts};
+pub use file::{FileSource, Loaded, SourceStatus, load, load_changes, load_texts, subdirectories};
 pub use objects::Cache;
 pub use yaml::{FieldPath, YamlProblem};

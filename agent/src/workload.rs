@@ -2,6 +2,7 @@
 
 mod bystanders;
 mod service;
+mod visibility;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bystanders::{Bystander, Bystanders, Outward};
 pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
+pub use visibility::Visibility;
 
 use crate::identity::SpiffeId;
 

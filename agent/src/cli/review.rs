@@ -62,8 +62,11 @@ pub struct AuthzCheckArgs {
 pub enum PolicyCommand {
     /// Read documents as the agent would, and tell what is wrong with them.
     ///
-    /// Needs no agent and no root. Exits with 0 when there is nothing wrong, 1 when there is, 2 when the path can't
-    /// be read.
+    /// Warns of what is probably not meant: hosts that nobody has and selectors that match no pod (if there are any
+    /// services or pods among the documents), principals that match nobody, directories that are not read.
+    ///
+    /// Needs no agent and no root. Exits with 0 when there is nothing wrong but what it warns of, 1 when there is, or
+    /// when there is no document at all, 2 when the path can't be read.
     Lint(LintArgs),
     /// Tell which flows a candidate policy would cut, and which it would newly allow.
     ///

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Addresses, Documents, Labels, Policy, Scope},
+    policy::{Addresses, Documents, Doubt, Labels, Policy, Scope},
     store::Snapshot,
     workload::{Bystanders, ObjectName, Service, Workload},
 };
@@ -156,8 +156,12 @@ pub fn build(
     pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
     let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
-    let all = services.iter().chain(&outside.services);
-    warnings.extend(outside::nowhere(&policy, all));
+    warnings.extend(documents.odd_principals().iter().map(Doubt::to_string));
+    let all: Vec<_> = services.iter().chain(&outside.services).collect();
+    // Documents alone: nobody knows what there will be.
+    if !(all.is_empty() && pods.is_empty()) {
+        warnings.extend(unknown_hosts(&policy, &documents, &all, settings));
+    }
     let workloads = workloads(pods, &namespaces, settings, warnings)?;
     Ok(Mesh {
         workloads,
@@ -169,6 +173,20 @@ pub fn build(
         documents,
         bystanders,
     })
+}
+
+/// What is said of hosts that none of `services` has.
+fn unknown_hosts(
+    policy: &Policy,
+    documents: &Documents,
+    services: &[&Service],
+    settings: &Settings,
+) -> Vec<String> {
+    let mut texts = outside::nowhere(policy, services.iter().copied());
+    let hosts = services.iter().map(|service| &*service.host);
+    let unknown = documents.for_unknown_hosts(&settings.cluster_domain, hosts);
+    texts.extend(unknown.iter().map(Doubt::to_string));
+    texts
 }
 
 /// In the order of the pods.

@@ -46,6 +46,14 @@ pub enum Ignored {
         winner: DocumentRef,
     },
     #[error(
+        "{document}: {part} has no effect: {winner} is older and says the same of the same host"
+    )]
+    Overruled {
+        document: DocumentRef,
+        part: String,
+        winner: DocumentRef,
+    },
+    #[error(
         "{document} has no effect: it is for gateways, and this version of Sealane runs none: nothing takes \
          connections from outside of the mesh"
     )]

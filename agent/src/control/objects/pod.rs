@@ -14,6 +14,7 @@ use crate::{
 
 const INJECT: &str = "sealane.dev/inject";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
+const SIDECAR: &str = "sidecar.istio.io/inject";
 const NETNS: &str = "sealane.dev/netns";
 const CGROUP: &str = "sealane.dev/cgroup";
 
@@ -24,6 +25,8 @@ pub struct PodFacts {
     pub labels: BTreeMap<String, String>,
     /// What the pod itself says about being in the mesh.
     pub own_enrolment: Option<bool>,
+    /// What it says to Istio about a sidecar.
+    pub sidecar: Option<bool>,
     pub service_account: String,
     pub node: String,
     pub addresses: Vec<IpAddr>,
@@ -76,6 +79,7 @@ impl FromObject for PodFacts {
         Ok(Self {
             name: name.clone(),
             own_enrolment,
+            sidecar: sidecar(&metadata),
             sandbox,
             addresses,
             named_ports,
@@ -118,6 +122,19 @@ fn own_enrolment(metadata: &ObjectMeta) -> Result<Option<bool>, BadField> {
         Some("ambient") => Some(true),
         _ => None,
     })
+}
+
+/// As Istio's injector reads it: the label before the annotation (pkg/kube/inject: `injectRequired`).
+fn sidecar(metadata: &ObjectMeta) -> Option<bool> {
+    let maps = [&metadata.labels, &metadata.annotations];
+    let mut written = maps
+        .into_iter()
+        .flatten()
+        .filter_map(|map| map.get(SIDECAR));
+    match written.next()?.to_ascii_lowercase().as_str() {
+        "" => None,
+        written => Some(matches!(written, "y" | "yes" | "true" | "on")),
+    }
 }
 
 fn sandbox(metadata: &ObjectMeta) -> Result<Option<Sandbox>, BadField> {
