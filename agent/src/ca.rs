@@ -30,6 +30,7 @@ pub use service::{
 pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
 
 /// A certificate as text (RFC 7468).
-fn pem(certificate: &rustls_pki_types::CertificateDer<'_>) -> String {
+#[must_use]
+pub fn pem(certificate: &rustls_pki_types::CertificateDer<'_>) -> String {
     pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
 }

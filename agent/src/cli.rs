@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaServeArgs, CaStatusArgs};
 pub use review::{
-    AskArgs, AuthzCheckArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
+    AskArgs, AuthzCheckArgs, CertsArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
 };
 pub use trust::TrustArgs;
@@ -50,7 +50,7 @@ pub enum Command {
     /// List the connections that go through the agent at this moment.
     Connections(QueryArgs),
     /// List the certificates that the agent holds for the pods of its node.
-    Certs(QueryArgs),
+    Certs(CertsArgs),
     /// List who came to the pods of this node, and how protected.
     ///
     /// Connections of one client to one port are one flow, those that policy refused included. Handshakes that
@@ -347,10 +347,10 @@ mod tests {
                 ..
             })
         ));
-        let cli = Cli::parse_from(["sealane", "certs"]);
+        let cli = Cli::parse_from(["sealane", "connections"]);
         assert!(matches!(
             cli.command,
-            Command::Certs(QueryArgs {
+            Command::Connections(QueryArgs {
                 output: OutputFormat::Table,
                 ..
             })

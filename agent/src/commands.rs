@@ -22,7 +22,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use self::ask::{Answer, ask};
 use crate::{
-    cli::{FlowsArgs, OutputFormat, QueryArgs},
+    cli::{CertsArgs, FlowsArgs, OutputFormat, QueryArgs},
     config,
 };
 
@@ -68,10 +68,12 @@ pub async fn connections(args: &QueryArgs, out: &mut impl Write) -> anyhow::Resu
 ///
 /// # Errors
 /// When the agent can't be asked, or its answer can't be written.
-pub async fn certs(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let answer = ask(&args.socket, "/v1/certs").await?;
-    print(&answer, args.output, out, |list: &Vec<_>| {
-        certs::table(list)
+pub async fn certs(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let CertsArgs { pem, query } = args;
+    let answer = ask(&query.socket, "/v1/certs").await?;
+    print(&answer, query.output, out, |list: &Vec<_>| match pem {
+        true => certs::pem(list),
+        false => certs::table(list),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -246,11 +246,20 @@ pub struct Certificate {
     pub serial: Option<String>,
     pub not_before: Option<Timestamp>,
     pub not_after: Option<Timestamp>,
+    /// Distinguished name.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// Of its key, such as `ECDSA P-256`.
+    #[serde(default)]
+    pub algorithm: Option<String>,
     /// When the next attempt to renew it comes.
     pub refresh_at: Timestamp,
     /// Why the last attempt failed.
     #[serde(default)]
     pub last_error: Option<String>,
+    /// The chain, without the root.
+    #[serde(default)]
+    pub pem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

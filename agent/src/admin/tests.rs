@@ -105,8 +105,11 @@ impl Inspect for Stub {
             serial: None,
             not_before: None,
             not_after: None,
+            issuer: None,
+            algorithm: None,
             refresh_at: jiff::Timestamp::UNIX_EPOCH,
             last_error: Some("the CA is away".into()),
+            pem: None,
         }]
     }
 

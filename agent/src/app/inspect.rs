@@ -1,5 +1,6 @@
 //! Answers what the admin side asks, from what the parts have published.
 
+mod certificate;
 mod connection;
 mod flow;
 
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{Health, Inspect, api},
-    ca::{Issuer, SvidState, Svids},
+    ca::{Issuer, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::{Candidate, LoadErrors, Settings, SourceStatus},
@@ -130,20 +131,11 @@ impl Inspect for Inspector {
     }
 
     fn certificates(&self) -> Vec<api::Certificate> {
-        let certificate = |status: crate::ca::SvidStatus| api::Certificate {
-            identity: status.identity.to_string(),
-            state: match status.state {
-                SvidState::Valid => api::CertificateState::Valid,
-                SvidState::Expired => api::CertificateState::Expired,
-                SvidState::Missing => api::CertificateState::Missing,
-            },
-            serial: status.svid.as_ref().map(|s| s.serial.clone()),
-            not_before: status.svid.as_ref().map(|s| timestamp(s.not_before)),
-            not_after: status.svid.as_ref().map(|s| timestamp(s.not_after)),
-            refresh_at: timestamp(status.refresh_at),
-            last_error: status.last_error,
-        };
-        self.svids.list().into_iter().map(certificate).collect()
+        self.svids
+            .list()
+            .into_iter()
+            .map(certificate::shown)
+            .collect()
     }
 
     fn explain(&self, client: &str, server: &str) -> Result<Explanation, TargetError> {

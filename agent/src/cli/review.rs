@@ -119,6 +119,16 @@ pub struct FlowsArgs {
     pub query: QueryArgs,
 }
 
+/// What `sealane certs` was given.
+#[derive(Debug, Args)]
+pub struct CertsArgs {
+    /// Print the certificates themselves, each chain behind its identity
+    #[arg(long, conflicts_with = "output")]
+    pub pem: bool,
+    #[command(flatten)]
+    pub query: QueryArgs,
+}
+
 /// What `sealane policy lint` was given.
 #[derive(Debug, Args)]
 pub struct LintArgs {

@@ -19,6 +19,8 @@ pub(super) fn table(certificates: &[api::Certificate]) -> String {
         "NOT AFTER",
         "EXPIRES",
         "REFRESH",
+        "ISSUER",
+        "KEY",
         "ERROR",
     ];
     let at = |time: Option<Timestamp>| time.map_or_else(|| ABSENT.to_owned(), instant);
@@ -32,8 +34,19 @@ pub(super) fn table(certificates: &[api::Certificate]) -> String {
             c.not_after
                 .map_or_else(|| ABSENT.to_owned(), |end| relative(end, now)),
             relative(c.refresh_at, now),
+            or_absent(c.issuer.as_deref()),
+            or_absent(c.algorithm.as_deref()),
             or_absent(c.last_error.as_deref()),
         ]
     });
     render(&header, rows)
+}
+
+/// All chains, each behind the identity that it is of (RFC 7468, section 2: text between certificates is ignored).
+pub(super) fn pem(certificates: &[api::Certificate]) -> String {
+    let chains = certificates.iter().filter_map(|certificate| {
+        let chain = certificate.pem.as_deref()?;
+        Some(format!("# {}\n{chain}", certificate.identity))
+    });
+    chains.collect()
 }

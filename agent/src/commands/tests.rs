@@ -49,9 +49,17 @@ async fn tables_are_printed_unless_json_is_asked_for() {
     let (mut args, _stop) = agent(dir.path(), true);
     args.output = OutputFormat::Table;
     let mut out = Vec::new();
-    assert_eq!(certs(&args, &mut out).await.unwrap(), ExitCode::SUCCESS);
+    let mut certs_args = CertsArgs {
+        pem: false,
+        query: args,
+    };
+    certs(&certs_args, &mut out).await.unwrap();
     assert!(out.starts_with(b"IDENTITY"));
     out.clear();
+    certs_args.pem = true;
+    certs(&certs_args, &mut out).await.unwrap();
+    assert!(out.is_empty(), "nobody has a certificate");
+    let args = certs_args.query;
     assert_eq!(
         connections(&args, &mut out).await.unwrap(),
         ExitCode::SUCCESS
