@@ -80,7 +80,7 @@ impl<'a> Setting<'a> {
             "somebody has said something"
         );
         let labels = [("reason", "untrusted")];
-        let name = "sealane_connections_cut_total";
+        let name = "sealane_policy_cuts_total";
         self.shop.metric(NodeName::B, name, &labels, 1.0)
     }
 
