@@ -16,8 +16,16 @@ use crate::{
     review::{Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
 };
 
+/// What every process of Sealane tells without being asked who asks.
+pub trait Health: Send + Sync + 'static {
+    /// What is missing before it is ready; nothing when it is.
+    fn unready(&self) -> Vec<String>;
+    /// Prometheus's text format 0.0.4.
+    fn metrics(&self) -> String;
+}
+
 /// What the admin side may know. Answers come from memory, without waiting, unless they say so.
-pub trait Inspect: Send + Sync + 'static {
+pub trait Inspect: Health {
     fn status(&self) -> api::Status;
     fn connections(&self) -> Vec<api::Connection>;
     fn certificates(&self) -> Vec<api::Certificate>;
@@ -41,10 +49,6 @@ pub trait Inspect: Send + Sync + 'static {
     /// # Errors
     /// Everything that is wrong with the candidate.
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors>;
-    /// What is missing before the agent is ready; nothing when it is.
-    fn unready(&self) -> Vec<String>;
-    /// Prometheus's text format 0.0.4.
-    fn metrics(&self) -> String;
 }
 
 #[cfg(test)]

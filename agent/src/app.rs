@@ -4,6 +4,7 @@
 //! first (the lease ends, the kernel follows policy of agent loss), then connections drain, then the admin
 //! side goes.
 
+mod authority;
 mod desired;
 mod inspect;
 mod notices;
@@ -28,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{AdminSocket, serve_http},
-    ca::{EmbeddedCa, SvidReader, Svids},
+    ca::{CaClient, EmbeddedCa, Issuer, SvidReader, Svids},
     capture::{Capture, CaptureConfig, Desired, Flows, Notice},
-    config::AgentConfig,
+    config::{AgentConfig, CaSource},
     control::{FileSource, Settings, SourceStatus},
     identity::{SpiffeId, Svid},
     proxy::{self, Connections, Offload, Pending, Pods, Proxy, RecentFlows, Timeouts},
@@ -39,6 +40,7 @@ use crate::{
     tls::{Credentials, TlsConfigs, TrustAnchors},
     trust::{Trust, TrustReader},
 };
+pub use authority::serve_ca;
 use inspect::Inspector;
 
 /// For an endpoint to answer a connect: the client has its connection already and waits.
@@ -71,7 +73,7 @@ struct Parts {
     socket: AdminSocket,
     http: TcpListener,
     metrics: Metrics,
-    svids: Arc<Svids<EmbeddedCa>>,
+    svids: Arc<Svids<Issuer>>,
     trust: (Trust, TrustReader),
     capture: Capture,
     notices: mpsc::UnboundedReceiver<Notice>,
@@ -90,8 +92,9 @@ impl Parts {
             .await
             .with_context(|| format!("--admin {}", config.admin))?;
         let metrics = Metrics::new().context("metrics")?;
-        let ca = EmbeddedCa::open(&config.ca_dir, &config.mesh.trust_domain, config.svid_ttl)?;
-        let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
+        let issuer = issuer(config)?;
+        let svids = Svids::new(issuer, Arc::new(SystemTime::now), metrics.clone());
+        let svids = Arc::new(svids);
         let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
         let offload = offload::start(config, &metrics).await;
         let (capture, flows, notices, capture_status) =
@@ -164,6 +167,16 @@ impl Parts {
     }
 }
 
+fn issuer(config: &AgentConfig) -> anyhow::Result<Issuer> {
+    Ok(match &config.ca {
+        CaSource::Directory(dir) => {
+            let domain = &config.mesh.trust_domain;
+            Issuer::Embedded(EmbeddedCa::open(dir, domain, config.svid_ttl)?)
+        }
+        CaSource::Service(settings) => Issuer::Service(CaClient::new(settings.clone())?),
+    })
+}
+
 /// Two descriptors for every connection: as many as this process may have.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
@@ -225,7 +238,7 @@ async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> a
 async fn follow(
     mut reader: Reader,
     node: String,
-    (svids, proxy): (Arc<Svids<EmbeddedCa>>, Arc<Proxy>),
+    (svids, proxy): (Arc<Svids<Issuer>>, Arc<Proxy>),
     desired: watch::Sender<Option<Desired>>,
     stop: CancellationToken,
 ) {

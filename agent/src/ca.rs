@@ -1,14 +1,35 @@
 //! Issues SVIDs and keeps one ready for every identity of this node.
 //!
-//! Does not verify peers (`tls` does) and does not decide who may have an identity (`control` does).
+//! Does not verify peers (`tls` does) and does not decide who may have an identity (`control` does, and for the
+//! CA service `service`).
 
 mod authority;
+mod client;
 mod directory;
 mod embedded;
 mod error;
+mod issuer;
 mod leaf;
+mod offline;
+mod service;
 mod svids;
+mod wire;
 
+pub use client::{
+    AnswerError, CaAddress, CaClient, CaClientError, CaClientSettings, ConnectError,
+    ParseCaAddressError,
+};
 pub use embedded::EmbeddedCa;
 pub use error::CaError;
-pub use svids::{Clock, Issue, SvidReader, SvidState, SvidStatus, Svids};
+pub use issuer::{Issue, IssueError, Issuer};
+pub use offline::{KeyType, Kind, LeafName, Order};
+pub use service::{
+    CaService, CsrError, NodeAccount, ParseNodeAccountError, Placement, Refusal, ServiceSettings,
+    TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens, serve,
+};
+pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
+
+/// A certificate as text (RFC 7468).
+fn pem(certificate: &rustls_pki_types::CertificateDer<'_>) -> String {
+    pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+}

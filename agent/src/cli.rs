@@ -1,5 +1,6 @@
 //! The command line as typed. Does not judge it: `config` does, and says what to do about it.
 
+mod ca;
 mod review;
 mod trust;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaServeArgs, CaStatusArgs};
 pub use review::{
     AskArgs, AuthzCheckArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
@@ -67,6 +69,9 @@ pub enum Command {
     /// Check policy documents before they are applied.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Run the CA of the mesh as a service, or issue certificates from its files.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Remove what a stopped agent left pinned, so that the kernel no longer enforces anything.
     ///
     /// Connections that policy wants encrypted are direct and in clear afterwards.
@@ -94,15 +99,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
     pub bpffs: PathBuf,
 
-    /// Directory of the embedded CA: ca.key and ca.crt, made when absent; root.crt holds further roots to
-    /// trust
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "SEALANE_CA_DIR",
-        default_value = "/var/lib/sealane/ca"
-    )]
-    pub ca_dir: PathBuf,
+    #[command(flatten)]
+    pub ca: CaArgs,
 
     #[command(flatten)]
     pub mesh: MeshArgs,
@@ -327,7 +325,7 @@ mod tests {
             panic!("agent expected");
         };
         assert_eq!(args.bpffs, PathBuf::from("/sys/fs/bpf/sealane"));
-        assert_eq!(args.ca_dir, PathBuf::from("/var/lib/sealane/ca"));
+        assert_eq!(args.ca.ca_dir, PathBuf::from("/var/lib/sealane/ca"));
         assert_eq!(args.admin, "127.0.0.1:15020");
         assert_eq!(args.socket, PathBuf::from("/run/sealane/agent.sock"));
         assert_eq!(args.log_format, LogFormat::Text);

@@ -1,6 +1,7 @@
 //! The operator's commands that ask a running agent. They print what it says and change nothing.
 
 mod ask;
+mod ca;
 mod certs;
 mod cleanup;
 mod connections;
@@ -114,6 +115,7 @@ fn print_text(mut text: Vec<u8>, out: &mut impl Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests;
 
+pub use ca::{ca_issue, ca_status};
 pub use cleanup::cleanup;
 pub use diff::diff;
 pub use lint::lint;

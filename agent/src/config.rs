@@ -1,5 +1,6 @@
 //! What the command line means, checked as a whole before anything starts. Opens and creates nothing.
 
+mod ca;
 mod cgroup;
 mod duration;
 mod trust;
@@ -13,8 +14,11 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+pub use ca::{CaServeConfig, CaSource, order};
+
 pub use crate::cli::{Ktls, LogFormat};
 use crate::{
+    ca::{ParseCaAddressError, ParseNodeAccountError},
     cli::{AgentArgs, MeshArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
@@ -57,7 +61,7 @@ pub struct AgentConfig {
     /// A directory of the cgroup v2 hierarchy.
     pub cgroup_root: PathBuf,
     pub bpffs: PathBuf,
-    pub ca_dir: PathBuf,
+    pub ca: CaSource,
     pub mesh: MeshConfig,
     pub trust: TrustConfig,
     pub admin: SocketAddr,
@@ -116,8 +120,14 @@ pub enum ConfigError {
         KeyLimit::MOST
     )]
     KeyLimit { value: u32 },
-    #[error("--admin `{value}` is not ADDR:PORT: write 127.0.0.1:15020 or [::1]:15020")]
-    Admin { value: String },
+    #[error("{flag} `{value}` is not ADDR:PORT: write 127.0.0.1:15020 or [::1]:15020")]
+    Address { flag: &'static str, value: String },
+    #[error("--ca-address {source}: write istiod.istio-system.svc:15012")]
+    CaAddress { source: ParseCaAddressError },
+    #[error("--node-account {source}")]
+    NodeAccount { source: ParseNodeAccountError },
+    #[error("--dns-name `{value}` is neither a DNS name nor an address")]
+    ServerName { value: String },
     #[error(
         "--log-level `{value}`: {source}; write a level such as info, or info,sealane::capture=debug"
     )]
@@ -169,15 +179,16 @@ impl TryFrom<&AgentArgs> for AgentConfig {
         use duration::parse;
         let minutes = |n: u64| Duration::from_secs(60 * n);
         let mesh = MeshConfig::try_from(&args.mesh)?;
+        let svid_ttl = ca::lifetime("--svid-ttl", &args.svid_ttl)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
             source: directory(&args.source)?,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
-            ca_dir: absolute("--ca-dir", &args.ca_dir)?,
+            ca: ca::source(&args.ca, mesh.trust_domain.clone(), svid_ttl)?,
             trust: trust::trust(&args.trust, &mesh)?,
             mesh,
-            admin: admin(&args.admin)?,
+            admin: address("--admin", &args.admin)?,
             socket: socket(&args.socket)?,
             log: LogConfig::new(args.log_format, &args.log_level)?,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
@@ -200,12 +211,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
                 Duration::from_secs(1),
                 minutes(24 * 60),
             )?,
-            svid_ttl: parse(
-                "--svid-ttl",
-                &args.svid_ttl,
-                Duration::from_secs(10),
-                minutes(24 * 60),
-            )?,
+            svid_ttl,
             ktls: args.ktls,
             key_limit: KeyLimit::mebibytes(args.key_limit).ok_or(ConfigError::KeyLimit {
                 value: args.key_limit,
@@ -300,8 +306,9 @@ fn socket(path: &Path) -> Result<PathBuf, ConfigError> {
     }
 }
 
-fn admin(value: &str) -> Result<SocketAddr, ConfigError> {
-    value.parse().map_err(|_| ConfigError::Admin {
+fn address(flag: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
+    value.parse().map_err(|_| ConfigError::Address {
+        flag,
         value: value.to_owned(),
     })
 }

@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Parser;
 use sealane::{
     app,
-    cli::{Cli, Command, PolicyCommand},
+    cli::{CaCommand, Cli, Command, PolicyCommand},
     commands,
-    config::AgentConfig,
+    config::{AgentConfig, CaServeConfig, LogConfig},
     offload::sys,
     telemetry,
 };
@@ -50,18 +50,32 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::AuthzCheck(args) => ask(commands::authz_check(&args, &mut io::stdout())),
         Command::Policy(PolicyCommand::Lint(args)) => commands::lint(&args, &mut io::stdout()),
         Command::Policy(PolicyCommand::Diff(args)) => ask(commands::diff(&args, &mut io::stdout())),
+        Command::Ca(CaCommand::Serve(args)) => serve_ca(CaServeConfig::try_from(args.as_ref())?),
+        Command::Ca(CaCommand::Status(args)) => ask(commands::ca_status(&args, &mut io::stdout())),
+        Command::Ca(CaCommand::Issue(args)) => commands::ca_issue(&args, &mut io::stdout()),
         Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }
 }
 
 fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     sys::one_heap();
-    telemetry::init(&config.log).context("starting the log")?;
+    run_daemon(&config.log.clone(), app::run(config))
+}
+
+fn serve_ca(config: CaServeConfig) -> anyhow::Result<ExitCode> {
+    run_daemon(&config.log.clone(), app::serve_ca(config))
+}
+
+fn run_daemon(
+    log: &LogConfig,
+    daemon: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ExitCode> {
+    telemetry::init(log).context("starting the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(app::run(config))?;
+    runtime.block_on(daemon)?;
     Ok(ExitCode::SUCCESS)
 }
 

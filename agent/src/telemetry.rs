@@ -1,6 +1,7 @@
 //! What happened, told to Prometheus and to the log. Does not decide and does not listen: `admin` serves it.
 
 mod access;
+mod authority;
 mod families;
 mod labels;
 mod log;
@@ -8,9 +9,10 @@ mod metrics;
 mod tcp;
 
 pub use access::AccessRecord;
+pub use authority::CaMetrics;
 pub use labels::{
-    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason,
-    Reporter, ResponseFlags, Security, Side, Transport,
+    CaRefusal, CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure,
+    IssueFailure, RefusalReason, Reporter, ResponseFlags, Security, Side, Transport,
 };
 pub use log::init;
 pub use metrics::{ActiveConnection, Metrics};

@@ -56,12 +56,39 @@ pub struct Source {
 /// The CA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
-    /// Whether the last attempt to issue succeeded.
+    /// Whether the last attempt for each identity succeeded.
     pub healthy: bool,
+    /// Of the CA service; `None` for the embedded CA.
+    #[serde(default)]
+    pub address: Option<String>,
     /// When the first certificate on the way to the root expires.
     pub root_not_after: Option<Timestamp>,
     #[serde(default)]
     pub error: Option<String>,
+}
+
+/// `GET /v1/ca` of the CA service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaStatus {
+    pub version: String,
+    pub ready: bool,
+    /// What is missing before the CA is ready.
+    #[serde(default)]
+    pub unready: Vec<String>,
+    pub uptime_seconds: u64,
+    /// Where it takes requests.
+    pub listen: String,
+    pub trust_domain: String,
+    /// When the first certificate on the way from the CA to the root expires.
+    pub not_after: Timestamp,
+    pub max_ttl_seconds: u64,
+    /// Certificates since the start.
+    pub signed: u64,
+    /// Requests since the start.
+    pub refused: u64,
+    /// Why the latest state of the source is not in force.
+    #[serde(default)]
+    pub source_errors: Vec<String>,
 }
 
 /// The programs in the kernel.

@@ -91,6 +91,11 @@ impl AdminSocket {
             .route("/v1/policy-diff", post(policy_diff))
             .layer(DefaultBodyLimit::max(api::MAX_QUESTION))
             .with_state(inspect);
+        self.serve_router(router, stop).await;
+    }
+
+    /// Serves answers of another kind until told to stop, then removes the file.
+    pub async fn serve_router(self, router: Router, stop: CancellationToken) {
         serve(self.listener, router, stop).await;
         drop(self.file);
     }

@@ -34,6 +34,7 @@ impl Inspect for Stub {
             },
             ca: api::Authority {
                 healthy: true,
+                address: None,
                 root_not_after: None,
                 error: None,
             },
@@ -135,7 +136,9 @@ impl Inspect for Stub {
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
         control::Candidate::read(&question.files).map(|_| Diff::default())
     }
+}
 
+impl Health for Stub {
     fn unready(&self) -> Vec<String> {
         if self.ready {
             vec![]

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Inspect, api},
-    ca::{EmbeddedCa, SvidState, Svids},
+    admin::{Health, Inspect, api},
+    ca::{Issuer, SvidState, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::{Candidate, LoadErrors, Settings, SourceStatus},
@@ -33,7 +33,7 @@ pub(super) struct Inspector {
     pub(super) store: Reader,
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
-    pub(super) svids: Arc<Svids<EmbeddedCa>>,
+    pub(super) svids: Arc<Svids<Issuer>>,
     pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
     pub(super) config: AgentConfig,
@@ -50,6 +50,30 @@ pub(super) async fn announce_ready(inspector: Arc<Inspector>, stop: Cancellation
         }
     }
     tracing::info!(node = inspector.config.node, "ready");
+}
+
+impl Health for Inspector {
+    fn unready(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        let source = self.source.borrow();
+        if source.generation == 0 {
+            missing.push(match source.errors.first() {
+                Some(error) => format!("source: {error}"),
+                None => "source: not loaded yet".to_owned(),
+            });
+        }
+        if !self.capture.borrow().active {
+            missing.push("capture: not active yet".to_owned());
+        }
+        if !self.svids.healthy() {
+            missing.push("ca: a certificate could not be issued".to_owned());
+        }
+        missing
+    }
+
+    fn metrics(&self) -> String {
+        self.proxy.metrics.render()
+    }
 }
 
 impl Inspect for Inspector {
@@ -164,28 +188,6 @@ impl Inspect for Inspector {
         diff.warnings.splice(..0, candidate.warnings);
         Ok(diff)
     }
-
-    fn unready(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        let source = self.source.borrow();
-        if source.generation == 0 {
-            missing.push(match source.errors.first() {
-                Some(error) => format!("source: {error}"),
-                None => "source: not loaded yet".to_owned(),
-            });
-        }
-        if !self.capture.borrow().active {
-            missing.push("capture: not active yet".to_owned());
-        }
-        if !self.svids.healthy() {
-            missing.push("ca: the last certificate could not be issued".to_owned());
-        }
-        missing
-    }
-
-    fn metrics(&self) -> String {
-        self.proxy.metrics.render()
-    }
 }
 
 impl Inspector {
@@ -193,7 +195,8 @@ impl Inspector {
         let error = self.svids.list().into_iter().find_map(|s| s.last_error);
         api::Authority {
             healthy: self.svids.healthy(),
-            root_not_after: Some(timestamp(self.svids.issuer().not_after())),
+            address: self.svids.issuer().address(),
+            root_not_after: self.svids.issuer().not_after().map(timestamp),
             error,
         }
     }

@@ -13,9 +13,10 @@ use crate::{
 };
 
 /// `own`: the roots of the own CA.
-pub(super) fn open(config: &TrustConfig, own: TrustBundle) -> anyhow::Result<(Trust, TrustReader)> {
-    // The embedded CA's roots stay as they are while it runs.
-    let (_, own) = watch::channel(Arc::new(own));
+pub(super) fn open(
+    config: &TrustConfig,
+    own: watch::Receiver<Arc<TrustBundle>>,
+) -> anyhow::Result<(Trust, TrustReader)> {
     Trust::open(config.clone(), own).context("--trust-bundle, --crl")
 }
 

@@ -40,11 +40,11 @@ pub(super) struct AuthorityKey {
 }
 
 impl Authority {
-    /// Checks everything that can be checked without issuing.
+    /// Checks everything that can be checked without issuing. `domain`: of the mesh, if it is a mesh's CA.
     pub(super) fn new(
         files: &Files,
         paths: &Paths,
-        domain: &TrustDomain,
+        domain: Option<&TrustDomain>,
         now: SystemTime,
     ) -> Result<Self, CaError> {
         let key = signing_key(files, paths)?;
@@ -59,7 +59,9 @@ impl Authority {
             check_path_length(certificate, &paths.certificate, index)?;
             check_validity(certificate, &paths.certificate, index + 1, now)?;
         }
-        check_domain(issuer, domain, &paths.certificate)?;
+        if let Some(domain) = domain {
+            check_domain(issuer, domain, &paths.certificate)?;
+        }
         let not_after = parsed
             .iter()
             .map(|c| time(c.validity().not_after))
@@ -302,7 +304,7 @@ impl rcgen::SigningKey for AuthorityKey {
 }
 
 /// Times before 1970 count as 1970.
-fn time(time: ASN1Time) -> SystemTime {
+pub(super) fn time(time: ASN1Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 

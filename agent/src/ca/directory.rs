@@ -1,4 +1,4 @@
-//! The files of the embedded CA. Does not know what is in them.
+//! The files of a CA. Does not know what is in them.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{
+    CWD, FlockOperation, RenameFlags, StatVfsMountFlags, flock, fstatvfs, renameat_with,
+};
 use zeroize::Zeroizing;
 
 use super::CaError;
@@ -34,13 +36,37 @@ pub(super) struct NewAuthority {
 }
 
 impl Paths {
+    /// Ours, or those of Istio's secret `cacerts` where its key is there
+    /// (<https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/>).
     pub(super) fn new(dir: &Path) -> Self {
+        let [istio_key, istio_chain] = ["ca-key.pem", "cert-chain.pem"].map(|name| dir.join(name));
+        if !istio_key.exists() {
+            return Self {
+                key: dir.join("ca.key"),
+                certificate: dir.join("ca.crt"),
+                roots: dir.join("root.crt"),
+            };
+        }
         Self {
-            key: dir.join("ca.key"),
-            certificate: dir.join("ca.crt"),
-            roots: dir.join("root.crt"),
+            key: istio_key,
+            certificate: match istio_chain.exists() {
+                true => istio_chain,
+                false => dir.join("ca-cert.pem"),
+            },
+            roots: dir.join("root-cert.pem"),
         }
     }
+}
+
+/// Reads the files of a CA that has to be there.
+pub(super) fn open_existing(dir: &Path) -> Result<Files, CaError> {
+    let absent = || CaError::Absent {
+        path: dir.to_owned(),
+    };
+    if !dir.is_dir() {
+        return Err(absent());
+    }
+    open(dir, || Err(absent()))
 }
 
 /// Reads the CA's files; the first that comes to an empty directory fills it with what `make` gives. Waits
@@ -95,7 +121,9 @@ fn lock(dir: &Path) -> Result<File, CaError> {
         .map_err(failed)?;
     let opened = File::open(dir).map_err(failed)?;
     let mode = opened.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o022 != 0 {
+    // What Kubernetes mounts is open to all, and nobody can write to it.
+    let mounted = fstatvfs(&opened).map_err(|errno| failed(errno.into()))?;
+    if mode & 0o022 != 0 && !mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(CaError::DirectoryMode {
             path: dir.to_owned(),
             mode,
@@ -107,7 +135,7 @@ fn lock(dir: &Path) -> Result<File, CaError> {
 }
 
 /// `None` when there is no such file.
-fn open_existing(path: &Path) -> Result<Option<File>, CaError> {
+fn open_file(path: &Path) -> Result<Option<File>, CaError> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -119,7 +147,7 @@ fn open_existing(path: &Path) -> Result<Option<File>, CaError> {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, CaError> {
-    let Some(mut file) = open_existing(path)? else {
+    let Some(mut file) = open_file(path)? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
@@ -136,7 +164,7 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CaError> {
         path: path.to_owned(),
         source,
     };
-    let Some(mut file) = open_existing(path)? else {
+    let Some(mut file) = open_file(path)? else {
         return Ok(None);
     };
     let metadata = file.metadata().map_err(failed)?;
@@ -165,6 +193,21 @@ fn create(dir: &Path, paths: &Paths, new: &NewAuthority) -> Result<(), CaError> 
         path: dir.to_owned(),
         source,
     })
+}
+
+/// Writes files with these modes, none of which may be there yet.
+pub(super) fn write_new(files: &[(PathBuf, u32, &[u8])]) -> Result<(), CaError> {
+    if let Some((path, ..)) = files.iter().find(|(path, ..)| path.exists()) {
+        return Err(CaError::Write {
+            path: path.clone(),
+            source: io::ErrorKind::AlreadyExists.into(),
+        });
+    }
+    for (path, mode, bytes) in files {
+        let staged = stage(path, *mode, bytes)?;
+        publish(&staged, path)?;
+    }
+    Ok(())
 }
 
 fn stage(path: &Path, mode: u32, bytes: &[u8]) -> Result<PathBuf, CaError> {

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls::{crypto::aws_lc_rs::sign::any_ecdsa_type, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use aws_lc_rs::signature::EcdsaKeyPair;
+use rcgen::{PublicKeyData, SanType};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
@@ -37,7 +39,7 @@ impl EmbeddedCa {
         let now = SystemTime::now();
         let files = directory::open(dir, || leaf::authority(domain, now))?;
         let ca = Self {
-            authority: Authority::new(&files, &Paths::new(dir), domain, now)?,
+            authority: Authority::new(&files, &Paths::new(dir), Some(domain), now)?,
             domain: domain.clone(),
             ttl: ttl.min(leaf::LONGEST_LIFE),
         };
@@ -50,27 +52,53 @@ impl EmbeddedCa {
     /// # Errors
     /// When the CA has expired, or the crypto library fails.
     pub fn issue(&self, id: &SpiffeId, now: SystemTime) -> Result<Svid, CaError> {
+        let key = leaf::generate_key()?;
+        let certified = self.certify(leaf::svid_name(id)?, &LeafKey(&key), self.ttl, now)?;
+        certified.into_svid(id.clone(), &key)
+    }
+
+    /// Certifies a key for whoever has these names, for `ttl` at most.
+    ///
+    /// # Errors
+    /// When the CA has expired, or the crypto library fails.
+    pub(super) fn certify(
+        &self,
+        names: Vec<SanType>,
+        key: &impl PublicKeyData,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Certified, CaError> {
         let expired = || CaError::AuthorityExpired {
             not_after: timestamp(self.authority.not_after),
         };
-        let validity =
-            Validity::new(now, self.ttl, self.authority.not_after).ok_or_else(expired)?;
+        let ttl = ttl.min(self.ttl);
+        let validity = Validity::new(now, ttl, self.authority.not_after).ok_or_else(expired)?;
         let serial = leaf::serial()?;
-        let key = leaf::generate_key()?;
         let certificate =
-            leaf::leaf(id, validity, serial)?.signed_by(&LeafKey(&key), &self.authority.issuer)?;
-        // The document wipes itself when dropped; rustls keeps the key in the crypto library's memory.
-        let document = key.to_pkcs8v1().map_err(|_| CaError::KeyGeneration)?;
-        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(document.as_ref()));
+            leaf::leaf(names, validity, serial).signed_by(key, &self.authority.issuer)?;
         let mut chain = vec![CertificateDer::from(certificate)];
         chain.extend(self.authority.chain.iter().cloned());
-        Ok(Svid {
-            id: id.clone(),
-            certified: Arc::new(CertifiedKey::new(chain, any_ecdsa_type(&der)?)),
-            not_before: validity.not_before,
-            not_after: validity.not_after,
+        Ok(Certified {
+            chain,
+            validity,
             serial: format!("{:032x}", u128::from_be_bytes(serial)),
         })
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.domain
+    }
+
+    /// The longest life of what it issues.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// At least one.
+    pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.authority.roots
     }
 
     /// The roots that peers of this trust domain are checked against.
@@ -121,6 +149,28 @@ impl EmbeddedCa {
             )
             .map_err(refused)?;
         Ok(())
+    }
+}
+
+/// What the CA has signed.
+pub(super) struct Certified {
+    /// The leaf first, without the root.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) validity: Validity,
+    /// In lower-case hexadecimal.
+    pub(super) serial: String,
+}
+
+impl Certified {
+    /// With the private key that it is for.
+    pub(super) fn into_svid(self, id: SpiffeId, key: &EcdsaKeyPair) -> Result<Svid, CaError> {
+        Ok(Svid {
+            id,
+            not_before: self.validity.not_before,
+            not_after: self.validity.not_after,
+            serial: self.serial,
+            certified: Arc::new(CertifiedKey::new(self.chain, leaf::signing_key(key)?)),
+        })
     }
 }
 

@@ -14,6 +14,10 @@ pub enum CaError {
         path.display(), path.display()
     )]
     DirectoryMode { path: PathBuf, mode: u32 },
+    #[error("there is no CA in {}: it needs ca.key and ca.crt", path.display())]
+    Absent { path: PathBuf },
+    #[error("`{name}` can't be written into a certificate: {source}")]
+    Name { name: String, source: rcgen::Error },
     #[error("{} can't be read: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} can't be written: {source}", path.display())]

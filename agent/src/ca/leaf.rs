@@ -1,6 +1,9 @@
 //! What is written into certificates: the pods' and the embedded CA's own.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use aws_lc_rs::{
     rand,
@@ -10,6 +13,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, string::Ia5String,
 };
+use rustls::{crypto::aws_lc_rs::sign::any_ecdsa_type, sign::SigningKey};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::{CaError, directory::NewAuthority};
@@ -20,7 +25,7 @@ pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far the clocks of two nodes may differ.
 const SKEW: Duration = Duration::from_secs(60);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-const AUTHORITY_SKEW: Duration = Duration::from_secs(60 * 60);
+pub(super) const AUTHORITY_SKEW: Duration = Duration::from_secs(60 * 60);
 
 /// From when until when an SVID is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,23 +52,25 @@ impl Validity {
     }
 }
 
-fn whole_seconds(time: SystemTime) -> SystemTime {
+pub(super) fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// An X.509-SVID (SPIFFE X509-SVID, sections 2 to 4): no subject, one URI, fit for both ends of a connection.
-pub(super) fn leaf(
-    id: &SpiffeId,
-    validity: Validity,
-    serial: [u8; 16],
-) -> Result<CertificateParams, CaError> {
+/// The only name of an X.509-SVID (SPIFFE X509-SVID, section 2).
+pub(super) fn svid_name(id: &SpiffeId) -> Result<Vec<SanType>, CaError> {
+    Ok(vec![SanType::URI(Ia5String::try_from(id.to_string())?)])
+}
+
+/// An X.509-SVID (SPIFFE X509-SVID, sections 2 to 4), or a server's certificate: no subject, fit for both ends
+/// of a connection.
+pub(super) fn leaf(names: Vec<SanType>, validity: Validity, serial: [u8; 16]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = validity.not_before.into();
     params.not_after = validity.not_after.into();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(id.to_string())?)];
+    params.subject_alt_names = names;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
@@ -71,7 +78,7 @@ pub(super) fn leaf(
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
     params.use_authority_key_identifier_extension = true;
-    Ok(params)
+    params
 }
 
 /// A fresh self-signed CA that may issue leaves only.
@@ -111,6 +118,22 @@ pub(super) fn serial() -> Result<[u8; 16], CaError> {
 
 pub(super) fn generate_key() -> Result<EcdsaKeyPair, CaError> {
     EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| CaError::KeyGeneration)
+}
+
+/// For rustls.
+pub(super) fn signing_key(key: &EcdsaKeyPair) -> Result<Arc<dyn SigningKey>, CaError> {
+    // The document wipes itself when dropped; rustls keeps the key in the crypto library's memory.
+    let document = key.to_pkcs8v1().map_err(|_| CaError::KeyGeneration)?;
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(document.as_ref()));
+    Ok(any_ecdsa_type(&der)?)
+}
+
+impl rcgen::SigningKey for LeafKey<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.0.sign(&rand::SystemRandom::new(), message);
+        let signature = signature.map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(signature.as_ref().to_vec())
+    }
 }
 
 impl PublicKeyData for LeafKey<'_> {

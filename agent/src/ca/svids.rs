@@ -6,21 +6,21 @@
 mod schedule;
 
 use std::{
-    collections::{HashMap, HashSet},
-    future::Future,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::schedule::Held;
-use super::{CaError, EmbeddedCa};
+use super::Issue;
 use crate::{
     identity::{SpiffeId, Svid, Urgency},
     telemetry::Metrics,
@@ -31,28 +31,13 @@ pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// A step of the wall clock or a suspended machine is noticed after this at the latest.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
-/// Readers see new SVIDs after so many at the latest.
-const BATCH: usize = 32;
-
-/// Whoever can make an SVID: the embedded CA now, the client of a CA service later.
-pub trait Issue: Send + Sync + 'static {
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// A fresh key and a certificate for it, valid at `now`.
-    fn issue(
-        &self,
-        id: &SpiffeId,
-        now: SystemTime,
-    ) -> impl Future<Output = Result<Svid, Self::Error>> + Send;
-}
-
-impl Issue for EmbeddedCa {
-    type Error = CaError;
-
-    async fn issue(&self, id: &SpiffeId, now: SystemTime) -> Result<Svid, CaError> {
-        EmbeddedCa::issue(self, id, now)
-    }
-}
+/// How many are chosen at a time.
+const BATCH: usize = 64;
+/// Readers see new SVIDs after this at the latest.
+const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
+/// How long a pod may wait for its certificate before it is captured without: its connections fail until then,
+/// and the news of other pods must not wait for a CA that is slow.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The SVIDs of this node.
 pub struct Svids<I> {
@@ -136,17 +121,17 @@ impl<I: Issue> Svids<I> {
         &self.issuer
     }
 
-    /// Whether the last attempt to issue succeeded; true before the first.
+    /// Whether the last attempt for each identity succeeded; true before the first.
     #[must_use]
     pub fn healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// Holds an SVID for exactly these identities from now on. Returns when each new one was tried for once:
-    /// what failed is tried again by [`run`](Self::run).
+    /// Holds an SVID for exactly these identities from now on. Returns when each new one was tried for once, or
+    /// after half a second: what is still missing is [`run`](Self::run)'s to get.
     pub async fn want(&self, identities: &HashSet<SpiffeId>) {
         self.set_wanted(identities);
-        self.renew_due().await;
+        let _ = tokio::time::timeout(PATIENCE, self.renew_due()).await;
         self.wanted.notify_one();
     }
 
@@ -200,40 +185,58 @@ impl<I: Issue> Svids<I> {
         self.publish(&held);
     }
 
+    /// Asks for all that is due, several at a time where the issuer allows it, the most urgent first.
     async fn renew_due(&self) {
         let _turn = self.turn.lock().await;
-        for batch in self.due().chunks(BATCH) {
-            for id in batch {
-                let outcome = self.issuer.issue(id, (self.clock)()).await;
-                self.record(id, outcome);
+        let mut asked = HashSet::new();
+        let mut running = FuturesUnordered::new();
+        let mut due = VecDeque::new();
+        let mut published = Instant::now();
+        loop {
+            while running.len() < self.issuer.at_once() {
+                if due.is_empty() {
+                    due = self.due(&asked);
+                }
+                let Some(id) = due.pop_front() else { break };
+                asked.insert(id.clone());
+                running.push(self.try_one(id));
             }
-            self.publish(&self.held());
-            tokio::task::yield_now().await;
+            let Some((id, outcome, took)) = running.next().await else {
+                break;
+            };
+            self.record(&id, outcome, took);
+            if running.is_empty() || published.elapsed() > PUBLISH_PERIOD {
+                self.publish(&self.held());
+                published = Instant::now();
+                tokio::task::yield_now().await;
+            }
         }
     }
 
-    /// The most urgent first.
-    fn due(&self) -> Vec<SpiffeId> {
+    async fn try_one(&self, id: SpiffeId) -> (SpiffeId, Result<Svid, I::Error>, Duration) {
+        let started = Instant::now();
+        let outcome = self.issuer.issue(&id, (self.clock)()).await;
+        (id, outcome, started.elapsed())
+    }
+
+    /// The most urgent first, and no more than a few: what is urgent may change meanwhile.
+    fn due(&self, asked: &HashSet<SpiffeId>) -> VecDeque<SpiffeId> {
         let now = (self.clock)();
         let mut due: Vec<(Urgency, SpiffeId)> = self
             .held()
             .iter()
-            .filter(|(_, held)| held.due_at() <= now)
+            .filter(|(id, held)| held.due_at() <= now && !asked.contains(*id))
             .map(|(id, held)| (held.urgency(now), id.clone()))
             .collect();
         due.sort_by_key(|(urgency, _)| *urgency);
+        due.truncate(BATCH);
         due.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn record(&self, id: &SpiffeId, outcome: Result<Svid, I::Error>) {
+    fn record(&self, id: &SpiffeId, outcome: Result<Svid, I::Error>, took: Duration) {
         let now = (self.clock)();
-        let healthy = outcome.is_ok();
-        let changed = self.healthy.swap(healthy, Ordering::Relaxed) != healthy;
-        self.metrics.set_ca_healthy(healthy);
-        if changed && healthy {
-            tracing::info!("the CA issues again");
-        }
-        self.metrics.certificate_refresh(healthy);
+        let counted = outcome.as_ref().map(|_| ()).map_err(I::reason);
+        self.metrics.certificate_refresh(counted, took);
         let mut held = self.held();
         // Not wanted any more since it was asked for.
         let Some(entry) = held.get_mut(id) else {
@@ -253,6 +256,12 @@ impl<I: Issue> Svids<I> {
     }
 
     fn publish(&self, held: &HashMap<SpiffeId, Held>) {
+        let healthy = !held.values().any(Held::has_failed);
+        let changed = self.healthy.swap(healthy, Ordering::Relaxed) != healthy;
+        self.metrics.set_ca_healthy(healthy);
+        if changed && healthy {
+            tracing::info!("the CA issues again");
+        }
         let usable = held
             .iter()
             .filter_map(|(id, held)| Some((id.clone(), held.svid()?)));

@@ -91,9 +91,13 @@ fn authority(ca: &api::Authority) -> String {
         (false, Some(error)) => format!("failing: {error}"),
         (false, None) => "failing".to_owned(),
     };
+    let whose = match &ca.address {
+        Some(address) => format!("{address} "),
+        None => String::new(),
+    };
     match ca.root_not_after {
-        Some(end) => format!("{health}, expires {}", instant(end)),
-        None => health,
+        Some(end) => format!("{whose}{health}, expires {}", instant(end)),
+        None => format!("{whose}{health}"),
     }
 }
 
@@ -125,7 +129,7 @@ fn kernel_tls(tls: &api::KernelTls) -> String {
     )
 }
 
-fn list(text: &mut String, title: &str, lines: &[String]) {
+pub(super) fn list(text: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }

@@ -3,8 +3,32 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use rustls_pki_types::CertificateDer;
+use webpki::EndEntityCert;
 
-use super::{SpiffeId, TrustDomain};
+use super::{ParseSpiffeIdError, SpiffeId, TrustDomain};
+
+/// Why a certificate is nobody's SVID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SvidNameError {
+    #[error("the certificate has {0} URI names; an SVID has exactly one")]
+    UriNames(usize),
+    #[error("the certificate's URI name: {0}")]
+    SpiffeId(#[from] ParseSpiffeIdError),
+}
+
+/// Whose certificate it is (X509-SVID specification, section 5.2). Verifies nothing.
+///
+/// # Errors
+/// When it doesn't name exactly one SPIFFE ID of a workload.
+pub fn spiffe_id(certificate: &EndEntityCert<'_>) -> Result<SpiffeId, SvidNameError> {
+    let mut names = certificate.valid_uri_names();
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name.parse()?),
+        (first, second) => Err(SvidNameError::UriNames(
+            usize::from(first.is_some()) + usize::from(second.is_some()) + names.count(),
+        )),
+    }
+}
 
 /// A certificate chain with its private key. The key lives inside `certified` only and is never printed.
 pub struct Svid {

@@ -1,13 +1,21 @@
 //! Every metric family: name, help, labels and the series that exist from the start.
 
+mod authority;
+
+use std::{collections::HashSet, sync::Mutex};
+
 use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
+pub(super) use authority::CaFamilies;
+
+use crate::identity::SpiffeId;
+
 use super::{
-    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
-    Transport, tcp::TcpTable,
+    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
+    RefusalReason, Side, Transport, tcp::TcpTable,
 };
 
 /// Series of Istio's TCP metrics: far more than one node's pods and their peers make.
@@ -18,6 +26,12 @@ const HANDSHAKE_SECONDS: [f64; 12] = [
 ];
 /// Most are cut at once; those that did not come through the agent are looked for several times within a second.
 const CUT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+/// A tenth of a millisecond from the embedded CA, and up to its deadline from one that is far away.
+const ISSUE_SECONDS: [f64; 10] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 10.0,
+];
+/// Identities whose expiry is told: more than a node has.
+pub(super) const EXPIRY_SERIES: usize = 1024;
 /// `reason` of a handshake that succeeded.
 pub(super) const NO_REASON: &str = "none";
 
@@ -49,7 +63,11 @@ pub(super) struct ConnectionFamilies {
 /// The CA and what it issues.
 pub(super) struct CertificateFamilies {
     pub(super) expiry: GaugeVec,
+    /// Those that `expiry` has a series of.
+    pub(super) told: Mutex<HashSet<SpiffeId>>,
     pub(super) refresh: IntCounterVec,
+    pub(super) failures: IntCounterVec,
+    pub(super) issue_duration: Histogram,
     pub(super) ca_healthy: IntGauge,
 }
 
@@ -142,16 +160,29 @@ impl CertificateFamilies {
                 "When the certificate of an identity of this node expires.",
                 &["identity"],
             )?,
+            told: Mutex::default(),
             refresh: counters(
                 r,
                 "certificate_refresh_total",
                 "Attempts to get a certificate, by result.",
                 &["result"],
             )?,
+            failures: counters(
+                r,
+                "certificate_failures_total",
+                "Failed attempts to get a certificate, by reason.",
+                &["reason"],
+            )?,
+            issue_duration: histogram(
+                r,
+                "certificate_issue_duration_seconds",
+                "Time from asking the CA to having checked the certificate.",
+                &ISSUE_SECONDS,
+            )?,
             ca_healthy: gauge(
                 r,
                 "ca_healthy",
-                "1 while the CA issues, 0 when the last attempt failed.",
+                "1 while the CA issues, 0 while the last attempt for an identity has failed.",
             )?,
         })
     }
@@ -264,6 +295,10 @@ impl Families {
             node.workloads.with_label_values(&[state]);
         }
         zero(&certificates.refresh, ["ok", "error"].into_iter());
+        zero(
+            &certificates.failures,
+            IssueFailure::ALL.iter().map(|r| r.as_str()),
+        );
         for transport in Transport::ALL.iter().filter(|t| **t != Transport::Copy) {
             connections
                 .protected

@@ -29,6 +29,49 @@ macro_rules! label_values {
 }
 
 label_values! {
+    /// Why the agent got no certificate.
+    IssueFailure {
+        /// The embedded CA can't sign.
+        Signing = "signing",
+        /// No connection to the CA service, or it broke off.
+        Unreachable = "unreachable",
+        /// Its server certificate is not what it should be.
+        Tls = "tls",
+        /// Our own token can't be read.
+        Token = "token",
+        /// It does not believe our token.
+        Unauthenticated = "unauthenticated",
+        /// It knows us, but we may not have this identity.
+        Denied = "denied",
+        /// We ask too often.
+        Rate = "rate",
+        /// It refused the request for another reason.
+        Refused = "refused",
+        /// It took too long.
+        Timeout = "timeout",
+        /// What it sent can't be used.
+        Answer = "answer",
+    }
+
+    /// Why the CA service signs nothing.
+    CaRefusal {
+        NoCredentials = "no_credentials",
+        TokenInvalid = "token_invalid",
+        TokenExpired = "token_expired",
+        TokenAudience = "token_audience",
+        TokenIssuer = "token_issuer",
+        /// Not of this trust domain, or not an identity at all.
+        Identity = "identity",
+        NotNodeAccount = "not_node_account",
+        NotOnNode = "not_on_node",
+        /// Asked by certificate, and no pod has the identity any more.
+        Gone = "gone",
+        Csr = "csr",
+        Replayed = "replayed",
+        Rate = "rate",
+        Signing = "signing",
+    }
+
     /// The role of this node's pod in a handshake.
     Side {
         Client = "client",

@@ -1,16 +1,16 @@
 //! How the rest of the agent counts. Which families there are, `families` tells.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::{Encoder, Error, IntGauge, TextEncoder};
+use prometheus::{Encoder, Error, IntGauge, Registry, TextEncoder};
 
 use super::{
-    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, RefusalReason, Side,
-    TcpLabels, TcpSeries, Transport,
-    families::{Families, NO_REASON},
+    CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
+    RefusalReason, Side, TcpLabels, TcpSeries, Transport,
+    families::{EXPIRY_SERIES, Families, NO_REASON},
 };
 use crate::identity::SpiffeId;
 
@@ -28,10 +28,19 @@ impl Drop for ActiveConnection {
     }
 }
 
-fn seconds(time: SystemTime) -> f64 {
+pub(super) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64()
+}
+
+/// All families in Prometheus's text format 0.0.4.
+pub(super) fn render(registry: &Registry) -> String {
+    let mut bytes = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut bytes) {
+        tracing::warn!(%error, "metrics can't be written");
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Metrics {
@@ -123,30 +132,45 @@ impl Metrics {
     }
 
     pub fn certificate_issued(&self, id: &SpiffeId, not_after: SystemTime) {
-        let expiry = self
-            .0
-            .certificates
-            .expiry
-            .with_label_values(&[&id.to_string()]);
-        expiry.set(seconds(not_after));
+        let certificates = &self.0.certificates;
+        let mut told = certificates
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.len() < EXPIRY_SERIES || told.contains(id) {
+            told.insert(id.clone());
+            let expiry = certificates.expiry.with_label_values(&[&id.to_string()]);
+            expiry.set(seconds(not_after));
+        }
     }
 
     pub fn certificate_dropped(&self, id: &SpiffeId) {
-        // An error says that there was none.
-        let _ = self
-            .0
-            .certificates
-            .expiry
-            .remove_label_values(&[&id.to_string()]);
+        let certificates = &self.0.certificates;
+        let mut told = certificates
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.remove(id) {
+            // An error says that there was none.
+            let _ = certificates.expiry.remove_label_values(&[&id.to_string()]);
+        }
     }
 
-    pub fn certificate_refresh(&self, ok: bool) {
-        let result = if ok { "ok" } else { "error" };
-        self.0
-            .certificates
-            .refresh
-            .with_label_values(&[result])
-            .inc();
+    /// An attempt to get a certificate has ended.
+    pub fn certificate_refresh(&self, outcome: Result<(), IssueFailure>, took: Duration) {
+        let certificates = &self.0.certificates;
+        let result = match outcome {
+            Ok(()) => {
+                certificates.issue_duration.observe(took.as_secs_f64());
+                "ok"
+            }
+            Err(reason) => {
+                let labels = [reason.as_str()];
+                certificates.failures.with_label_values(&labels).inc();
+                "error"
+            }
+        };
+        certificates.refresh.with_label_values(&[result]).inc();
     }
 
     pub fn set_ca_healthy(&self, healthy: bool) {
@@ -208,11 +232,7 @@ impl Metrics {
     /// All families in Prometheus's text format 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut bytes = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut bytes) {
-            tracing::warn!(%error, "metrics can't be written");
-        }
-        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut text = render(&self.0.registry);
         self.0.tcp.render(&mut text);
         text
     }

@@ -10,11 +10,8 @@ use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorit
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
 
-use super::{
-    RevocationList, VerifyError,
-    verify::{ours, spiffe_id},
-};
-use crate::identity::{SpiffeId, TrustBundle, TrustDomain};
+use super::{RevocationList, VerifyError, verify::ours};
+use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
 
 /// Roots by trust domain, parsed once per bundle.
 #[derive(Debug, Default)]
@@ -108,7 +105,7 @@ impl TrustAnchors {
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<SpiffeId, Error> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
-        let id = spiffe_id(&certificate).map_err(ours)?;
+        let id = spiffe_id(&certificate).map_err(|error| ours(error.into()))?;
         let anchors = self
             .domains
             .get(id.trust_domain())

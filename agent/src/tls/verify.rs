@@ -13,16 +13,14 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::TrustAnchors;
-use crate::identity::{ParseSpiffeIdError, SpiffeId};
+use crate::identity::{SpiffeId, SvidNameError, spiffe_id};
 
 /// Why a certificate of the right form is not accepted. What is wrong with the form or the chain is told by
 /// [`CertificateError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    #[error("the certificate has {0} URI names; an SVID has exactly one")]
-    UriNames(usize),
-    #[error("the certificate's URI name: {0}")]
-    SpiffeId(#[from] ParseSpiffeIdError),
+    #[error(transparent)]
+    Name(#[from] SvidNameError),
     #[error("{0}: no root of this trust domain is trusted")]
     TrustDomain(SpiffeId),
     #[error("the peer is {actual}, expected {expected}")]
@@ -30,16 +28,6 @@ pub enum VerifyError {
         expected: SpiffeId,
         actual: SpiffeId,
     },
-}
-
-pub(super) fn spiffe_id(certificate: &EndEntityCert<'_>) -> Result<SpiffeId, VerifyError> {
-    let mut names = certificate.valid_uri_names();
-    match (names.next(), names.next()) {
-        (Some(name), None) => Ok(name.parse()?),
-        (first, second) => Err(VerifyError::UriNames(
-            usize::from(first.is_some()) + usize::from(second.is_some()) + names.count(),
-        )),
-    }
 }
 
 pub(super) fn ours(error: VerifyError) -> Error {

@@ -3,6 +3,7 @@
 
 mod capture;
 mod curl;
+mod grpc;
 mod mariadb;
 mod nginx;
 mod openssl;
@@ -15,6 +16,7 @@ use anyhow::{Result, bail};
 
 pub use capture::Capture;
 pub use curl::{Answer, Curl, Exit};
+pub use grpc::{CertificateAnswer, CertificateCall, csr};
 pub use mariadb::{MariaDb, MariaDbTemplate};
 pub use nginx::{Listener, Nginx};
 pub use openssl::{Leaf, SClient, leaf, show_certificates};

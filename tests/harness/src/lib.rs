@@ -3,19 +3,21 @@
 //! # Layout
 //! `isolation` gives a run its own mounts and processes; `world` builds nodes and pods out of `netns` and
 //! `cgroup` and tells the agents of them through `objects`; `process` and `sockets` act inside a pod; `agent`
-//! drives the product; `apps` are real programs; `pki` makes certificates, `tls` speaks TLS as a foreigner,
-//! `pcap` reads what was on the wire; `hosts` are names for
-//! the system's resolver, `pace` and `kernel` know the machine; `fault` breaks a
-//! running agent, `memory` looks into one.
+//! drives the product, `authority` its CA service; `apps` are real programs; `pki` makes certificates, `tls`
+//! speaks TLS as a foreigner, `pcap` reads what was on the wire; `hosts` are names for the system's resolver,
+//! `pace` and `kernel` know the machine; `fault` breaks a running agent, `memory`
+//! looks into one.
 //!
 //! Knows the product only by its command line, its files and its wire: imports none of its crates.
 
 pub mod agent;
 pub mod apps;
+pub mod authority;
 pub mod cgroup;
 pub mod enter;
 pub mod fault;
 pub mod hosts;
+pub mod http;
 pub mod isolation;
 pub mod kernel;
 pub mod memory;

@@ -141,6 +141,26 @@ impl Pki {
         })
     }
 
+    /// Fills the directory of a CA with an intermediate under this root: `ca.key`, `ca.crt` and `root.crt`.
+    ///
+    /// # Errors
+    /// When it can't be made or written.
+    pub fn intermediate(&self, directory: &Path) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("an intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let key_file = directory.join("ca.key");
+        fs::write(&key_file, key.serialize_pem())?;
+        fs::set_permissions(&key_file, Permissions::from_mode(0o600))?;
+        fs::write(directory.join("ca.crt"), certificate.pem())?;
+        fs::write(directory.join("root.crt"), &self.root_pem)?;
+        Ok(())
+    }
+
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem

@@ -52,7 +52,8 @@ pub struct World {
     name: String,
     directory: PathBuf,
     bpffs: PathBuf,
-    underlay: Netns,
+    /// What the nodes are connected to, and a host of its own.
+    pub underlay: Netns,
     _cgroup: Cgroup,
     next_host: AtomicU8,
 }
@@ -130,6 +131,15 @@ impl World {
         let parent = self.node(spec.node).cgroup.path();
         let cgroup = Cgroup::create(parent, &format!("{host}-{}", spec.name))?;
         Ok(Pod::new(spec, addresses, cgroup, netns, self.logs.clone()))
+    }
+
+    /// The address of [`World::underlay`] as a host.
+    #[must_use]
+    pub fn underlay_address(family: Family) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::new(10, 42, 0, 1).into(),
+            Family::V6 => Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 1).into(),
+        }
     }
 
     /// A virtual address of a service; nothing in the network answers there.

@@ -1,5 +1,6 @@
 //! The scenarios. Each plays in a world of its own and knows the product from outside only.
 
+mod authority;
 mod authorization;
 mod basics;
 mod candidates;
@@ -44,6 +45,9 @@ pub const ALL: &[Scenario] = &[
     scenario("strict-tls-bad-cert", certificates::strict_tls_bad_cert),
     scenario("s-client-showcerts", certificates::s_client_showcerts),
     scenario("cert-rotation", certificates::cert_rotation),
+    scenario("ca-service", authority::service),
+    scenario("ca-refuses", authority::refuses),
+    scenario("ca-lost", authority::lost),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

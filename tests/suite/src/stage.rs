@@ -47,13 +47,18 @@ impl<'a> Stage<'a> {
 
     /// [`Stage::shop`] with more flags for the agents.
     pub fn shop_with(&self, mode: &str, flags: &[&str]) -> Result<Shop<'a>> {
+        self.shop_of(mode, || self.world.start_agents(flags))
+    }
+
+    /// [`Stage::shop`] with agents that are started in another way.
+    pub fn shop_of(&self, mode: &str, start: impl FnOnce() -> Result<Agents>) -> Result<Shop<'a>> {
         let world = self.world;
         let customer = world.pod(PodSpec::new(NodeName::A, MESH, "customer"))?;
         let web = world.pod(PodSpec::new(NodeName::B, MESH, "web").port("http", WEB))?;
         let stranger = world.pod(PodSpec::stranger(NodeName::A, "stranger"))?;
         let policy = PeerAuthentication::namespace(MESH, mode);
         world.objects.policy(&policy)?;
-        let agents = world.start_agents(flags)?;
+        let agents = start()?;
         agents.a.wait_enrolled(&customer, true)?;
         agents.b.wait_enrolled(&web, true)?;
         Ok(Shop {

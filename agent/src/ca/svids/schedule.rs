@@ -43,6 +43,11 @@ impl Held {
         self.due_at
     }
 
+    /// Whether the last attempt failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.last_error.is_some()
+    }
+
     pub(super) fn urgency(&self, now: SystemTime) -> Urgency {
         self.svid.as_ref().map_or(Urgency::Missing, |svid| {
             urgency(svid.not_before, svid.not_after, self.refresh_at, now)

@@ -6,6 +6,7 @@ use std::{
 use rustls::sign::CertifiedKey;
 
 use super::*;
+use crate::{ca::EmbeddedCa, telemetry::IssueFailure};
 
 /// Issues without work; fails while told to.
 struct Stub {
@@ -36,6 +37,10 @@ impl Issue for Arc<Stub> {
             not_after: now + self.life,
             serial: serial.to_string(),
         })
+    }
+
+    fn reason(_: &Away) -> IssueFailure {
+        IssueFailure::Unreachable
     }
 }
 

@@ -1,0 +1,172 @@
+//! TCP and TLS to the CA service. Its certificate must chain to the given roots and have the expected name.
+
+use std::{
+    fmt, fs, io,
+    path::PathBuf,
+    pin::Pin,
+    str::FromStr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{Uri, http::uri::Authority};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
+use tokio::{net::TcpStream, time};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tower_service::Service;
+
+use super::CaClientSettings;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// `HOST:PORT` of a CA service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaAddress {
+    /// Without the brackets of an IPv6 address.
+    host: String,
+    port: u16,
+}
+
+/// Why a text is no address of a CA service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not HOST:PORT")]
+pub struct ParseCaAddressError(String);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("--ca-roots {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("--ca-roots {} holds no certificates in PEM form that can serve as roots", path.display())]
+    Roots { path: PathBuf },
+    #[error("`{name}` is not a name that a certificate could have: give --ca-server-name another")]
+    Name {
+        name: String,
+        source: InvalidDnsNameError,
+    },
+    #[error("TLS with these settings is not possible: {0}")]
+    Config(#[from] rustls::Error),
+    #[error("{address} can't be reached: {source}")]
+    Tcp {
+        address: CaAddress,
+        source: io::Error,
+    },
+    #[error("{address} did not answer within {DEADLINE:?}")]
+    Deadline { address: CaAddress },
+    #[error("{0}")]
+    Handshake(String),
+}
+
+impl FromStr for CaAddress {
+    type Err = ParseCaAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || ParseCaAddressError(text.to_owned());
+        let authority: Authority = text.parse().map_err(|_| invalid())?;
+        let host = authority.host().trim_matches(['[', ']']);
+        match authority.port_u16() {
+            Some(port) if port != 0 && !host.is_empty() && !text.contains('@') => Ok(Self {
+                host: host.to_owned(),
+                port,
+            }),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for CaAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Makes connections for the transport.
+#[derive(Clone)]
+pub(super) struct Connector {
+    address: CaAddress,
+    name: ServerName<'static>,
+    /// Read again for each connection: roots rotate.
+    roots: PathBuf,
+}
+
+impl Connector {
+    pub(super) fn new(settings: &CaClientSettings) -> Result<Self, ConnectError> {
+        let name = settings.server_name.as_ref();
+        let name = name.unwrap_or(&settings.address.host).clone();
+        Ok(Self {
+            address: settings.address.clone(),
+            name: ServerName::try_from(name.clone())
+                .map_err(|source| ConnectError::Name { name, source })?,
+            roots: settings.roots.clone(),
+        })
+    }
+
+    /// At least one.
+    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+        let path = || self.roots.clone();
+        let pem = fs::read(&self.roots).map_err(|source| ConnectError::Read {
+            path: path(),
+            source,
+        })?;
+        let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match roots {
+            Ok(roots) if !roots.is_empty() => Ok(roots),
+            Ok(_) | Err(_) => Err(ConnectError::Roots { path: path() }),
+        }
+    }
+
+    async fn connect(self) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
+        let mut roots = RootCertStore::empty();
+        for root in self.roots()? {
+            roots.add(root)?;
+        }
+        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let failed = |source| ConnectError::Tcp {
+            address: self.address.clone(),
+            source,
+        };
+        let target = (self.address.host.as_str(), self.address.port);
+        let stream = TcpStream::connect(target).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let shaken = connector.connect(self.name.clone(), stream).await;
+        match shaken {
+            Ok(stream) => Ok(TokioIo::new(stream)),
+            // What rustls refuses; the rest is the network's.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(ConnectError::Handshake(error.to_string()))
+            }
+            Err(source) => Err(failed(source)),
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let address = self.address.clone();
+        let connecting = time::timeout(DEADLINE, self.clone().connect());
+        Box::pin(async move {
+            connecting
+                .await
+                .unwrap_or(Err(ConnectError::Deadline { address }))
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! Certificates from a CA's files, without a service: roots, intermediates, and leaves for hosts and workloads.
+//!
+//! For what is not a pod: the third root that two meshes trust, gateways, clients outside. Keeps no account of what
+//! it has issued.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    CaError,
+    authority::{Authority, timestamp},
+    directory::{self, Paths},
+    leaf, pem,
+};
+
+/// What is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Signs itself: `ca.key`, `ca.crt`.
+    Root { name: String },
+    /// A CA that signs leaves, under another one: `ca.key`, `ca.crt`, `root.crt`.
+    Intermediate { name: String, ca: PathBuf },
+    /// For both ends of connections: `tls.key`, `tls.crt` with the chain, `ca.crt` with the roots; the names of
+    /// a Kubernetes secret that Istio's `credentialName` takes.
+    Leaf { names: Vec<LeafName>, ca: PathBuf },
+}
+
+/// What a leaf is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeafName {
+    /// A DNS name, or an address.
+    Host(String),
+    /// Such as a SPIFFE ID.
+    Uri(String),
+}
+
+/// Of the new key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    P256,
+    P384,
+    Ed25519,
+    Rsa2048,
+    Rsa3072,
+    Rsa4096,
+}
+
+/// One certificate with its key.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub kind: Kind,
+    pub key_type: KeyType,
+    pub ttl: Duration,
+}
+
+impl Order {
+    /// Makes it and writes the files into an existing directory. Returns their paths.
+    ///
+    /// # Errors
+    /// When the CA can't sign, or when one of the files is there already.
+    pub fn fill(&self, out: &Path, now: SystemTime) -> Result<Vec<PathBuf>, CaError> {
+        let key = self.key_type.generate()?;
+        let key_pem = Zeroizing::new(key.serialize_pem());
+        let now = leaf::whole_seconds(now);
+        let mut params = self.params(&key)?;
+        params.not_before = now.checked_sub(leaf::AUTHORITY_SKEW).unwrap_or(now).into();
+        let authority = self.authority(now)?;
+        let latest = authority.as_ref().map(|authority| authority.not_after);
+        let end = now + self.ttl;
+        params.not_after = latest.map_or(end, |latest| latest.min(end)).into();
+        let (chain, roots) = match &authority {
+            None => (pem(params.self_signed(&key)?.der()), None),
+            Some(authority) => {
+                let signed = params.signed_by(&key, &authority.issuer)?;
+                let above = authority.chain.iter().map(|der| pem(der));
+                let chain = pem(signed.der()) + &above.collect::<String>();
+                let roots: String = authority.roots.iter().map(|der| pem(der)).collect();
+                (chain, Some(roots))
+            }
+        };
+        let names = match self.kind {
+            Kind::Root { .. } | Kind::Intermediate { .. } => ["ca.key", "ca.crt", "root.crt"],
+            Kind::Leaf { .. } => ["tls.key", "tls.crt", "ca.crt"],
+        };
+        let [key_path, chain_path, roots_path] = names.map(|name| out.join(name));
+        let mut files = vec![
+            (key_path, 0o600, key_pem.as_bytes()),
+            (chain_path, 0o644, chain.as_bytes()),
+        ];
+        if let Some(roots) = &roots {
+            files.push((roots_path, 0o644, roots.as_bytes()));
+        }
+        directory::write_new(&files)?;
+        Ok(files.into_iter().map(|(path, ..)| path).collect())
+    }
+
+    /// Who signs; `None` for a root.
+    fn authority(&self, now: SystemTime) -> Result<Option<Authority>, CaError> {
+        let (Kind::Intermediate { ca, .. } | Kind::Leaf { ca, .. }) = &self.kind else {
+            return Ok(None);
+        };
+        let files = directory::open_existing(ca)?;
+        let authority = Authority::new(&files, &Paths::new(ca), None, now)?;
+        if authority.not_after <= now {
+            let not_after = timestamp(authority.not_after);
+            return Err(CaError::AuthorityExpired { not_after });
+        }
+        Ok(Some(authority))
+    }
+
+    fn params(&self, key: &KeyPair) -> Result<CertificateParams, CaError> {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from_slice(&leaf::serial()?));
+        params.distinguished_name = DistinguishedName::new();
+        params.use_authority_key_identifier_extension = true;
+        match &self.kind {
+            Kind::Root { name } => {
+                params.distinguished_name.push(DnType::CommonName, name);
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }
+            Kind::Intermediate { name, .. } => {
+                params.distinguished_name.push(DnType::CommonName, name);
+                params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            }
+            Kind::Leaf { names, .. } => {
+                let names = names.iter().map(LeafName::written);
+                params.subject_alt_names = names.collect::<Result<_, _>>()?;
+                params.is_ca = IsCa::ExplicitNoCa;
+                params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+                params.extended_key_usages = vec![
+                    ExtendedKeyUsagePurpose::ServerAuth,
+                    ExtendedKeyUsagePurpose::ClientAuth,
+                ];
+                if key.is_compatible(&rcgen::PKCS_RSA_SHA256) {
+                    // For TLS 1.2 without forward secrecy, which old clients may still speak.
+                    params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+                }
+                return Ok(params);
+            }
+        }
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(params)
+    }
+}
+
+impl LeafName {
+    fn written(&self) -> Result<SanType, CaError> {
+        let failed = |name: &str, source| CaError::Name {
+            name: name.to_owned(),
+            source,
+        };
+        match self {
+            Self::Host(name) => match name.parse() {
+                Ok(address) => Ok(SanType::IpAddress(address)),
+                Err(_) => match name.as_str().try_into() {
+                    Ok(name) => Ok(SanType::DnsName(name)),
+                    Err(source) => Err(failed(name, source)),
+                },
+            },
+            Self::Uri(uri) => match uri.as_str().try_into() {
+                Ok(uri) => Ok(SanType::URI(uri)),
+                Err(source) => Err(failed(uri, source)),
+            },
+        }
+    }
+}
+
+impl KeyType {
+    fn generate(self) -> Result<KeyPair, CaError> {
+        let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
+        Ok(match self {
+            Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            Self::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            Self::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            Self::Rsa2048 => rsa(RsaKeySize::_2048),
+            Self::Rsa3072 => rsa(RsaKeySize::_3072),
+            Self::Rsa4096 => rsa(RsaKeySize::_4096),
+        }?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The CA service: signs workload certificates for whoever proves who it is.
+//!
+//! Each request goes one way: who asks ([`caller`]), what it may have ([`grant`]), whether the request itself is
+//! fit ([`csr`], [`replayed`]), the signature. Whatever isn't granted is refused, counted and logged with both
+//! identities. Does not decide which workloads there are: [`Placement`] tells.
+
+mod caller;
+mod csr;
+mod grant;
+mod listen;
+mod method;
+mod own;
+mod refusal;
+mod replayed;
+#[cfg(test)]
+pub(in crate::ca) mod testing;
+mod tokens;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use self::{caller::Caller, csr::Csr, replayed::Certified as CertifiedKeys};
+pub use self::{
+    csr::CsrError,
+    grant::{NodeAccount, ParseNodeAccountError, Placement},
+    listen::serve,
+    refusal::Refusal,
+    tokens::{TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens},
+};
+use super::{
+    CaError, EmbeddedCa, authority, leaf, pem,
+    wire::{CertificateRequest, CertificateResponse},
+};
+use crate::{identity::SpiffeId, telemetry::CaMetrics};
+
+/// Bursts may be as long as this much of the rate.
+const BURST_SECONDS: u32 = 10;
+/// Callers whose rate is kept track of before those that have been quiet are forgotten.
+const CALLERS: usize = 4096;
+
+/// What the service is told at start.
+pub struct ServiceSettings {
+    /// Accounts that may ask in the name of pods of their node.
+    pub node_accounts: Vec<NodeAccount>,
+    /// Certificates per second for one caller.
+    pub rate: NonZeroU32,
+}
+
+/// Signs, or refuses.
+pub struct CaService {
+    ca: Arc<EmbeddedCa>,
+    tokens: Tokens,
+    placement: Arc<dyn Placement>,
+    node_accounts: Vec<NodeAccount>,
+    certified: CertifiedKeys,
+    rates: DefaultKeyedRateLimiter<Caller>,
+    metrics: CaMetrics,
+}
+
+/// What came with a request, beside its message.
+struct Credentials<'a> {
+    address: Option<SocketAddr>,
+    /// Value of the `authorization` header.
+    authorization: Option<&'a str>,
+    /// Shown in the handshake, and verified against the CA's own roots.
+    certificate: Option<&'a SpiffeId>,
+}
+
+impl CaService {
+    #[must_use]
+    pub fn new(
+        ca: Arc<EmbeddedCa>,
+        tokens: Tokens,
+        placement: Arc<dyn Placement>,
+        settings: ServiceSettings,
+        metrics: CaMetrics,
+    ) -> Self {
+        let burst = settings
+            .rate
+            .saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
+        let quota = Quota::per_second(settings.rate).allow_burst(burst);
+        Self {
+            ca,
+            tokens,
+            placement,
+            node_accounts: settings.node_accounts,
+            certified: CertifiedKeys::default(),
+            rates: RateLimiter::keyed(quota),
+            metrics,
+        }
+    }
+
+    /// Answers one request, and counts and logs what became of it.
+    async fn answer(
+        &self,
+        credentials: &Credentials<'_>,
+        request: &CertificateRequest,
+        now: SystemTime,
+    ) -> Result<CertificateResponse, Refusal> {
+        let started = Instant::now();
+        let caller = self.authenticate(credentials).await;
+        let answer = match &caller {
+            Ok(caller) => self.certify(caller, request, now),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match &answer {
+            Ok(_) => self.metrics.certificate_signed(started.elapsed()),
+            Err(refusal) => {
+                self.metrics.request_refused(refusal.reason());
+                tracing::warn!(
+                    caller = caller.as_ref().map_or_else(|_| "unknown".to_owned(), ToString::to_string),
+                    asked_for = request.impersonated().unwrap_or("its own identity"),
+                    address = ?credentials.address,
+                    reason = refusal.reason().as_str(),
+                    "refused: {refusal}"
+                );
+            }
+        }
+        answer
+    }
+
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Caller, Refusal> {
+        match (credentials.authorization, credentials.certificate) {
+            (Some(header), _) => {
+                let token = caller::bearer(header).ok_or(Refusal::NoCredentials)?;
+                self.tokens.verify(token, self.ca.trust_domain()).await
+            }
+            (None, Some(identity)) => Ok(Caller::of_certificate(identity.clone())),
+            (None, None) => Err(Refusal::NoCredentials),
+        }
+    }
+
+    fn certify(
+        &self,
+        caller: &Caller,
+        request: &CertificateRequest,
+        now: SystemTime,
+    ) -> Result<CertificateResponse, Refusal> {
+        self.check_rate(caller)?;
+        let identity = self.granted(caller, request.impersonated())?;
+        let csr = Csr::parse(&request.csr)?;
+        csr.check_names(&identity)?;
+        let ttl = self.lifetime(request.validity_duration);
+        self.certified.claim(&csr.key_der, now + ttl, now)?;
+        let failed = |error: CaError| {
+            self.certified.give_back(&csr.key_der);
+            tracing::error!(%error, "signing failed");
+            Refusal::Signing
+        };
+        let names = leaf::svid_name(&identity).map_err(failed)?;
+        let certified = self.ca.certify(names, &csr.key, ttl, now).map_err(failed)?;
+        tracing::info!(
+            %caller, %identity, serial = certified.serial,
+            not_after = %authority::timestamp(certified.validity.not_after),
+            "certificate signed"
+        );
+        let root = self.ca.roots().first();
+        let chain = certified.chain.iter().chain(root);
+        Ok(CertificateResponse {
+            cert_chain: chain.map(|der| pem(der)).collect(),
+        })
+    }
+
+    fn check_rate(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.rates.len() > CALLERS {
+            self.rates.retain_recent();
+        }
+        self.rates.check_key(caller).map_err(|_| Refusal::Rate)
+    }
+
+    /// Nobody gets more than the CA's longest; who doesn't say gets that.
+    fn lifetime(&self, seconds: i64) -> Duration {
+        match u64::try_from(seconds) {
+            Ok(0) | Err(_) => self.ca.ttl(),
+            Ok(seconds) => Duration::from_secs(seconds).clamp(SHORTEST_LIFE, self.ca.ttl()),
+        }
+    }
+}
+
+/// Shorter lives would be over before the certificate has arrived.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! One gRPC method over HTTP/2: takes the credentials out of a request and puts the answer into a response.
+
+use std::{
+    convert::Infallible,
+    future::ready,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use hyper::http;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+};
+use tonic_prost::ProstCodec;
+use tower_service::Service;
+
+use super::{CaService, Credentials, listen::Peer};
+use crate::ca::wire::{CertificateRequest, CertificateResponse, MAX_MESSAGE, METHOD, SERVICE};
+
+/// What the HTTP server calls.
+#[derive(Clone)]
+pub(super) struct Method(pub(super) Arc<CaService>);
+
+impl NamedService for Method {
+    const NAME: &'static str = SERVICE;
+}
+
+impl Service<http::Request<Body>> for Method {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path() != METHOD {
+            let text = format!("only {METHOD} is served");
+            return Box::pin(ready(Ok(Status::unimplemented(text).into_http())));
+        }
+        let method = self.clone();
+        Box::pin(async move {
+            let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
+            let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE);
+            Ok(grpc.unary(method, request).await)
+        })
+    }
+}
+
+impl UnaryService<CertificateRequest> for Method {
+    type Response = CertificateResponse;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<CertificateRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move {
+            let now = SystemTime::now();
+            let peer = request.extensions().get::<Peer>();
+            let authorization = request.metadata().get(http::header::AUTHORIZATION.as_str());
+            let credentials = Credentials {
+                address: peer.map(|peer| peer.address),
+                // Anything else but text is no token, but must not count as none.
+                authorization: authorization.map(|value| value.to_str().unwrap_or_default()),
+                certificate: peer.and_then(|peer| peer.identity(now)),
+            };
+            let answer = service.answer(&credentials, request.get_ref(), now).await;
+            answer.map(Response::new).map_err(Status::from)
+        })
+    }
+}

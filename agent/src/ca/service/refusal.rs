@@ -1,0 +1,89 @@
+//! Why somebody gets no certificate, as the caller, the log and the metrics are told.
+
+use tonic::{Code, Status};
+
+use super::{csr::CsrError, tokens::TokenError};
+use crate::{
+    identity::{ParseSpiffeIdError, TrustDomain},
+    telemetry::CaRefusal,
+};
+
+/// Every way in which a request ends without a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("neither a bearer token nor a client certificate of the mesh")]
+    NoCredentials,
+    #[error("this CA takes no tokens: it was started without --token-keys")]
+    NoTokens,
+    #[error("the token: {0}")]
+    Token(#[from] TokenError),
+    #[error("the identity asked for: {0}")]
+    Identity(ParseSpiffeIdError),
+    #[error("this CA signs for the trust domain {0} only")]
+    TrustDomain(TrustDomain),
+    #[error("only node accounts may ask for another identity than their own")]
+    NotNodeAccount,
+    #[error("the caller has not proven on which node it is: its token is bound to no node")]
+    NodeUnknown,
+    #[error("no pod of this identity runs on node {node}")]
+    NotOnNode { node: String },
+    #[error(
+        "no pod of this identity is known any more: a certificate is renewed only while there is one"
+    )]
+    Gone,
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    #[error("a certificate was issued for this public key before: make a new key for each request")]
+    Replayed,
+    #[error("too many requests: try again later")]
+    Rate,
+    #[error("the CA can't sign at the moment: see its log")]
+    Signing,
+}
+
+impl Refusal {
+    /// The metric's label.
+    #[must_use]
+    pub fn reason(&self) -> CaRefusal {
+        match self {
+            Self::NoCredentials | Self::NoTokens => CaRefusal::NoCredentials,
+            Self::Token(error) => match error {
+                TokenError::Expired | TokenError::NotYetValid => CaRefusal::TokenExpired,
+                TokenError::Audience => CaRefusal::TokenAudience,
+                TokenError::Issuer => CaRefusal::TokenIssuer,
+                TokenError::Invalid | TokenError::UnknownKey | TokenError::Unbound => {
+                    CaRefusal::TokenInvalid
+                }
+            },
+            Self::Identity(_) | Self::TrustDomain(_) => CaRefusal::Identity,
+            Self::NotNodeAccount => CaRefusal::NotNodeAccount,
+            Self::NodeUnknown | Self::NotOnNode { .. } => CaRefusal::NotOnNode,
+            Self::Gone => CaRefusal::Gone,
+            Self::Csr(_) => CaRefusal::Csr,
+            Self::Replayed => CaRefusal::Replayed,
+            Self::Rate => CaRefusal::Rate,
+            Self::Signing => CaRefusal::Signing,
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NoCredentials | Self::NoTokens | Self::Token(_) => Code::Unauthenticated,
+            Self::TrustDomain(_)
+            | Self::NotNodeAccount
+            | Self::NodeUnknown
+            | Self::NotOnNode { .. }
+            | Self::Gone
+            | Self::Replayed => Code::PermissionDenied,
+            Self::Identity(_) | Self::Csr(_) => Code::InvalidArgument,
+            Self::Rate => Code::ResourceExhausted,
+            Self::Signing => Code::Internal,
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
+    }
+}

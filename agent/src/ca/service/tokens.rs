@@ -1,0 +1,266 @@
+//! Bearer tokens of Kubernetes service accounts, checked with the issuer's public keys (a JWKS file, RFC 7517).
+//!
+//! Takes bound tokens only: they say of which pod and node they are, and expire. A token that was revoked by
+//! removing its pod is good until it expires: only the API server knows of that.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, decode, decode_header,
+    errors::ErrorKind,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+};
+use serde::Deserialize;
+
+use super::{
+    Refusal,
+    caller::{Caller, Proof},
+};
+use crate::{
+    file::{self, Stamp},
+    identity::{SpiffeId, TrustDomain},
+};
+
+/// How far the issuer's clock may differ, in seconds.
+const LEEWAY: u64 = 10;
+
+/// Bytes of a file of keys.
+const LONGEST: u64 = 1 << 20;
+
+/// What a token must say.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    /// `iss`, if given.
+    pub issuer: Option<String>,
+    /// One of `aud`.
+    pub audience: String,
+}
+
+/// Why a token proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("it is not a token that was signed by the issuer, or it is not well formed")]
+    Invalid,
+    #[error("it is signed with a key that the issuer doesn't have")]
+    UnknownKey,
+    #[error("it has expired")]
+    Expired,
+    #[error("it is not valid yet")]
+    NotYetValid,
+    #[error("it is for another audience")]
+    Audience,
+    #[error("it is of another issuer")]
+    Issuer,
+    #[error("it is not the bound token of a Kubernetes service account")]
+    Unbound,
+}
+
+/// Why a file of keys can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenKeysError {
+    #[error("--token-keys {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("--token-keys {} is not a JSON Web Key Set: {source}", path.display())]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("--token-keys {} has no RSA or P-256 key for signatures", path.display())]
+    NoKey { path: PathBuf },
+}
+
+/// Who vouches for bearer tokens.
+pub enum Tokens {
+    /// Nobody: only certificates count.
+    Untrusted,
+    Keys(TokenKeys),
+}
+
+impl Tokens {
+    /// Who holds the token. Whoever vouches may have to be asked, hence the wait.
+    pub(super) async fn verify(
+        &self,
+        token: &str,
+        domain: &TrustDomain,
+    ) -> Result<Caller, Refusal> {
+        match self {
+            Self::Untrusted => Err(Refusal::NoTokens),
+            Self::Keys(keys) => Ok(keys.verify(token, domain)?),
+        }
+    }
+}
+
+/// Checks tokens, with keys that are read again when their file changes.
+pub struct TokenKeys {
+    path: PathBuf,
+    rules: TokenRules,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    stamp: Stamp,
+    keys: Arc<Vec<Key>>,
+}
+
+struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Option<Kubernetes>,
+}
+
+#[derive(Deserialize)]
+struct Kubernetes {
+    namespace: String,
+    serviceaccount: Named,
+    node: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl TokenKeys {
+    /// # Errors
+    /// When the file can't be used.
+    pub fn open(path: &Path, rules: TokenRules) -> Result<Self, TokenKeysError> {
+        let stamp = Stamp::of(path).map_err(|source| TokenKeysError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let held = Mutex::new(Held {
+            stamp,
+            keys: Arc::new(read(path)?),
+        });
+        let path = path.to_owned();
+        Ok(Self { path, rules, held })
+    }
+
+    fn verify(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
+        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let keys = self.current();
+        let fits = |key: &&Key| {
+            key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid)
+        };
+        let mut outcome = Err(TokenError::UnknownKey);
+        for key in keys.iter().filter(fits) {
+            outcome = self.verify_with(key, token, domain);
+            // Without a key's name in the token, another key may be the right one.
+            if outcome != Err(TokenError::Invalid) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn verify_with(
+        &self,
+        key: &Key,
+        token: &str,
+        domain: &TrustDomain,
+    ) -> Result<Caller, TokenError> {
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.set_audience(&[&self.rules.audience]);
+        let mut required = HashSet::from(["exp".to_owned(), "aud".to_owned(), "sub".to_owned()]);
+        if let Some(issuer) = &self.rules.issuer {
+            validation.set_issuer(&[issuer]);
+            required.insert("iss".to_owned());
+        }
+        validation.required_spec_claims = required;
+        let decoded = decode::<Claims>(token, &key.key, &validation);
+        let claims = decoded.map_err(|error| token_error(error.kind()))?.claims;
+        caller(&claims, domain)
+    }
+
+    /// The keys of the file as it is now; the last good ones when it can't be used.
+    fn current(&self) -> Arc<Vec<Key>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(stamp) = Stamp::of(&self.path)
+            && stamp != held.stamp
+        {
+            held.stamp = stamp;
+            match read(&self.path) {
+                Ok(keys) => held.keys = Arc::new(keys),
+                Err(error) => tracing::warn!(%error, "the last good keys stay in use"),
+            }
+        }
+        Arc::clone(&held.keys)
+    }
+}
+
+fn caller(claims: &Claims, domain: &TrustDomain) -> Result<Caller, TokenError> {
+    let bound = claims.kubernetes.as_ref().ok_or(TokenError::Unbound)?;
+    let (namespace, account) = (&bound.namespace, &bound.serviceaccount.name);
+    if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
+        return Err(TokenError::Unbound);
+    }
+    let identity = SpiffeId::new(domain.clone(), namespace, account);
+    Ok(Caller {
+        identity: identity.map_err(|_| TokenError::Unbound)?,
+        proof: Proof::Token {
+            node: bound.node.as_ref().map(|node| node.name.clone()),
+        },
+    })
+}
+
+fn token_error(kind: &ErrorKind) -> TokenError {
+    match kind {
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYetValid,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => TokenError::Issuer,
+        _ => TokenError::Invalid,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Key>, TokenKeysError> {
+    let owned = || path.to_owned();
+    let text = file::read(path, LONGEST).map_err(|source| TokenKeysError::Read {
+        path: owned(),
+        source,
+    })?;
+    let set: JwkSet = serde_json::from_slice(&text).map_err(|source| TokenKeysError::Parse {
+        path: owned(),
+        source,
+    })?;
+    let keys: Vec<_> = set.keys.iter().filter_map(usable).collect();
+    if keys.is_empty() {
+        return Err(TokenKeysError::NoKey { path: owned() });
+    }
+    Ok(keys)
+}
+
+/// The kinds of key that API servers sign with (`--service-account-signing-key-file`).
+fn usable(jwk: &Jwk) -> Option<Key> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        _ => return None,
+    };
+    Some(Key {
+        id: jwk.common.key_id.clone(),
+        algorithm,
+        key: DecodingKey::from_jwk(jwk).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::ca::service::testing::{AUDIENCE, Bench, claims, domain, id, now};
+
+fn keys(bench: &Bench) -> TokenKeys {
+    TokenKeys::open(&bench.keys_path(), Bench::rules()).unwrap()
+}
+
+fn verify(bench: &Bench, claims: &Value) -> Result<Caller, TokenError> {
+    keys(bench).verify(&bench.token(claims), &domain())
+}
+
+#[test]
+fn bound_tokens_tell_account_and_node() {
+    let bench = Bench::new();
+    let caller = keys(&bench).verify(&bench.agent_token("a"), &domain());
+    let expected = Caller {
+        identity: id("sealane-system", "sealane-agent"),
+        proof: Proof::Token {
+            node: Some("a".to_owned()),
+        },
+    };
+    assert_eq!(caller, Ok(expected));
+}
+
+#[test]
+fn every_claim_counts() {
+    let bench = Bench::new();
+    let changed = |name: &str, value: Value| {
+        let mut claims = claims("shop", "web");
+        claims[name] = value;
+        verify(&bench, &claims)
+    };
+    assert!(changed("aud", json!(AUDIENCE)).is_ok());
+    assert_eq!(
+        changed("aud", json!(["kubernetes"])),
+        Err(TokenError::Audience)
+    );
+    assert_eq!(
+        changed("iss", json!("https://other.test")),
+        Err(TokenError::Issuer)
+    );
+    assert_eq!(changed("exp", json!(now() - 60)), Err(TokenError::Expired));
+    assert_eq!(
+        changed("nbf", json!(now() + 60)),
+        Err(TokenError::NotYetValid)
+    );
+    assert_eq!(changed("exp", Value::Null), Err(TokenError::Invalid));
+    let other = json!("system:serviceaccount:shop:db");
+    assert_eq!(changed("sub", other), Err(TokenError::Unbound));
+    assert_eq!(
+        changed("kubernetes.io", Value::Null),
+        Err(TokenError::Unbound)
+    );
+    let mut absent = claims("shop", "web");
+    absent.as_object_mut().unwrap().remove("aud");
+    assert_eq!(verify(&bench, &absent), Err(TokenError::Audience));
+}
+
+#[test]
+fn only_the_issuers_signature_counts() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    let token = other.agent_token("a");
+    assert_eq!(
+        keys(&bench).verify(&token, &domain()),
+        Err(TokenError::Invalid)
+    );
+    // RFC 7515: `{"alg":"none"}`, and a MAC with the public key as its secret.
+    let (_, payload) = token.split_once('.').unwrap();
+    let payload = payload.split_once('.').unwrap().0;
+    for header in [
+        "eyJhbGciOiJub25lIn0",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "eyJhbGciOiJSUzI1NiJ9",
+    ] {
+        let forged = format!("{header}.{payload}.AAAA");
+        assert!(keys(&bench).verify(&forged, &domain()).is_err(), "{header}");
+    }
+    for text in ["", "a", "a.b", "a.b.c", "...."] {
+        assert_eq!(
+            keys(&bench).verify(text, &domain()),
+            Err(TokenError::Invalid)
+        );
+    }
+}
+
+#[test]
+fn keys_are_read_again_when_they_change_and_kept_when_they_are_spoilt() {
+    let mut bench = Bench::new();
+    let keys = keys(&bench);
+    let old = bench.agent_token("a");
+    bench.rotate_key();
+    let new = bench.agent_token("a");
+    assert!(keys.verify(&new, &domain()).is_ok());
+    assert_eq!(keys.verify(&old, &domain()), Err(TokenError::Invalid));
+    std::fs::write(bench.keys_path(), "{").unwrap();
+    assert!(keys.verify(&new, &domain()).is_ok());
+    std::fs::remove_file(bench.keys_path()).unwrap();
+    assert!(keys.verify(&new, &domain()).is_ok());
+}
+
+#[test]
+fn files_without_a_usable_key_are_refused() {
+    let bench = Bench::new();
+    let open = |text: &str| {
+        std::fs::write(bench.keys_path(), text).unwrap();
+        TokenKeys::open(&bench.keys_path(), Bench::rules())
+    };
+    let symmetric = r#"{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"}]}"#;
+    assert!(matches!(open(symmetric), Err(TokenKeysError::NoKey { .. })));
+    assert!(matches!(open("{}"), Err(TokenKeysError::Parse { .. })));
+    let missing = TokenKeys::open(Path::new("/nowhere"), Bench::rules());
+    assert!(matches!(missing, Err(TokenKeysError::Read { .. })));
+}

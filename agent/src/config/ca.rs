@@ -1,0 +1,155 @@
+//! What is said of the CA: which one an agent asks, and what the CA service is told.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use super::{
+    ConfigError, LogConfig, MeshConfig, absolute, address, directory, dns_name, duration, socket,
+};
+use crate::{
+    ca::{CaClientSettings, KeyType, Kind, LeafName, NodeAccount, Order, TokenRules},
+    cli::{CaArgs, CaIssueArgs, CaKeyType, CaServeArgs},
+    identity::TrustDomain,
+};
+
+/// Where an agent's certificates come from.
+#[derive(Clone, Debug)]
+pub enum CaSource {
+    /// The embedded CA's directory.
+    Directory(PathBuf),
+    Service(CaClientSettings),
+}
+
+/// Everything that `sealane ca serve` can be told.
+#[derive(Clone, Debug)]
+pub struct CaServeConfig {
+    pub dir: PathBuf,
+    pub mesh: MeshConfig,
+    pub listen: SocketAddr,
+    /// What clients know the CA by: DNS names and addresses.
+    pub names: Vec<String>,
+    /// A file of keys, and what tokens must say; none: certificates only.
+    pub tokens: Option<(PathBuf, TokenRules)>,
+    pub node_accounts: Vec<NodeAccount>,
+    /// An existing directory; none: nobody gets the identity of another.
+    pub source: Option<PathBuf>,
+    pub max_ttl: Duration,
+    pub rate: NonZeroU32,
+    pub admin: SocketAddr,
+    pub socket: PathBuf,
+    pub log: LogConfig,
+}
+
+impl TryFrom<&CaServeArgs> for CaServeConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: &CaServeArgs) -> Result<Self, ConfigError> {
+        let account = |text: &String| {
+            let parsed = text.parse();
+            parsed.map_err(|source| ConfigError::NodeAccount { source })
+        };
+        let rules = TokenRules {
+            issuer: args.token_issuer.clone(),
+            audience: args.token_audience.clone(),
+        };
+        let names = args.dns_names.iter().map(|name| server_name(name));
+        Ok(Self {
+            dir: absolute("--ca-dir", &args.ca_dir)?,
+            mesh: MeshConfig::try_from(&args.mesh)?,
+            listen: address("--listen", &args.listen)?,
+            names: names.collect::<Result<_, _>>()?,
+            tokens: args.token_keys.clone().map(|path| (path, rules)),
+            node_accounts: args
+                .node_accounts
+                .iter()
+                .map(account)
+                .collect::<Result<_, _>>()?,
+            source: args.source.as_deref().map(directory).transpose()?,
+            max_ttl: lifetime("--max-ttl", &args.max_ttl)?,
+            rate: args.rate,
+            admin: address("--admin", &args.admin)?,
+            socket: socket(&args.socket)?,
+            log: LogConfig::new(args.log_format, &args.log_level)?,
+        })
+    }
+}
+
+/// What `sealane ca issue` was told to make.
+///
+/// # Errors
+/// When there is nothing that could be made of it.
+pub fn order(args: &CaIssueArgs) -> Result<Order, ConfigError> {
+    let ca = args.ca_dir.clone().unwrap_or_default();
+    let hosts = args.dns_names.iter().map(|name| {
+        server_name(name.strip_prefix("*.").unwrap_or(name))?;
+        Ok(LeafName::Host(name.clone()))
+    });
+    let uris = args.uris.iter().map(|uri| Ok(LeafName::Uri(uri.clone())));
+    let kind = match (&args.root, &args.intermediate) {
+        (Some(name), _) => Kind::Root { name: name.clone() },
+        (None, Some(name)) => {
+            let name = name.clone();
+            Kind::Intermediate { name, ca }
+        }
+        (None, None) => Kind::Leaf {
+            names: hosts.chain(uris).collect::<Result<_, ConfigError>>()?,
+            ca,
+        },
+    };
+    let default = match &kind {
+        Kind::Leaf { .. } => "2160h",
+        Kind::Root { .. } | Kind::Intermediate { .. } => "87600h",
+    };
+    let ttl = args.ttl.as_deref().unwrap_or(default);
+    let [shortest, longest] = [60, 20 * 365 * 24 * 3600].map(Duration::from_secs);
+    Ok(Order {
+        kind,
+        ttl: duration::parse("--ttl", ttl, shortest, longest)?,
+        key_type: match args.key_type {
+            CaKeyType::P256 => KeyType::P256,
+            CaKeyType::P384 => KeyType::P384,
+            CaKeyType::Ed25519 => KeyType::Ed25519,
+            CaKeyType::Rsa2048 => KeyType::Rsa2048,
+            CaKeyType::Rsa3072 => KeyType::Rsa3072,
+            CaKeyType::Rsa4096 => KeyType::Rsa4096,
+        },
+    })
+}
+
+pub(super) fn source(
+    args: &CaArgs,
+    trust_domain: TrustDomain,
+    ttl: Duration,
+) -> Result<CaSource, ConfigError> {
+    let (Some(address), Some(roots)) = (&args.ca_address, &args.ca_roots) else {
+        return Ok(CaSource::Directory(absolute("--ca-dir", &args.ca_dir)?));
+    };
+    let address = address.parse();
+    Ok(CaSource::Service(CaClientSettings {
+        address: address.map_err(|source| ConfigError::CaAddress { source })?,
+        server_name: args.ca_server_name.clone(),
+        roots: absolute("--ca-roots", roots)?,
+        token: args
+            .ca_token
+            .as_deref()
+            .map(|token| absolute("--ca-token", token))
+            .transpose()?,
+        trust_domain,
+        ttl,
+    }))
+}
+
+/// Of certificates.
+pub(super) fn lifetime(flag: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    let day = Duration::from_secs(24 * 60 * 60);
+    duration::parse(flag, value, Duration::from_secs(10), day)
+}
+
+fn server_name(value: &str) -> Result<String, ConfigError> {
+    let is_address = value.parse::<std::net::IpAddr>().is_ok();
+    if is_address || dns_name("--dns-name", value).is_ok() {
+        return Ok(value.to_owned());
+    }
+    Err(ConfigError::ServerName {
+        value: value.to_owned(),
+    })
+}
