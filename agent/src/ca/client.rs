@@ -188,7 +188,7 @@ impl CaClient {
 
     /// Peers may have certificates of a new root before this agent's own do.
     fn learn(&self, answer: &Answer) {
-        *self.last_end() = Some(answer.not_after());
+        *self.last_end() = Some(answer.authority_not_after());
         let Some(root) = answer.root() else { return };
         let domain = &self.settings.trust_domain;
         self.bundle.send_if_modified(|bundle| {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -68,7 +68,7 @@ impl Authority {
             directory,
             key,
             process: None,
-            binary: world.run.product("sealane")?.clone(),
+            binary: world.run.product("sealane")?,
             netns: world.underlay.path(),
             source: world.node(NodeName::A).source.clone(),
             logs: world.logs.clone(),
@@ -176,8 +176,7 @@ impl Authority {
         self.token(&claims("sealane-system", "sealane-agent", node.name()))
     }
 
-    /// # Panics
-    /// Never: the key is fit for the algorithm.
+    /// Empty if the key were not fit for the algorithm.
     #[must_use]
     pub fn token(&self, claims: &Value) -> String {
         encode(&Header::new(Algorithm::ES256), claims, &self.key).unwrap_or_default()
@@ -209,12 +208,6 @@ impl Authority {
         command.args(["ca", "status"]).args(arguments);
         command.arg("--socket").arg(self.socket());
         Process::run("ca-status", &self.logs, command, PATIENCE)
-    }
-
-    /// Whether a file of the CA's directory is there.
-    #[must_use]
-    pub fn file(&self, name: &str) -> PathBuf {
-        Path::new(&self.directory).join(name)
     }
 }
 

@@ -104,7 +104,7 @@ impl Answer {
     }
 
     /// When the first certificate above the leaf expires.
-    pub(super) fn not_after(&self) -> SystemTime {
+    pub(super) fn authority_not_after(&self) -> SystemTime {
         self.authority_not_after
     }
 
