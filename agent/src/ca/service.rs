@@ -113,16 +113,31 @@ impl CaService {
             Ok(_) => self.metrics.certificate_signed(started.elapsed()),
             Err(refusal) => {
                 self.metrics.request_refused(refusal.reason());
-                tracing::warn!(
-                    caller = caller.as_ref().map_or_else(|_| "unknown".to_owned(), ToString::to_string),
-                    asked_for = request.impersonated().unwrap_or("its own identity"),
-                    address = ?credentials.address,
-                    reason = refusal.reason().as_str(),
-                    "refused: {refusal}"
-                );
+                self.log_refusal(caller.as_ref().ok(), credentials, request, refusal);
             }
         }
         answer
+    }
+
+    fn log_refusal(
+        &self,
+        caller: Option<&Caller>,
+        credentials: &Credentials<'_>,
+        request: &CertificateRequest,
+        refusal: &Refusal,
+    ) {
+        let token = credentials.authorization.and_then(caller::bearer);
+        let caller = match (caller, token) {
+            (Some(caller), _) => caller.to_string(),
+            (None, Some(token)) => tokens::claimed(token, self.ca.trust_domain()).map_or_else(
+                || "unknown".to_owned(),
+                |claimed| format!("{claimed}, unproven"),
+            ),
+            (None, None) => "unknown".to_owned(),
+        };
+        let asked_for = request.impersonated().unwrap_or("its own identity");
+        let (address, reason) = (credentials.address, refusal.reason().as_str());
+        tracing::warn!(caller, asked_for, ?address, reason, "refused: {refusal}");
     }
 
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Caller, Refusal> {

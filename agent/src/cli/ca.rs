@@ -89,13 +89,11 @@ pub enum CaCommand {
 
 /// What `sealane ca issue` was given.
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = true)]
 pub struct CaIssueArgs {
     /// Make a root that signs itself, with this name
     #[arg(
         long,
         value_name = "NAME",
-        group = "what",
         conflicts_with_all = ["ca_dir", "intermediate", "dns_names", "uris"]
     )]
     pub root: Option<String>,
@@ -104,18 +102,22 @@ pub struct CaIssueArgs {
     #[arg(
         long,
         value_name = "NAME",
-        group = "what",
         requires = "ca_dir",
         conflicts_with_all = ["dns_names", "uris"]
     )]
     pub intermediate: Option<String>,
 
     /// Host name or address that the certificate is for; may be repeated
-    #[arg(long = "dns", value_name = "NAME", group = "what", requires = "ca_dir")]
+    #[arg(
+        long = "dns",
+        value_name = "NAME",
+        requires = "ca_dir",
+        required_unless_present_any = ["root", "intermediate", "uris"]
+    )]
     pub dns_names: Vec<String>,
 
     /// URI that the certificate is for, such as a SPIFFE ID; may be repeated
-    #[arg(long = "uri", value_name = "URI", group = "what", requires = "ca_dir")]
+    #[arg(long = "uri", value_name = "URI", requires = "ca_dir")]
     pub uris: Vec<String>,
 
     /// Directory of the CA that signs: ca.key, ca.crt, root.crt, or the files of Istio's secret cacerts
@@ -287,4 +289,43 @@ pub struct CaStatusArgs {
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::Cli;
+
+    fn accepts(line: &str) -> bool {
+        Cli::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn issue_wants_one_kind_and_whoever_signs_it() {
+        assert!(accepts("sealane ca issue --root Third --out /o"));
+        assert!(accepts(
+            "sealane ca issue --intermediate Mesh --ca-dir /ca --out /o"
+        ));
+        assert!(accepts(
+            "sealane ca issue --dns a.test --uri spiffe://a/b --ca-dir /ca --out /o"
+        ));
+        assert!(!accepts("sealane ca issue --out /o"));
+        assert!(!accepts("sealane ca issue --ca-dir /ca --out /o"));
+        assert!(!accepts("sealane ca issue --dns a.test --out /o"));
+        assert!(!accepts(
+            "sealane ca issue --root Third --dns a.test --out /o"
+        ));
+        assert!(!accepts(
+            "sealane ca issue --root Third --ca-dir /ca --out /o"
+        ));
+    }
+
+    #[test]
+    fn a_ca_service_needs_roots() {
+        const AGENT: &str = "sealane agent --node a --source /s";
+        assert!(accepts(&format!("{AGENT} --ca-address a:1 --ca-roots /r")));
+        assert!(!accepts(&format!("{AGENT} --ca-address a:1")));
+        assert!(!accepts(&format!("{AGENT} --ca-token /t")));
+    }
 }

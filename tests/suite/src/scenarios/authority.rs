@@ -280,8 +280,11 @@ pub fn lost(stage: &Stage<'_>) -> Result<()> {
         })
     };
     closed(true)?;
-    let rows = shop.agents.b.certificates()?;
-    ensure!(rows.iter().all(|row| row["state"] == "expired"), "{rows:?}");
+    until("the certificate's end", LIFE, || {
+        let rows = shop.agents.b.certificates()?;
+        let expired = rows.iter().all(|row| row["state"] == "expired");
+        Ok(expired.then_some(()))
+    })?;
 
     authority.restart(&[])?;
     closed(false)?;

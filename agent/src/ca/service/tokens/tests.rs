@@ -101,6 +101,16 @@ fn keys_are_read_again_when_they_change_and_kept_when_they_are_spoilt() {
 }
 
 #[test]
+fn what_is_claimed_is_told_without_proof() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    let token = other.agent_token("a");
+    assert!(keys(&bench).verify(&token, &domain()).is_err());
+    let claimed = claimed(&token, &domain()).unwrap();
+    assert_eq!(claimed.identity, id("sealane-system", "sealane-agent"));
+    assert!(super::claimed("a.b.c", &domain()).is_none());
+}
+
+#[test]
 fn files_without_a_usable_key_are_refused() {
     let bench = Bench::new();
     let open = |text: &str| {
