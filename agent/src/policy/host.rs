@@ -32,6 +32,15 @@ impl Host {
         }
     }
 
+    /// Whether a host can be meant by both, which are [whole](Self::whole).
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Suffix(a), Self::Suffix(b)) => a.ends_with(b) || b.ends_with(a),
+            (suffix @ Self::Suffix(_), Self::Exact(host) | Self::Short(host))
+            | (Self::Exact(host) | Self::Short(host), suffix) => suffix.matches(host),
+        }
+    }
+
     #[must_use]
     pub(super) fn whole(self, namespace: &str, cluster_domain: &str) -> Self {
         match self {

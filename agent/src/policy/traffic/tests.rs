@@ -23,7 +23,7 @@ fn entry(spec: Spec<'_>) -> Result<ServiceEntry, Vec<String>> {
 
 fn gateway(spec: Spec<'_>) -> Result<Gateway, Vec<String>> {
     let spec = serde_json::from_str(spec).unwrap();
-    Gateway::new(document(DocumentKind::Gateway), spec).map_err(|errors| fields(&errors))
+    Gateway::new(document(DocumentKind::Gateway), None, spec).map_err(|errors| fields(&errors))
 }
 
 fn fields(errors: &[crate::policy::Invalid]) -> Vec<String> {
@@ -117,8 +117,36 @@ fn what_a_gateway_must_not_say() {
             "spec.servers[0].tls",
         ),
         (
-            server("TLS", r#", "tls": {"mode": "PASSTHROUGH"}"#),
+            server("TLS", r#", "tls": {"mode": "ISTIO_MUTUAL"}"#),
             "spec.servers[0].tls.mode",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "PASSTHROUGH", "credentialName": "c"}"#,
+            ),
+            "spec.servers[0].tls.credentialName",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "../c"}"#,
+            ),
+            "spec.servers[0].tls.credentialName",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "c", "minProtocolVersion": "TLSV1_1"}"#,
+            ),
+            "spec.servers[0].tls.minProtocolVersion",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "c", "cipherSuites": ["AES128-SHA"]}"#,
+            ),
+            "spec.servers[0].tls.cipherSuites[0]",
         ),
         (
             server(
@@ -174,7 +202,7 @@ fn the_first_route_that_matches_of_the_nearest_document() {
                 r#"{"port": 1}, {"sourceLabels": {"app": "x"}}"#,
             ),
         ],
-        &[],
+        Vec::new(),
         &mut Vec::new(),
     );
     let service = |host: &str| Service {
