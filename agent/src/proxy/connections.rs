@@ -74,7 +74,7 @@ pub enum Session {
         /// What the client asked the server for; kept by the server's side only.
         server_name: Option<Box<str>>,
     },
-    /// With a server that is not of the mesh, as a DestinationRule says. Of outbound connections only.
+    /// With somebody who is not of the mesh, as a DestinationRule says, or a Gateway.
     Tls(Box<Agreed>),
     Plaintext,
 }
