@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the admin side may know. Answers come from memory, without waiting, unless they say so.
-pub trait Inspect: Send + Sync + 'static {
+pub trait Inspect: Health {
     fn status(&self) -> api::Status;
     fn connections(&self) -> Vec<api::Connection>;
     fn certificates(&self) -> Vec<api::Certificate>;
@@ -37,7 +37,11 @@ pub trait Inspect: Send + Sync + 'static {
     /// # Errors
     /// Everything that is wrong with the candidate.
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors>;
-    /// What is missing before the agent is ready; nothing when it is.
+}
+
+/// What the kubelet and Prometheus may know.
+pub trait Health: Send + Sync + 'static {
+    /// What is missing before the process is ready; nothing when it is.
     fn unready(&self) -> Vec<String>;
     /// Prometheus's text format 0.0.4.
     fn metrics(&self) -> String;

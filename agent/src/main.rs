@@ -11,7 +11,7 @@ use sealane::{
     app,
     cli::{Cli, Command, PolicyCommand},
     commands,
-    config::AgentConfig,
+    config::{AgentConfig, GatewayConfig, LogConfig},
     offload::sys,
     telemetry,
 };
@@ -40,7 +40,14 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Agent(args) => agent(AgentConfig::try_from(args.as_ref())?),
+        Command::Agent(args) => {
+            let config = AgentConfig::try_from(args.as_ref())?;
+            serve(&config.serve.log.clone(), app::run(config))
+        }
+        Command::Gateway(args) => {
+            let config = GatewayConfig::try_from(args.as_ref())?;
+            serve(&config.serve.log.clone(), app::run_gateway(config))
+        }
         Command::Status(args) => ask(commands::status(&args, &mut io::stdout())),
         Command::Connections(args) => ask(commands::connections(&args, &mut io::stdout())),
         Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
@@ -54,14 +61,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
+fn serve(
+    log: &LogConfig,
+    serving: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ExitCode> {
     sys::one_heap();
-    telemetry::init(&config.log).context("starting the log")?;
+    telemetry::init(log).context("starting the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(app::run(config))?;
+    runtime.block_on(serving)?;
     Ok(ExitCode::SUCCESS)
 }
 

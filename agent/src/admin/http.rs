@@ -12,27 +12,27 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inspect, serve::serve};
+use super::{Health, serve::serve};
 
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until told to stop.
-pub async fn serve_http(listener: TcpListener, inspect: Arc<dyn Inspect>, stop: CancellationToken) {
+pub async fn serve_http(listener: TcpListener, health: Arc<dyn Health>, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(inspect);
+        .with_state(health);
     serve(listener, router, stop).await;
 }
 
-async fn metrics(State(inspect): State<Arc<dyn Inspect>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, TEXT_FORMAT)], inspect.metrics())
+async fn metrics(State(health): State<Arc<dyn Health>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], health.metrics())
 }
 
-async fn ready(State(inspect): State<Arc<dyn Inspect>>) -> (StatusCode, String) {
-    let missing = inspect.unready();
+async fn ready(State(health): State<Arc<dyn Health>>) -> (StatusCode, String) {
+    let missing = health.unready();
     if missing.is_empty() {
         return (StatusCode::OK, "ready\n".to_owned());
     }

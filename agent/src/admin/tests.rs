@@ -125,7 +125,9 @@ impl Inspect for Stub {
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
         control::Candidate::read(&question.files).map(|_| Diff::default())
     }
+}
 
+impl Health for Stub {
     fn unready(&self) -> Vec<String> {
         if self.ready {
             vec![]

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Inspect, api},
+    admin::{Health, Inspect, api},
     ca::{EmbeddedCa, SvidState, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
@@ -153,7 +153,9 @@ impl Inspect for Inspector {
         diff.warnings.splice(..0, candidate.warnings);
         Ok(diff)
     }
+}
 
+impl Health for Inspector {
     fn unready(&self) -> Vec<String> {
         let mut missing = Vec::new();
         let source = self.source.borrow();

@@ -12,3 +12,4 @@ mod watch;
 pub(super) use load::texts;
 pub use load::{Loaded, load, load_changes, load_texts};
 pub use source::{FileSource, SourceStatus};
+pub use watch::DirectoryWatch;

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,8 @@ use crate::{
 
 /// What every connection through this gateway needs.
 pub struct Gateway {
-    pub entrance: ArcSwap<Entrance>,
+    /// Nothing is let in without.
+    pub entrance: ArcSwapOption<Entrance>,
     pub offload: Offload,
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,

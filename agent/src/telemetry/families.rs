@@ -51,6 +51,7 @@ pub(super) struct CertificateFamilies {
     pub(super) expiry: GaugeVec,
     pub(super) refresh: IntCounterVec,
     pub(super) ca_healthy: IntGauge,
+    pub(super) credentials: IntGaugeVec,
 }
 
 /// The pods of this node and the programs in the kernel.
@@ -152,6 +153,12 @@ impl CertificateFamilies {
                 r,
                 "ca_healthy",
                 "1 while the CA issues, 0 when the last attempt failed.",
+            )?,
+            credentials: gauges(
+                r,
+                "gateway_credential_healthy",
+                "1 for a Gateway's credential that is in force as it is, 0 for one that can't be used.",
+                &["credential"],
             )?,
         })
     }

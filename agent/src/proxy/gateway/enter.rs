@@ -43,9 +43,14 @@ async fn set_up(gateway: Arc<Gateway>, port: u16, arrival: Arrival) -> Option<Op
     };
     let registered = gateway.connections.open(direction, peer, local);
     let report = Report::new(Arc::clone(&gateway), registered);
+    let Some(entrance) = gateway.entrance.load_full() else {
+        reset(stream);
+        report.finish(&Err(Failure::Refused(RefusalReason::NoPolicy)));
+        return None;
+    };
     let client = Client {
         gateway: &gateway,
-        entrance: &gateway.entrance.load_full(),
+        entrance: &entrance,
         connection: report.connection(),
         port,
     };
@@ -201,7 +206,7 @@ impl Client<'_> {
     /// As it is now: certificates may have changed since the client came.
     fn config(&self, tls: &Arc<ServerTls>) -> Option<Arc<ServerConfig>> {
         let entrance = self.gateway.entrance.load();
-        entrance.configs.get(tls).cloned()
+        entrance.as_ref()?.configs.get(tls).cloned()
     }
 
     fn way(&self, served: Served<'_>, name: Option<&str>) -> Result<Way, Failure> {
