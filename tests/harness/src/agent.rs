@@ -1,23 +1,16 @@
 //! The product: starts a node's agent, asks it, ends it.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    enter,
+    enter, http,
     metrics::Metrics,
     objects::Objects,
-    pace,
     pod::{Family, NodeName},
     process::{Output, Process},
     sockets::PATIENCE,
@@ -102,27 +95,7 @@ impl Agent {
     /// # Errors
     /// When nobody answers there or the answer isn't HTTP.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-        let netns = self.netns.clone();
-        let answer = std::thread::scope(|scope| {
-            let exchange = scope.spawn(|| -> Result<String> {
-                crate::netns::join(&netns)?;
-                let mut stream = TcpStream::connect_timeout(&admin(), pace::span(PATIENCE))?;
-                stream.set_read_timeout(Some(pace::span(PATIENCE)))?;
-                stream.write_all(request.as_bytes())?;
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer)?;
-                Ok(answer)
-            });
-            exchange
-                .join()
-                .map_err(|_| anyhow!("the request panicked"))?
-        })?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .with_context(|| format!("not HTTP: {answer:?}"))?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((code.context("no status code")?, body.to_owned()))
+        http::get(&self.netns, admin(), path)
     }
 
     /// Scrapes `/metrics`.

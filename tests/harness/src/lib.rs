@@ -15,7 +15,9 @@ pub mod apps;
 pub mod cgroup;
 pub mod enter;
 pub mod fault;
+pub mod gateway;
 pub mod hosts;
+mod http;
 pub mod isolation;
 pub mod kernel;
 pub mod metrics;
@@ -32,6 +34,7 @@ pub mod wait;
 pub mod world;
 
 pub use agent::Agent;
+pub use gateway::Gateway;
 pub use hosts::HostName;
 pub use isolation::Run;
 pub use pod::{Family, NodeName, Pod, PodSpec};

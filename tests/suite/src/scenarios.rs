@@ -5,6 +5,7 @@ mod basics;
 mod candidates;
 mod certificates;
 mod faults;
+mod gateways;
 mod harness;
 mod input;
 mod life;
@@ -23,6 +24,7 @@ mod restarts;
 mod review;
 mod services;
 mod streams;
+mod third_root;
 mod toggles;
 mod wire;
 
@@ -77,6 +79,10 @@ pub const ALL: &[Scenario] = &[
     scenario("outside-simple", outside::simple),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
+    scenario("third-root-cross-mesh", third_root::cross_mesh),
+    scenario("gateway-redirect", gateways::redirect),
+    scenario("gateway-sni", gateways::sni),
+    scenario("gateway-reload", gateways::reload),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),

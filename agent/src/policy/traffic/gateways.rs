@@ -104,13 +104,17 @@ impl Gateways {
                     server,
                     through,
                 };
-                let mut attached = self.attached(served);
-                if let Some((first, second)) = attached.next().zip(attached.next()) {
+                let list = server.work.routes();
+                let leading = self.attached(served).filter_map(|routes| {
+                    let mut of_list = routes.routes.iter().filter(|r| r.protocols == list);
+                    Some((routes, of_list.next()?))
+                });
+                if let Err(NoRoute::Ambiguous { first, second, .. }) = only(served, leading) {
                     ignored.push(Ignored::NeedsHttp {
                         document: through.document.clone(),
                         port: server.port,
-                        first: first.document.clone(),
-                        second: second.document.clone(),
+                        first,
+                        second,
                     });
                 }
             }
