@@ -50,7 +50,7 @@ impl<'a> Edge<'a> {
         let mut curl = Curl::new(&self.shop.stranger)?;
         for port in [HTTP, HTTPS, 8080] {
             let address = self.address(port);
-            let to = format!("::{}:{port}", bracketed(address));
+            let to = format!(":{port}:{}:{port}", bracketed(address));
             curl = curl.arg("--connect-to").arg(to);
         }
         if let Some(root) = root {
@@ -141,7 +141,7 @@ pub fn redirect(stage: &Stage<'_>) -> Result<()> {
     ensure!(answer.status == 301, "{answer:?}");
     let moved = Curl::new(&edge.shop.stranger)?
         .arg("--connect-to")
-        .arg(format!("::{}:{HTTP}", bracketed(edge.address(HTTP))))
+        .arg(format!(":{HTTP}:{}:{HTTP}", bracketed(edge.address(HTTP))))
         .arg("-o/dev/null")
         .arg("-w%{redirect_url}\n%{http_code}")
         .get("http://web.example/a/b?c=d")?;
