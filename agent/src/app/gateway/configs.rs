@@ -106,14 +106,6 @@ impl Configs {
             true => "the one before stays in force",
             false => "connections are refused",
         };
-        format!("{}: {trouble}: {consequence}", name(&tls.credential))
-    }
-}
-
-/// For people, and for a metric.
-pub(super) fn name(credential: &Credential) -> String {
-    match credential {
-        Credential::Secret(name) => name.clone(),
-        Credential::Files { chain, .. } => chain.display().to_string(),
+        format!("{}: {trouble}: {consequence}", tls.credential)
     }
 }

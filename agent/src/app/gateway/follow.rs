@@ -9,10 +9,7 @@ use std::{
 use tokio::{sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    configs::{Configs, name},
-    credentials::Places,
-};
+use super::{configs::Configs, credentials::Places};
 use crate::{
     config::GatewayConfig,
     control::DirectoryWatch,
@@ -85,7 +82,6 @@ impl Follower {
         let files = |tls: &Arc<ServerTls>| matches!(tls.credential, Credential::Files { .. });
         let condition = self.condition.borrow();
         !condition.unready.is_empty()
-            || !condition.problems.is_empty()
             || (entrance.iter()).any(|entrance| entrance.configs.keys().any(files))
     }
 

@@ -1,6 +1,6 @@
 //! A client at the gateway: what it speaks, which server it is for, and the end of its TLS.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use tokio::{net::TcpStream, time::Instant};
@@ -12,6 +12,7 @@ use crate::{
         accept::Arrival,
         close::reset,
         connections::{Agreed, Connection, Phase, Session},
+        limits::Turn,
         outcome::{Failure, handshake_timeout},
         protect::{Peer, protected},
         relay::{Relay, Wire},
@@ -54,15 +55,7 @@ async fn set_up(gateway: Arc<Gateway>, port: u16, arrival: Arrival) -> Option<Op
         connection: report.connection(),
         port,
     };
-    let result = match client.enter(stream).await {
-        Ok(Some((wire, way))) => {
-            drop(turn);
-            client.forward(wire, way).await.map(Some)
-        }
-        Ok(None) => Ok(None),
-        Err(failure) => Err(failure),
-    };
-    match result {
+    match client.take(stream, turn).await {
         Ok(Some(relay)) => Some(Open::new(report, relay, None)),
         Ok(None) => {
             report.finish(&Ok(()));
@@ -84,7 +77,17 @@ pub(super) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Who is refused has been closed as it must be; `None`: it has its answer.
+    /// `turn` is held until it is known who the client is. `None`: it has its answer.
+    async fn take(&self, stream: TcpStream, turn: Turn) -> Result<Option<Relay>, Failure> {
+        let entered = self.enter(stream).await?;
+        drop(turn);
+        match entered {
+            Some((wire, way)) => self.forward(wire, way).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Who is refused has been closed as it must be.
     async fn enter(&self, stream: TcpStream) -> Result<Option<(Wire, Way)>, Failure> {
         let Entrance { snapshot, own, .. } = self.entrance;
         let gateways = snapshot.policy.routes().gateways();
@@ -141,66 +144,78 @@ impl Client<'_> {
         let within = self.gateway.timeouts.handshake;
         let begun = Instant::now();
         let FirstBytes {
-            greeting,
-            server_name,
-            bytes,
-        } = match tls::first_bytes(&mut stream, true, within).await {
-            Ok(first) => first,
-            Err(error) => {
-                reset(stream);
-                return Err(broken(error.to_string()));
-            }
-        };
-        match greeting {
-            Greeting::MeshTls | Greeting::OtherTls => {}
-            Greeting::Closed => return Err(Failure::Abandoned),
-            Greeting::Silent => {
-                reset(stream);
-                return Err(handshake_timeout(&self.gateway.metrics, Side::Server));
-            }
-            Greeting::Plaintext => {
-                reset(stream);
-                return Err(broken("not TLS".to_owned()));
-            }
-        }
-        let name = server_name.as_deref();
-        let served = self.server(name).ok_or_else(|| self.nobody(name));
-        let way = served.and_then(|served| Ok((served, self.way(served, name)?)));
-        let (served, way) = match way {
-            Ok(way) => way,
+            server_name, bytes, ..
+        } = match self.hello(&mut stream).await {
+            Ok(hello) => hello,
             Err(failure) => {
-                tls::decline(&mut stream).await;
                 reset(stream);
                 return Err(failure);
             }
         };
-        let Work::Terminate(tls) = &served.server.work else {
-            return Ok((self.as_it_is(stream, bytes), way));
-        };
+        let name = server_name.as_deref();
+        let served = self.server(name).ok_or_else(|| self.nobody(name));
+        let way = served.and_then(|served| Ok((served, self.way(served, name)?)));
+        match way {
+            Ok((served, way)) => match &served.server.work {
+                Work::Terminate(tls) => {
+                    let left = within.saturating_sub(begun.elapsed());
+                    let wire = self.terminate(stream, tls, bytes, left).await?;
+                    Ok((wire, way))
+                }
+                _ => Ok((self.as_it_is(stream, bytes), way)),
+            },
+            Err(failure) => {
+                if failure.refusal() == Some(RefusalReason::NoRoute) {
+                    tls::decline(&mut stream).await;
+                }
+                reset(stream);
+                Err(failure)
+            }
+        }
+    }
+
+    /// A whole ClientHello.
+    async fn hello(&self, stream: &mut TcpStream) -> Result<FirstBytes, Failure> {
+        let within = self.gateway.timeouts.handshake;
+        let first = tls::first_bytes(stream, true, within).await;
+        let first = first.map_err(|error| broken(error.to_string()))?;
+        match first.greeting {
+            Greeting::MeshTls | Greeting::OtherTls => Ok(first),
+            Greeting::Closed => Err(Failure::Abandoned),
+            Greeting::Silent => Err(handshake_timeout(&self.gateway.metrics, Side::Server)),
+            Greeting::Plaintext => Err(broken("not TLS".to_owned())),
+        }
+    }
+
+    async fn terminate(
+        &self,
+        stream: TcpStream,
+        tls: &Arc<ServerTls>,
+        received: Vec<u8>,
+        within: Duration,
+    ) -> Result<Wire, Failure> {
         let Some(config) = self.config(tls) else {
             reset(stream);
-            let text = format!("{}: port {}", served.gateway, self.port);
+            let text = tls.credential.to_string();
             return Err(Failure::RefusedBecause(RefusalReason::NoCertificate, text));
         };
-        let left = within.saturating_sub(begun.elapsed());
         let prepared = self.gateway.offload.prepare(&stream);
         self.connection.enter(Phase::Handshaking);
-        let shaking = tls::terminate(stream, config, bytes);
-        let established = shake(&self.gateway.metrics, Side::Server, left, shaking).await?;
+        let shaking = tls::terminate(stream, config, received);
+        let established = shake(&self.gateway.metrics, Side::Server, within, shaking).await?;
         let suite = established.secrets.suite;
         let agreed = Box::new(Agreed {
             version: suite.version().version,
             suite: suite.suite(),
         });
         self.connection.set_session(Session::Tls(agreed));
-        let wire = protected(
+        protected(
             self.gateway,
             self.connection,
             prepared,
             Peer::Foreign,
             established,
-        )?;
-        Ok((wire, way))
+        )
     }
 
     /// As it is now: certificates may have changed since the client came.

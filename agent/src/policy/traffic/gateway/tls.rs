@@ -1,7 +1,7 @@
 //! `tls` of a `Gateway`'s server
 //! (<https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings>).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use rustls::CipherSuite;
 use serde::{Deserialize, de::IgnoredAny};
@@ -33,6 +33,15 @@ pub enum Credential {
         key: PathBuf,
         authorities: Option<PathBuf>,
     },
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => f.write_str(name),
+            Self::Files { chain, .. } => chain.display().fmt(f),
+        }
+    }
 }
 
 /// What clients must show.
