@@ -26,7 +26,11 @@ pub trait Inspect: Health {
     fn explain(&self, client: &str, server: &str) -> Result<Explanation, TargetError>;
     /// # Errors
     /// As [`Self::explain`].
-    fn tls_check(&self, client: &str, server: Option<&str>) -> Result<Vec<TlsRow>, TargetError>;
+    fn tls_check(
+        &self,
+        client: Option<&str>,
+        server: Option<&str>,
+    ) -> Result<Vec<TlsRow>, TargetError>;
     /// # Errors
     /// As [`Self::explain`].
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError>;

@@ -9,6 +9,7 @@ mod gateway;
 mod inspect;
 mod notices;
 mod offload;
+mod trust;
 
 use std::{
     collections::HashSet,
@@ -37,6 +38,7 @@ use crate::{
     store::{self, Reader, Snapshot},
     telemetry::Metrics,
     tls::{Credentials, TlsConfigs, TrustAnchors},
+    trust::{Trust, TrustReader},
 };
 pub use gateway::run_gateway;
 use inspect::Inspector;
@@ -72,6 +74,7 @@ struct Parts {
     http: TcpListener,
     metrics: Metrics,
     svids: Arc<Svids<EmbeddedCa>>,
+    trust: (Trust, TrustReader),
     capture: Capture,
     notices: mpsc::UnboundedReceiver<Notice>,
     source: FileSource,
@@ -91,6 +94,7 @@ impl Parts {
         let metrics = Metrics::new().context("metrics")?;
         let ca = EmbeddedCa::open(&config.ca_dir, &config.mesh.trust_domain, config.svid_ttl)?;
         let svids = Arc::new(Svids::new(ca, Arc::new(SystemTime::now), metrics.clone()));
+        let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
         let offload = offload::start(&config.serve, &metrics).await;
         let (capture, flows, notices, capture_status) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
@@ -101,13 +105,18 @@ impl Parts {
             writer,
         );
         let (reader, counters) = (store.clone(), metrics.clone());
-        let proxy = Arc::new(proxy(config, reader, flows, &svids, offload, counters));
+        let credentials = NodeCredentials {
+            svids: svids.reader(),
+            trust: trusted.clone(),
+        };
+        let proxy = Arc::new(proxy(config, reader, flows, credentials, offload, counters));
         let inspector = Arc::new(Inspector {
             started: SystemTime::now(),
             store: store.clone(),
             source: source_status.clone(),
             capture: capture_status,
             svids: Arc::clone(&svids),
+            trust: trusted.clone(),
             proxy: Arc::clone(&proxy),
             config: config.clone(),
         });
@@ -116,6 +125,7 @@ impl Parts {
             http,
             metrics,
             svids,
+            trust: (trust, trusted),
             capture,
             notices,
             source,
@@ -144,6 +154,9 @@ impl Parts {
         let renewal_stop = stop.clone();
         tasks.spawn(async move { svids.run(renewal_stop).await });
         tasks.spawn(self.source.run(stop.clone()));
+        let (trust, trusted) = self.trust;
+        trust::spawn(trust, tasks, stop);
+        tokio::spawn(proxy::enforce_trust(Arc::clone(&proxy), trusted));
         tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
         tokio::spawn(proxy::enforce_unseen(Arc::clone(&proxy)));
         tokio::spawn(notices::handle(self.notices, proxy));
@@ -174,17 +187,13 @@ fn proxy(
     config: &AgentConfig,
     store: Reader,
     flows: Flows,
-    svids: &Svids<EmbeddedCa>,
+    credentials: NodeCredentials,
     offload: Offload,
     metrics: Metrics,
 ) -> Proxy {
-    let credentials = Arc::new(NodeCredentials {
-        svids: svids.reader(),
-        anchors: Arc::new(TrustAnchors::new(&svids.issuer().bundle())),
-    });
     Proxy {
         store,
-        tls: TlsConfigs::new(credentials, &offload::suites(&offload)),
+        tls: TlsConfigs::new(Arc::new(credentials), &offload::suites(&offload)),
         offload,
         flows,
         connections: Arc::new(Connections::default()),
@@ -253,7 +262,7 @@ fn identities(snapshot: &Snapshot, node: &str) -> HashSet<SpiffeId> {
 
 struct NodeCredentials {
     svids: SvidReader,
-    anchors: Arc<TrustAnchors>,
+    trust: TrustReader,
 }
 
 impl Credentials for NodeCredentials {
@@ -262,6 +271,6 @@ impl Credentials for NodeCredentials {
     }
 
     fn anchors(&self) -> Arc<TrustAnchors> {
-        Arc::clone(&self.anchors)
+        self.trust.anchors()
     }
 }

@@ -3,6 +3,7 @@
 mod gateway;
 mod review;
 mod serve;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use review::{
     AskArgs, AuthzCheckArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
 };
+pub use trust::TrustArgs;
 
 pub use serve::ServeArgs;
 
@@ -113,6 +115,9 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub mesh: MeshArgs,
+
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// Address and port of /metrics, /healthz and /readyz
     #[arg(

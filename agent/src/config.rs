@@ -3,6 +3,7 @@
 mod cgroup;
 mod duration;
 mod gateway;
+mod trust;
 
 use std::{
     io,
@@ -20,6 +21,7 @@ use crate::{
     cli::{AgentArgs, MeshArgs, ServeArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
+    trust::TrustConfig,
 };
 
 /// Longest path of a Unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -60,6 +62,7 @@ pub struct AgentConfig {
     pub bpffs: PathBuf,
     pub ca_dir: PathBuf,
     pub mesh: MeshConfig,
+    pub trust: TrustConfig,
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub lease: Duration,
@@ -100,6 +103,8 @@ pub enum ConfigError {
         flag: &'static str,
         source: ParseSpiffeIdError,
     },
+    #[error("--trust-bundle `{value}`: {why}")]
+    TrustBundle { value: String, why: &'static str },
     #[error(
         "--source {}: {source}; create the directory or name the one that holds the objects",
         path.display()
@@ -178,13 +183,15 @@ impl TryFrom<&AgentArgs> for AgentConfig {
     fn try_from(args: &AgentArgs) -> Result<Self, ConfigError> {
         use duration::parse;
         let minutes = |n: u64| Duration::from_secs(60 * n);
+        let mesh = MeshConfig::try_from(&args.mesh)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
             source: directory(&args.source)?,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca_dir: absolute("--ca-dir", &args.ca_dir)?,
-            mesh: MeshConfig::try_from(&args.mesh)?,
+            trust: trust::trust(&args.trust, &mesh)?,
+            mesh,
             admin: admin(&args.admin)?,
             socket: socket(&args.socket)?,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,

@@ -13,7 +13,10 @@ mod yaml;
 pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
-pub use file::{DirectoryWatch, FileSource, Loaded, SourceStatus, load, load_changes, load_texts};
+pub use file::{
+    DirectoryWatch, FileSource, Loaded, SourceStatus, load, load_changes, load_texts,
+    subdirectories,
+};
 pub use objects::Cache;
 pub use secrets::{Secret, SecretError, Secrets, SecretsError, secrets};
 pub use yaml::{FieldPath, YamlProblem};

@@ -3,10 +3,13 @@
 //! Pure: no tokio, no aya, no files. `control` brings the documents and says where they came from; this
 //! module says what they mean.
 
+mod alternative_name;
 mod authorization;
 mod client;
 mod documents;
+mod doubts;
 mod evaluate;
+mod export;
 mod field;
 mod flow;
 mod host;
@@ -27,9 +30,11 @@ pub use client::{
     Ruled,
 };
 pub use documents::Documents;
+pub use doubts::Doubt;
 pub use evaluate::{Decision, Refusal, Verdict};
 pub use field::{FieldPath, Step};
 pub use flow::{Flow, Protection};
+pub use host::Host;
 pub use invalid::{Invalid, Reason};
 pub use peer::{
     Effective, Ignored, LegacyPolicySpec, Mode, MutualTls, PeerAuthentication,

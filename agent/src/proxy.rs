@@ -26,7 +26,7 @@ mod unseen;
 use std::{sync::Arc, time::Duration};
 
 pub use connections::{Connection, Connections, Phase, Route, Session};
-pub use enforce::enforce;
+pub use enforce::{enforce, enforce_trust};
 pub use gateway::{Entrance, Gateway};
 pub use limits::Pending;
 pub use protect::{KernelTls, Offload};

@@ -8,6 +8,7 @@ mod course;
 mod diff;
 mod explain;
 mod flows;
+mod nowhere;
 mod sentence;
 mod target;
 mod tls_check;
@@ -17,8 +18,8 @@ pub use course::{Answer, Transport};
 pub use diff::{Cause, Change, Diff, Judged, Subject, Summary, diff};
 pub use explain::{Explanation, explain};
 pub use flows::{Flows, SeenFlow, declared};
-pub use target::{Asked, Client, TargetError, client};
-pub use tls_check::{Agreement, Observed, TlsRow, tls_check};
+pub use target::{Client, TargetError, client};
+pub use tls_check::{Agreement, Observed, Taken, TlsRow, tls_check};
 
 #[cfg(test)]
 mod tests;

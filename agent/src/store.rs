@@ -3,6 +3,7 @@
 //! Readers never block and never see half of a change: a snapshot is replaced whole. Does not parse, watch
 //! or decide.
 
+mod headless;
 mod lead;
 mod outside;
 
@@ -16,12 +17,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use headless::Headless;
 pub use lead::{Lead, LeadError};
 use outside::Outside;
 
 use crate::{
     policy::{Documents, Policy},
-    workload::{Endpoint, ObjectName, Service, Workload},
+    workload::{Bystanders, Endpoint, ObjectName, Service, Workload},
 };
 
 /// Everything that the control side knew at one moment.
@@ -34,6 +36,7 @@ pub struct Snapshot {
     pub documents: Arc<Documents>,
     /// Name servers have been heard about every host outside: no address is missing because it is early.
     pub settled: bool,
+    pub bystanders: Arc<Bystanders>,
     /// When it came into force.
     published: Option<Instant>,
     workloads: HashMap<ObjectName, Arc<Workload>>,
@@ -41,6 +44,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_address: HashMap<IpAddr, Arc<Service>>,
     service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
+    headless: Headless,
     outside: Outside,
     conflicts: Vec<Conflict>,
 }
@@ -137,6 +141,9 @@ impl Snapshot {
                 .entry(*endpoint)
                 .or_insert_with(|| Arc::clone(&service));
         }
+        if service.is_headless() {
+            self.headless.add(&service);
+        }
         if service.outside.is_some() {
             self.outside.add(&service, owned.into_iter());
         } else {
@@ -153,6 +160,12 @@ impl Snapshot {
             .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Whether an agent enforces it: it knows what name servers say.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        self.published.is_some()
+    }
+
     #[must_use]
     pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workload_by_address.get(&address)
@@ -165,6 +178,7 @@ impl Snapshot {
         let pod = self.workload_by_address.get(&address);
         pod.is_some_and(|pod| pod.enrolled || self.settled)
             || self.service_by_address.contains_key(&address)
+            || self.headless.knows(address)
             || self.outside.knows(address)
     }
 

@@ -4,6 +4,7 @@
 //! and its secrets ([`Secrets`]), with which userspace ([`record`]) or the kernel can carry on. Does not dial,
 //! accept, or know policy.
 
+mod anchors;
 mod config;
 mod handshake;
 mod heard;
@@ -13,19 +14,22 @@ mod named;
 mod originate;
 mod pem;
 pub mod record;
+mod revocation;
 mod schedule;
 mod terminate;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verifier;
 mod verify;
 
+pub use anchors::{CertificateId, TrustAnchors};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
-pub use originate::OriginateError;
+pub use originate::{OriginateError, web_client};
 pub use pem::PemError;
+pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
 pub use terminate::{Material, TerminateError, Terminations};
-pub use verify::{TrustAnchors, VerifyError};
+pub use verify::VerifyError;

@@ -1,12 +1,16 @@
 //! Workloads and services as the mesh sees them. No I/O: `control` makes these from Kubernetes objects.
 
+mod bystanders;
 mod service;
+mod visibility;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use bystanders::{Bystander, Bystanders, Outward};
 pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
+pub use visibility::Visibility;
 
 use crate::identity::SpiffeId;
 

@@ -26,6 +26,9 @@ pub struct Status {
     pub generation: u64,
     pub source: Source,
     pub ca: Authority,
+    /// Besides the own CA.
+    #[serde(default)]
+    pub trusted: Vec<Trusted>,
     pub capture: Capture,
     #[serde(default)]
     pub kernel_tls: KernelTls,
@@ -67,6 +70,17 @@ pub struct Capture {
     pub attached: bool,
     #[serde(default)]
     pub programs: Vec<String>,
+}
+
+/// Where roots of another trust domain, or revocations, come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trusted {
+    /// A trust domain, or `revocation list`.
+    pub what: String,
+    pub source: String,
+    /// Roots, or revoked certificates.
+    pub entries: usize,
+    pub error: Option<String>,
 }
 
 /// What the kernel's TLS can on this node, and how far it is used.

@@ -178,7 +178,7 @@ async fn certificates(
 /// Whom a question is about.
 #[derive(Deserialize)]
 struct Ends {
-    client: String,
+    client: Option<String>,
     server: Option<String>,
 }
 
@@ -191,14 +191,15 @@ async fn explain(
     State(inspect): State<Arc<dyn Inspect>>,
     Query(Ends { client, server }): Query<Ends>,
 ) -> Response {
-    answer(inspect.explain(&client, server.as_deref().unwrap_or_default()))
+    let (client, server) = (client.unwrap_or_default(), server.unwrap_or_default());
+    answer(inspect.explain(&client, &server))
 }
 
 async fn tls_check(
     State(inspect): State<Arc<dyn Inspect>>,
     Query(Ends { client, server }): Query<Ends>,
 ) -> Response {
-    answer(inspect.tls_check(&client, server.as_deref()))
+    answer(inspect.tls_check(client.as_deref(), server.as_deref()))
 }
 
 async fn authz_check(

@@ -37,6 +37,12 @@ impl Inspect for Stub {
                 root_not_after: None,
                 error: None,
             },
+            trusted: vec![api::Trusted {
+                what: "other.example".into(),
+                source: "/other.pem".into(),
+                entries: 2,
+                error: Some("not PEM".into()),
+            }],
             capture: api::Capture {
                 attached: true,
                 programs: vec!["connect4".into()],
@@ -107,7 +113,11 @@ impl Inspect for Stub {
         Err(TargetError::Form(client.to_owned()))
     }
 
-    fn tls_check(&self, _client: &str, _server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+    fn tls_check(
+        &self,
+        _client: Option<&str>,
+        _server: Option<&str>,
+    ) -> Result<Vec<TlsRow>, TargetError> {
         Ok(Vec::new())
     }
 

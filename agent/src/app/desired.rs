@@ -26,12 +26,8 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
     }
     for service in snapshot.services().filter(|s| concerns(snapshot, s)) {
         let destination = destination(service_on_loss(snapshot, service));
-        let owned = service
-            .virtual_addresses
-            .iter()
-            .filter(|a| owns(snapshot, service, **a));
-        for address in owned {
-            let known = destinations.entry(*address).or_insert(destination);
+        for address in addresses(snapshot, service) {
+            let known = destinations.entry(address).or_insert(destination);
             // The address of a pod, to which a host outside leads, stays as strict as the pod is.
             if destination.on_loss == OnLoss::REFUSE {
                 *known = destination;
@@ -47,10 +43,24 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
 
 /// Whether there is anything to do for connections to a service: to those outside only what a document says.
 fn concerns(snapshot: &Snapshot, service: &Service) -> bool {
+    service.outside.is_none() || is_documented(snapshot, service)
+}
+
+fn is_documented(snapshot: &Snapshot, service: &Service) -> bool {
     let policy = &snapshot.policy;
-    service.outside.is_none()
-        || policy.routes().leading(&service.host).next().is_some()
+    policy.routes().leading(&service.host).next().is_some()
         || policy.clients().about(&service.host).next().is_some()
+}
+
+/// Where clients connect to that mean it.
+fn addresses(snapshot: &Snapshot, service: &Service) -> Vec<IpAddr> {
+    if service.is_headless() {
+        let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+        let needed = is_documented(snapshot, service);
+        return endpoints.filter(|_| needed).map(|e| e.address).collect();
+    }
+    let owned = service.virtual_addresses.iter().copied();
+    owned.filter(|a| owns(snapshot, service, *a)).collect()
 }
 
 /// Several hosts outside may have one address.

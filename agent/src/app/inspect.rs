@@ -23,6 +23,7 @@ use crate::{
     review::{self, Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
     store::Reader,
     telemetry::Direction,
+    trust::TrustReader,
     workload::{ObjectName, Workload},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Inspector {
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
     pub(super) svids: Arc<Svids<EmbeddedCa>>,
+    pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
     pub(super) config: AgentConfig,
 }
@@ -74,6 +76,7 @@ impl Inspect for Inspector {
                 warnings: source.warnings,
             },
             ca: self.authority(),
+            trusted: super::trust::status(&self.trust),
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
@@ -123,11 +126,19 @@ impl Inspect for Inspector {
         review::explain(&self.store.current(), client, server)
     }
 
-    fn tls_check(&self, client: &str, server: Option<&str>) -> Result<Vec<TlsRow>, TargetError> {
+    fn tls_check(
+        &self,
+        client: Option<&str>,
+        server: Option<&str>,
+    ) -> Result<Vec<TlsRow>, TargetError> {
         let snapshot = self.store.current();
         let mut rows = review::tls_check(&snapshot, client, server)?;
-        let client = review::client(&snapshot, client)?;
-        connection::observe(&self.proxy.connections.list(), &client, &mut rows);
+        let observer = connection::Observer {
+            client: client.map(|c| review::client(&snapshot, c)).transpose()?,
+            node: &self.config.node,
+            snapshot: &snapshot,
+        };
+        observer.count(&self.proxy.connections.list(), &mut rows);
         Ok(rows)
     }
 

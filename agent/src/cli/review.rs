@@ -40,9 +40,10 @@ pub struct ExplainArgs {
 /// What `sealane tls-check` was given.
 #[derive(Debug, Args)]
 pub struct TlsCheckArgs {
-    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address
-    pub client: String,
-    /// Only this one: NAMESPACE/POD, NAMESPACE/SERVICE or a host name, with or without :PORT
+    /// NAMESPACE/POD, NAMESPACE/SERVICE or an address; without one, what pods of the mesh would do
+    pub client: Option<String>,
+    /// Only this one: NAMESPACE/POD, NAMESPACE/SERVICE, a host name or an address, with or without :PORT. Without
+    /// CLIENT a host name, or what has a :PORT (such as `tls-check shop/web:80`): any other name alone is the CLIENT
     pub server: Option<String>,
     #[command(flatten)]
     pub ask: AskArgs,
@@ -61,8 +62,11 @@ pub struct AuthzCheckArgs {
 pub enum PolicyCommand {
     /// Read documents as the agent would, and tell what is wrong with them.
     ///
-    /// Needs no agent and no root. Exits with 0 when there is nothing wrong, 1 when there is, 2 when the path can't
-    /// be read.
+    /// Warns of what is probably not meant: hosts that nobody has and selectors that match no pod (if there are any
+    /// services or pods among the documents), principals that match nobody, directories that are not read.
+    ///
+    /// Needs no agent and no root. Exits with 0 when there is nothing wrong but what it warns of, 1 when there is, or
+    /// when there is no document at all, 2 when the path can't be read.
     Lint(LintArgs),
     /// Tell which flows a candidate policy would cut, and which it would newly allow.
     ///

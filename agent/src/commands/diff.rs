@@ -105,6 +105,7 @@ fn shown(diff: &Diff) -> String {
             diff.summary.evicted,
             "flows were forgotten for want of room, and may be missing",
         ),
+        (diff.summary.omitted, "rows are left out of the lists below"),
     ];
     for (count, remark) in remarks.iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("note: {count} {remark}\n"));

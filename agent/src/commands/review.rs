@@ -44,20 +44,29 @@ pub async fn explain(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result
 /// # Errors
 /// As [`explain`].
 pub async fn tls_check(args: &TlsCheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let TlsCheckArgs {
-        client,
-        server,
-        ask,
-    } = args;
-    let server = server.as_deref();
-    let query: Vec<_> = [("client", client.as_str())]
-        .into_iter()
-        .chain(server.map(|server| ("server", server)))
+    let ask = &args.ask;
+    let (client, server) = ends(args.client.as_deref(), args.server.as_deref());
+    let query = [("client", client), ("server", server)];
+    let query: Vec<_> = query
+        .iter()
+        .filter_map(|(k, v)| Some((*k, (*v)?)))
         .collect();
     let answer = |snapshot: &Snapshot| review::tls_check(snapshot, client, server);
     let rows = asked(ask, "tls-check", &query, answer).await?;
     show(&rows, ask.output, out, |rows| tls_table(rows))?;
     Ok(code(rows.iter().all(|row| row.status == Agreement::Ok)))
+}
+
+/// Client and server. One name alone is the server's if it is a host's or has a port, which clients have not.
+fn ends<'a>(first: Option<&'a str>, second: Option<&'a str>) -> (Option<&'a str>, Option<&'a str>) {
+    let is_server = |name: &str| {
+        let is_address = name.parse::<std::net::IpAddr>().is_ok();
+        !is_address && (name.contains(':') || (name.contains('.') && !name.contains('/')))
+    };
+    match (first, second) {
+        (Some(only), None) if is_server(only) => (None, Some(only)),
+        both => both,
+    }
 }
 
 /// `sealane authz-check`.
@@ -149,7 +158,8 @@ fn tls_table(rows: &[TlsRow]) -> String {
         "VIRTUAL SERVICE",
         "OBSERVED",
     ];
-    let rows = rows.iter().map(|row| {
+    let cells = rows.iter().map(|row| {
+        let (modes, policies) = taken(row);
         vec![
             row.host.clone(),
             match row.status {
@@ -157,15 +167,36 @@ fn tls_table(rows: &[TlsRow]) -> String {
                 Agreement::Conflict => "CONFLICT",
             }
             .to_owned(),
-            row.server.join(","),
+            modes,
             row.client.clone(),
-            named(row.authn_policy.as_deref()),
+            policies,
             named(row.destination_rule.as_deref()),
             named(row.virtual_service.as_deref()),
             observed(row),
         ]
     });
-    render(&header, rows)
+    let mut text = render(&header, cells);
+    for row in rows {
+        let differs = rows.iter().filter(|other| other.host == row.host).count() > 1;
+        let clients = differs.then(|| format!("for clients in {}", row.clients.join(", ")));
+        let words: Vec<_> = clients.into_iter().chain(row.note.clone()).collect();
+        if !words.is_empty() {
+            text.push_str(&format!("\n{}: {}", row.host, words.join("; ")));
+        }
+    }
+    text
+}
+
+/// What a server takes and by which policies, one below the other where its pods differ.
+fn taken(row: &TlsRow) -> (String, String) {
+    let modes = row.modes.iter().map(|taken| taken.mode.as_str());
+    let modes: Vec<_> = modes.collect();
+    let policies = row.modes.iter().map(|t| named(t.authn_policy.as_deref()));
+    let policies: Vec<_> = policies.collect();
+    match modes.is_empty() {
+        true => (ABSENT.to_owned(), ABSENT.to_owned()),
+        false => (modes.join("\n"), policies.join("\n")),
+    }
 }
 
 /// `NAMESPACE/NAME`, as istioctl has it.

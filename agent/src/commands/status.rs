@@ -45,6 +45,7 @@ fn summary(status: &api::Status) -> String {
         ("Trust domain", status.trust_domain.clone()),
         ("Source", source(status)),
         ("CA", authority(&status.ca)),
+        ("Trust", trusted(&status.trusted)),
         ("Capture", capture(&status.capture)),
         ("Kernel TLS", kernel_tls(&status.kernel_tls)),
     ]
@@ -62,6 +63,26 @@ fn source(status: &api::Status) -> String {
             format!("{dir} (generation {}, loaded {loaded})", status.generation)
         },
     )
+}
+
+fn trusted(sources: &[api::Trusted]) -> String {
+    let of = |source: &api::Trusted| {
+        let error = source.error.as_ref().map(|error| format!(": {error}"));
+        let api::Trusted {
+            what,
+            source,
+            entries,
+            ..
+        } = source;
+        format!(
+            "{what} from {source} ({entries}){}",
+            error.unwrap_or_default()
+        )
+    };
+    match sources {
+        [] => "the own CA's roots".to_owned(),
+        _ => sources.iter().map(of).collect::<Vec<_>>().join("; "),
+    }
 }
 
 fn authority(ca: &api::Authority) -> String {

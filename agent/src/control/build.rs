@@ -2,6 +2,7 @@
 //!
 //! Does not read files, and does not publish.
 
+mod bystanders;
 mod endpoints;
 mod enrolment;
 mod outside;
@@ -24,9 +25,9 @@ use super::{
 use crate::{
     config::MeshConfig,
     identity::{SpiffeId, TrustDomain},
-    policy::{Addresses, Documents, Labels, Policy, Scope},
+    policy::{Addresses, Documents, Doubt, Labels, Policy, Scope},
     store::Snapshot,
-    workload::{ObjectName, Service, Workload},
+    workload::{Bystanders, ObjectName, Service, Workload},
 };
 
 /// What the objects themselves don't say.
@@ -99,6 +100,7 @@ pub struct Mesh {
     pub settled: bool,
     /// What `policy` was compiled from.
     pub documents: Documents,
+    pub bystanders: Bystanders,
 }
 
 impl Mesh {
@@ -121,6 +123,7 @@ impl Mesh {
         let mut snapshot = Snapshot::new(self.workloads, services, self.policy);
         snapshot.documents = Arc::new(self.documents);
         snapshot.settled = self.settled;
+        snapshot.bystanders = Arc::new(self.bystanders);
         snapshot
     }
 }
@@ -146,13 +149,19 @@ pub fn build(
     warnings.extend(noted);
     let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
-    pods.retain(|pod| !pod.facts.outside && !pod.facts.addresses.is_empty());
+    let bystanders = bystanders::found(&pods, &services);
+    pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
     let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
     let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
-    let all = services.iter().chain(&outside.services);
-    warnings.extend(outside::nowhere(&policy, all));
+    warnings.extend(documents.odd_principals().iter().map(Doubt::to_string));
+    let all: Vec<_> = services.iter().chain(&outside.services).collect();
+    // Documents alone: nobody knows what there will be.
+    if !(all.is_empty() && pods.is_empty()) {
+        warnings.extend(unknown_hosts(&policy, &documents, &all, settings));
+    }
     let workloads = workloads(pods, &namespaces, settings, warnings)?;
     Ok(Mesh {
         workloads,
@@ -162,7 +171,22 @@ pub fn build(
         names: outside.names,
         settled: outside.settled,
         documents,
+        bystanders,
     })
+}
+
+/// What is said of hosts that none of `services` has.
+fn unknown_hosts(
+    policy: &Policy,
+    documents: &Documents,
+    services: &[&Service],
+    settings: &Settings,
+) -> Vec<String> {
+    let mut texts = outside::nowhere(policy, services.iter().copied());
+    let hosts = services.iter().map(|service| &*service.host);
+    let unknown = documents.for_unknown_hosts(&settings.cluster_domain, hosts);
+    texts.extend(unknown.iter().map(Doubt::to_string));
+    texts
 }
 
 /// In the order of the pods.

@@ -3,7 +3,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use super::yaml::{FieldPath, YamlProblem};
+use super::yaml::{FieldPath, SchemaError, YamlProblem};
 use crate::{identity::ParseSpiffeIdError, policy::Reason, workload::ObjectName};
 
 /// Where something stands.
@@ -160,11 +160,19 @@ pub enum Problem {
         "the indentation is missing, and it can't be told what this belongs to: indent the document"
     )]
     Indentation,
-    /// In the words of the deserializer.
-    #[error("{0}")]
-    Schema(String),
-    #[error("there is no `{kind}` in `{api_version}` that Sealane knows: a misspelling?")]
-    UnknownKind { api_version: String, kind: String },
+    #[error("expected {0}")]
+    Expected(&'static str),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("unknown field `{field}`: it belongs in {place}")]
+    Misplaced { field: String, place: String },
+    #[error("there is no `{kind}` in `{api_version}` that Sealane knows: {instead}")]
+    UnknownKind {
+        api_version: Box<str>,
+        kind: Box<str>,
+        /// What was probably meant.
+        instead: Box<str>,
+    },
     #[error(
         "{api_version} {kind} is not enforced by this version of Sealane: remove the document, or \
          what it asks for would be missing silently"

@@ -9,6 +9,7 @@ mod load;
 mod source;
 mod watch;
 
+pub use listing::subdirectories;
 pub(super) use load::texts;
 pub use load::{Loaded, load, load_changes, load_texts};
 pub use source::{FileSource, SourceStatus};

@@ -10,15 +10,16 @@ mod config_map;
 mod endpoint_slice;
 mod flattened;
 mod kind;
-mod mappings;
 mod metadata;
 mod name;
+mod pasted;
 mod pieces;
 mod pod;
 mod policy;
 mod service;
 mod site;
 mod switch;
+mod typed;
 
 use std::collections::BTreeMap;
 

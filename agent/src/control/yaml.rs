@@ -7,7 +7,9 @@
 mod budget;
 mod compose;
 mod lines;
+mod remedy;
 mod scalar;
+mod schema;
 
 use saphyr_parser::{Parser, StrInput};
 use serde_json::Value;
@@ -17,6 +19,7 @@ pub use budget::{ALIAS_BUDGET, Budget};
 use compose::Composer;
 use lines::Lines;
 pub use lines::Node;
+pub use schema::{SchemaError, nearest, read};
 
 /// Containers within containers. No Kubernetes object comes near.
 pub const MAX_DEPTH: usize = 128;
@@ -55,14 +58,15 @@ pub struct YamlError {
 /// Why a stream can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum YamlProblem {
-    #[error("not YAML: {0}")]
-    Syntax(String),
+    /// In the parser's words, and what to do about it if that can be told.
+    #[error("not YAML: {0}{1}")]
+    Syntax(String, &'static str),
     #[error("the key `{key}` is there already, on line {first}")]
     DuplicateKey { key: String, first: usize },
     #[error("merge keys (`<<`) are not supported: write the fields out")]
     MergeKey,
-    #[error("a key must be a single word or text")]
-    KeyNotScalar,
+    #[error("a key must be a single word or text{0}")]
+    KeyNotScalar(&'static str),
     #[error("the alias leads nowhere: its anchor is around it, or in another document")]
     LostAlias,
     #[error("aliases make this file too large: at most {ALIAS_BUDGET} nodes")]
@@ -71,6 +75,16 @@ pub enum YamlProblem {
     TooDeep,
     #[error("the tag `{0}` is not supported, or its value is not of this type")]
     Tag(String),
+}
+
+impl YamlProblem {
+    fn with_remedy(self, remedy: &'static str) -> Self {
+        match self {
+            Self::Syntax(problem, _) => Self::Syntax(problem, remedy),
+            Self::KeyNotScalar(_) => Self::KeyNotScalar(remedy),
+            other => other,
+        }
+    }
 }
 
 /// Reads the documents of a stream one after the other, skipping those without content. After an error
@@ -101,7 +115,7 @@ impl Iterator for Documents<'_> {
                 None => break,
                 Some(Err(error)) => Err((
                     error.marker().line(),
-                    YamlProblem::Syntax(error.info().to_owned()),
+                    YamlProblem::Syntax(error.info().to_owned(), ""),
                 )),
                 Some(Ok((event, span))) => self.composer.take(event, span.start.line()),
             };
@@ -110,11 +124,12 @@ impl Iterator for Documents<'_> {
                 Ok(Some(document)) => return Some(Ok(document)),
                 Err((line, problem)) => {
                     self.finished = true;
+                    // What is missing at the end is reported below the last line.
+                    let line = line.min(self.text.lines().count()).max(1);
                     return Some(Err(YamlError {
-                        // What is missing at the end is reported below the last line.
-                        line: line.min(self.text.lines().count()).max(1),
+                        line,
                         document: self.composer.document().max(1),
-                        problem,
+                        problem: problem.with_remedy(remedy::of(self.text, line)),
                     }));
                 }
             }

@@ -4,28 +4,27 @@
 //! Without a rule, clients speak mutual TLS to whoever is in the mesh.
 
 mod document;
+mod merged;
 mod origination;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-pub(super) use document::is_private;
 pub use document::{DestinationRule, DestinationRuleSpec};
+use merged::{Clients, Merged};
 pub use origination::{CertificateFiles, ClientTls, Origination};
 
-use super::{
-    DocumentRef, Ignored,
-    selector::{Labels, selects},
-};
+use super::{DocumentRef, Ignored, host::Host, selector::Labels};
 use crate::workload::{Service, Workload};
 
 /// Compiled destination rules of a whole mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientRules {
-    /// Of the root namespace, oldest first.
-    mesh: Vec<DestinationRule>,
-    /// Of the others, likewise.
-    namespaces: BTreeMap<String, Vec<DestinationRule>>,
+    /// By host, then by the namespace of the documents, which is [`ROOT`] for the root namespace.
+    hosts: BTreeMap<Host, BTreeMap<String, Vec<Merged>>>,
 }
+
+/// No namespace is called so.
+const ROOT: &str = "";
 
 /// What a rule says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +47,26 @@ impl ClientRules {
             older.cmp(&newer.precedence(b.created))
         });
         let mut compiled = Self::default();
-        for mut rule in rules {
-            rule.host = rule.host.whole(&rule.document.namespace, cluster_domain);
-            let namespace = rule.document.namespace.clone();
-            let known = if namespace == root_namespace {
-                &mut compiled.mesh
+        let mut places = HashMap::new();
+        for rule in rules {
+            let namespace = &rule.document.namespace;
+            let host = rule.host.clone().whole(namespace, cluster_domain);
+            let of_host = compiled.hosts.entry(host.clone()).or_default();
+            let scope = if namespace == root_namespace {
+                ROOT
             } else {
-                compiled.namespaces.entry(namespace).or_default()
+                namespace
             };
-            let older = known
-                .iter()
-                .find(|older| older.host == rule.host && older.labels == rule.labels);
-            match older {
-                Some(winner) => ignored.push(Ignored::Shadowed {
-                    winner: winner.document.clone(),
-                    document: rule.document,
-                }),
-                None => known.push(rule),
+            let known = of_host.entry(scope.to_owned()).or_default();
+            let clients = Clients::of(&rule);
+            let place = *places
+                .entry((host, clients))
+                .or_insert_with_key(|(_, clients)| {
+                    known.push(Merged::new(clients.clone()));
+                    known.len() - 1
+                });
+            if let Some(merged) = known.get_mut(place) {
+                merged.add(rule, ignored);
             }
         }
         compiled
@@ -80,33 +82,26 @@ impl ClientRules {
         port: u16,
         subset: Option<&str>,
     ) -> Option<Ruled<'_>> {
-        let rule = self.applying(client, service)?;
-        let subset = subset.and_then(|subset| rule.subsets.get(subset));
-        let subset = subset.and_then(|subset| subset.tls.of(port));
-        Some(Ruled {
-            tls: subset.or_else(|| rule.all.of(port))?,
-            document: &rule.document,
-        })
+        self.applying(client, service)?.of(port, subset)
     }
 
     /// The labels of a subset's pods. `None`: the client knows no such subset.
     #[must_use]
     pub fn subset(&self, client: &Workload, service: &Service, subset: &str) -> Option<&Labels> {
-        let rule = self.applying(client, service)?;
-        Some(&rule.subsets.get(subset)?.labels)
+        self.applying(client, service)?.subset(subset)
     }
 
     /// What is said anywhere of a host.
     pub fn about(&self, host: &str) -> impl Iterator<Item = &ClientTls> {
-        let rules = self.mesh.iter().chain(self.namespaces.values().flatten());
-        let about = rules.filter(move |rule| rule.host.matches(host));
-        about.flat_map(DestinationRule::each)
+        let about = Host::meaning(host).filter_map(|host| self.hosts.get(&host));
+        let rules = about.flat_map(BTreeMap::values).flatten();
+        rules.flat_map(Merged::each)
     }
 
     /// The certificates that clients may need.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
-        let rules = self.mesh.iter().chain(self.namespaces.values().flatten());
-        let all = rules.flat_map(DestinationRule::each);
+        let rules = self.hosts.values().flat_map(BTreeMap::values).flatten();
+        let all = rules.flat_map(Merged::each);
         all.filter_map(|tls| match tls {
             ClientTls::Originate(origination) => origination.certificate.as_ref(),
             ClientTls::Disable | ClientTls::IstioMutual => None,
@@ -114,25 +109,20 @@ impl ClientRules {
     }
 
     /// The client's namespace is asked first, then the service's, then the root; the first that has a rule for the
-    /// host decides, and in it the most specific host.
-    fn applying(&self, client: &Workload, service: &Service) -> Option<&DestinationRule> {
-        let (own, other) = (client.namespace(), &*service.name.namespace);
-        let of = |namespace| self.namespaces.get(namespace);
-        let scopes = [of(own), of(other), Some(&self.mesh)];
-        scopes.into_iter().flatten().find_map(|rules| {
-            let rules = rules.iter();
-            let applying = rules.filter(|rule| {
-                // A selector is of workloads in the rule's own namespace.
-                let private = rule.private || !rule.labels.is_empty();
-                rule.host.matches(&service.host)
-                    && selects(&rule.labels, &client.labels)
-                    && (rule.document.namespace == own || !private)
-            });
-            // Of equals the oldest, which comes first.
-            applying.reduce(|best, next| match next.specificity() > best.specificity() {
-                true => next,
-                false => best,
+    /// host decides, and in it the most specific host, and then the rule that selects its clients.
+    fn applying(&self, client: &Workload, service: &Service) -> Option<&Merged> {
+        let scopes = [client.namespace(), &*service.name.namespace, ROOT];
+        scopes.into_iter().find_map(|namespace| {
+            Host::meaning(&service.host).find_map(|host| {
+                let rules = self.hosts.get(&host)?.get(namespace)?;
+                let applying = || rules.iter().filter(|rule| rule.is_for(client));
+                // Of equals the oldest, which comes first.
+                let selected = applying().find(|rule| !rule.is_for_all());
+                selected.or_else(|| applying().next())
             })
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! Hosts as Istio's networking documents write them.
 
+use std::fmt;
+
 /// Which hosts are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Host {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Host {
     Exact(String),
     /// What follows the `*`.
     Suffix(String),
@@ -54,6 +56,26 @@ impl Host {
         match self {
             Self::Exact(host) | Self::Short(host) => (true, host.len()),
             Self::Suffix(suffix) => (false, suffix.len()),
+        }
+    }
+
+    /// All that [match](Self::matches) a host, the most specific first.
+    pub(super) fn meaning(host: &str) -> impl Iterator<Item = Self> {
+        let suffixes = host
+            .match_indices('.')
+            .filter_map(|(dot, _)| host.get(dot..));
+        let suffixes = suffixes
+            .chain([""])
+            .map(|suffix| Self::Suffix(suffix.to_owned()));
+        std::iter::once(Self::Exact(host.to_owned())).chain(suffixes)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) | Self::Short(host) => f.write_str(host),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
         }
     }
 }

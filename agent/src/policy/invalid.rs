@@ -89,7 +89,10 @@ pub enum Reason {
          subjectAltNames"
     )]
     Unverified,
-    #[error("{0:?} is not a whole name: `*` is not supported here")]
+    #[error(
+        "{0:?} is not a name of a certificate: a DNS name, an address, or a URI such as spiffe://DOMAIN/PATH, each \
+         without `*`"
+    )]
     AlternativeName(String),
     #[error("{0:?} is not a DNS name")]
     ServerName(String),
@@ -101,8 +104,8 @@ pub enum Reason {
     Instead(&'static str),
     #[error("is for SIMPLE and MUTUAL only: the mesh's own certificates come from its CA")]
     OnlyOrigination,
-    #[error("only `.` (this namespace) and `*` (all) are supported")]
-    ExportTo,
+    #[error("{0:?} is neither a namespace nor `.` (this one) nor `*` (all of them)")]
+    ExportTo(String),
     #[error(
         "must be `default`: others were for single services; write a PeerAuthentication instead"
     )]

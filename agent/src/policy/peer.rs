@@ -51,6 +51,14 @@ pub enum Ignored {
         gateway: String,
     },
     #[error(
+        "{document}: {part} has no effect: {winner} is older and says the same of the same host"
+    )]
+    Overruled {
+        document: DocumentRef,
+        part: String,
+        winner: DocumentRef,
+    },
+    #[error(
         "{document} has {first} and {second} on port {port}, and which of them a request is for can't be told without a \
          look into HTTP: connections are refused unless both lead to the same place"
     )]

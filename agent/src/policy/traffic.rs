@@ -13,10 +13,10 @@ pub use gateway::{
 };
 pub use gateways::{Caller, Gateways, NoRoute, Served};
 pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
-use virtual_service::{Asked, MESH, Protocols};
+use virtual_service::{Asked, MESH, Protocols, Route};
 pub use virtual_service::{VirtualService, VirtualServiceSpec};
 
-use super::{DocumentRef, Ignored};
+use super::{DocumentRef, Ignored, host::Host};
 use crate::workload::{Protocol, Service, Workload};
 
 /// Compiled routes of a whole mesh.
@@ -25,9 +25,7 @@ pub struct Routes {
     /// Those for connections of pods, oldest first.
     services: Vec<VirtualService>,
     /// Which of them are for a host.
-    by_host: BTreeMap<String, Vec<usize>>,
-    /// Which of them are for hosts that end alike.
-    by_suffix: Vec<usize>,
+    hosts: BTreeMap<Host, Vec<usize>>,
     gateways: Gateways,
 }
 
@@ -57,24 +55,15 @@ impl Routes {
         let mut services: Vec<_> = whole.collect();
         let gateways = Gateways::compile(cluster_domain, gateways, &services, ignored);
         services.retain(VirtualService::is_for_pods);
-        Self::indexed(services, gateways)
-    }
-
-    fn indexed(services: Vec<VirtualService>, gateways: Gateways) -> Self {
-        let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        let mut by_suffix = Vec::new();
+        let mut hosts = BTreeMap::<_, Vec<_>>::new();
         for (index, service) in services.iter().enumerate() {
-            for host in service.exact_hosts() {
-                by_host.entry(host.to_owned()).or_default().push(index);
-            }
-            if service.has_suffixes() {
-                by_suffix.push(index);
+            for host in service.hosts() {
+                hosts.entry(host.clone()).or_default().push(index);
             }
         }
         Self {
             services,
-            by_host,
-            by_suffix,
+            hosts,
             gateways,
         }
     }
@@ -83,13 +72,6 @@ impl Routes {
     #[must_use]
     pub fn gateways(&self) -> &Gateways {
         &self.gateways
-    }
-
-    /// All that are for a host, in their order among those that name it and among those that mean it, too.
-    fn about(&self, host: &str) -> impl Iterator<Item = &VirtualService> {
-        let exact = self.by_host.get(host).into_iter().flatten();
-        let candidates = exact.chain(&self.by_suffix);
-        candidates.filter_map(|index| self.services.get(*index))
     }
 
     /// What is said of connections of `client` to a port of a service, if anything is. `address` is where the client
@@ -102,18 +84,10 @@ impl Routes {
         port: u16,
         address: Option<IpAddr>,
     ) -> Option<Routed<'_>> {
-        let applying = self.about(&service.host).filter_map(|routes| {
-            let visible = routes.is_visible_in(client.namespace());
-            Some((
-                routes.specificity(&service.host).filter(|_| visible)?,
-                routes,
-            ))
-        });
-        // Of equals the oldest, which comes first.
-        let (_, routes) = applying.reduce(|best, next| match next.0 > best.0 {
-            true => next,
-            false => best,
-        })?;
+        // The most specific host comes first, and of those for it the oldest.
+        let routes = self.about(&service.host);
+        let mut visible = routes.filter(|routes| routes.visibility.reaches(client.namespace()));
+        let routes = visible.next()?;
         let protocol = service.port(port).map_or(Protocol::Unknown, |p| p.protocol);
         let asked = Asked {
             client,
@@ -128,12 +102,23 @@ impl Routes {
         Some(route.routed(&routes.document))
     }
 
+    /// Ports that something is said of for a host, which its service need not have.
+    pub fn ports(&self, host: &str) -> impl Iterator<Item = u16> {
+        let about = self.about(host);
+        about.flat_map(|service| service.routes.iter().flat_map(Route::ports))
+    }
+
     /// Where connections to a host may be sent.
     pub fn leading<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p str> {
-        let about = self
-            .about(host)
-            .filter(move |routes| routes.specificity(host).is_some());
-        about.flat_map(|service| service.routes.iter().map(|route| route.destination.host()))
+        let routes = self.about(host).flat_map(|service| &service.routes);
+        routes.map(|route| route.destination.host())
+    }
+
+    fn about<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p VirtualService> {
+        let indices = Host::meaning(host).filter_map(|host| self.hosts.get(&host));
+        indices
+            .flatten()
+            .filter_map(|index| self.services.get(*index))
     }
 
     /// Hosts that connections are sent to, each with who says so.

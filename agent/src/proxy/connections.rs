@@ -19,6 +19,7 @@ use crate::{
     identity::SpiffeId,
     policy::Mode,
     telemetry::{CutReason, Direction, Transport},
+    tls::CertificateId,
     workload::{Service, Workload},
 };
 
@@ -73,6 +74,8 @@ pub enum Session {
         suite: CipherSuite,
         /// What the client asked the server for; kept by the server's side only.
         server_name: Option<Box<str>>,
+        /// The peer's, where any may be revoked.
+        certificates: Option<Box<[CertificateId]>>,
     },
     /// With somebody who is not of the mesh, as a DestinationRule says, or a Gateway.
     Tls(Box<Agreed>),

@@ -3,16 +3,18 @@
 //! A connection is in the table before it is evaluated, and it is evaluated against the snapshot that is
 //! current then; so either it sees the new policy itself, or it is found here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     Proxy,
     connections::{Connection, Session},
+    outcome::Failure,
 };
 use crate::{
     policy::{Attributes, ClientTls, Decision, Mode, Refusal, Verdict},
     store::{LeadError, Snapshot},
-    telemetry::{CutReason, Direction},
+    telemetry::{CutReason, Direction, RefusalReason},
+    trust::TrustReader,
     workload::Workload,
 };
 
@@ -28,6 +30,46 @@ pub async fn enforce(proxy: Arc<Proxy>) {
             }
         }
     }
+}
+
+/// Cuts what rests on trust that is gone, after each change of trust, until nobody follows it.
+pub async fn enforce_trust(proxy: Arc<Proxy>, mut trust: TrustReader) {
+    while trust.changed().await {
+        let since = Instant::now();
+        for connection in proxy.connections.list() {
+            if !is_trusted(&proxy, &connection) {
+                connection.cut(CutReason::Untrusted);
+                let after = since.elapsed();
+                proxy.metrics.connection_cut(CutReason::Untrusted, after);
+            }
+        }
+    }
+}
+
+/// Of a connection whose handshake is over.
+pub(super) fn trusted(proxy: &Proxy, connection: &Connection) -> Result<(), Failure> {
+    if is_trusted(proxy, connection) {
+        return Ok(());
+    }
+    let why = "the peer's certificate is not trusted any more".to_owned();
+    Err(Failure::RefusedBecause(RefusalReason::HandshakeFailed, why))
+}
+
+fn is_trusted(proxy: &Proxy, connection: &Connection) -> bool {
+    let Some(Session::MutualTls {
+        client,
+        server,
+        certificates,
+        ..
+    }) = connection.session()
+    else {
+        return true;
+    };
+    let peer = match connection.direction {
+        Direction::Inbound => client,
+        Direction::Outbound => server,
+    };
+    proxy.tls.still_trusts(peer, certificates.as_deref())
 }
 
 pub(super) fn cut_reason(refusal: Refusal) -> CutReason {

@@ -1,6 +1,6 @@
 //! What arrives for a pod of this node: detect, handshake, authorize, dial the application, relay.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::Instant};
 
@@ -10,7 +10,7 @@ use super::{
     close::reset,
     connections::{Connection, Phase, Route, Session},
     dial::{self, Published},
-    enforce::decision,
+    enforce::{decision, trusted},
     outcome::{Failure, handshake_timeout},
     protect::{Peer, Prepared, protected},
     refuse::refuse,
@@ -110,6 +110,10 @@ async fn admit(
         // Gone meanwhile: nobody knows any more who may.
         accepted.reset();
         return Err(Failure::Refused(RefusalReason::NoPolicy));
+    }
+    if let Err(failure) = trusted(proxy, connection) {
+        accepted.reset();
+        return Err(failure);
     }
     let decided = decision(&snapshot, connection).map(decided);
     let (verdict, dry_run) = decided.unwrap_or((Verdict::Allow, None));
@@ -243,6 +247,9 @@ async fn handshake(
         version: established.secrets.suite.version().version,
         suite: established.secrets.suite.suite(),
         server_name: established.server_name.take(),
+        certificates: proxy
+            .tls
+            .remembered(mem::take(&mut established.certificates)),
     });
     Ok(Accepted::MutualTls {
         established,

@@ -1,7 +1,7 @@
 //! What a pod of this node asks for: resolve, dial from inside the pod, handshake with exactly the peer that
 //! the store expects, relay.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{mem, net::SocketAddr, sync::Arc};
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -12,7 +12,7 @@ use super::{
     close::reset,
     connections::{Agreed, Connection, Phase, Route, Session},
     dial,
-    enforce::verdict,
+    enforce::{trusted, verdict},
     outcome::Failure,
     protect::{Peer, Prepared, protected},
     relay::{Relay, Wire},
@@ -122,7 +122,8 @@ async fn connect(
             Wire::plain(stream, Vec::new())
         }
     };
-    // Registered above, evaluated now: a change of policy either is seen here or finds the connection.
+    // Registered above, evaluated now: a change of policy or trust either is seen here or finds the connection.
+    trusted(proxy, connection)?;
     match verdict(&proxy.store.current(), connection) {
         Verdict::Refuse(refusal) => Err(Failure::Refused(refusal.into())),
         Verdict::Allow => Ok(wire),
@@ -250,13 +251,16 @@ impl<'a> Handshake<'a> {
             .map_err(|error| Failure::RefusedBecause(RefusalReason::NoSvid, error.to_string()))?;
         let shaking = tls::connect(self.stream, config, name);
         let within = proxy.timeouts.handshake;
-        let established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
+        let mut established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
         self.connection.set_session(Session::MutualTls {
             client: source.identity.clone(),
             server: server.identity.clone(),
             version: established.secrets.suite.version().version,
             suite: established.secrets.suite.suite(),
             server_name: None,
+            certificates: proxy
+                .tls
+                .remembered(mem::take(&mut established.certificates)),
         });
         protected(
             proxy,

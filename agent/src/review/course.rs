@@ -64,6 +64,8 @@ pub(super) fn spoken(ruled: &Ruled<'_>) -> (Transport, String) {
 pub(super) struct Course<'a> {
     pub(super) policy: &'a Policy,
     pub(super) source: Option<&'a Workload>,
+    /// Why the client's agent doesn't see it, if so.
+    pub(super) unseen: Option<&'a str>,
     pub(super) destination: &'a Workload,
     /// Of the server's port.
     pub(super) mode: Effective<'a>,
@@ -74,12 +76,15 @@ pub(super) struct Course<'a> {
 impl Course<'_> {
     /// What the client sends, and why.
     pub(super) fn transport(&self) -> (Transport, String) {
-        let Some(source) = self.source else {
+        if self.source.is_none() {
             let why = "the client is not in the mesh".to_owned();
             return (Transport::Plaintext, why);
-        };
-        if source.name == self.destination.name {
+        }
+        if self.stays_inside() {
             return (Transport::Plaintext, "it never leaves the pod".to_owned());
+        }
+        if let Some(why) = self.unseen {
+            return (Transport::Plaintext, why.to_owned());
         }
         match (self.ruled, self.mode.mode) {
             (Some(ruled), _) => spoken(&ruled),
@@ -91,10 +96,15 @@ impl Course<'_> {
         }
     }
 
+    /// Whether client and server are one pod.
+    pub(super) fn stays_inside(&self) -> bool {
+        self.source
+            .is_some_and(|source| source.name == self.destination.name)
+    }
+
     /// Whether the client is told to send what the server doesn't take: its own agent refuses then.
     pub(super) fn is_conflict(&self) -> bool {
-        let itself = |source: &Workload| source.name == self.destination.name;
-        if self.source.is_none_or(itself) {
+        if self.source.is_none() || self.stays_inside() || self.unseen.is_some() {
             return false;
         }
         matches!(

@@ -3,9 +3,12 @@
 //! A flow stays as it was seen, unless the other policy tells its client to send something else: then it is what the
 //! client will send. Flows to servers that are gone, or not in the mesh, are left out.
 
-use std::{collections::BTreeMap, net::IpAddr};
+mod lists;
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
+pub(super) use lists::{List, Reason, Tally};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,9 +17,9 @@ use super::{
     sentence,
 };
 use crate::{
-    policy::{Attributes, Mode, Policy, Refusal, Verdict},
+    policy::{Attributes, Decision, Mode, Policy, Refusal, Verdict},
     store::Snapshot,
-    workload::Endpoint,
+    workload::{Endpoint, ObjectName, Workload},
 };
 
 /// What would change.
@@ -40,7 +43,7 @@ pub struct Diff {
 pub struct Summary {
     /// How many flows were looked at.
     pub flows: u64,
-    /// Rows of the lists.
+    /// Rows of the lists, those that are left out for want of room among them.
     pub cut: u64,
     pub allowed: u64,
     pub reconnecting: u64,
@@ -48,6 +51,9 @@ pub struct Summary {
     pub left_out: u64,
     /// Flows that the agent forgot for want of room since its start: they may be missing.
     pub evicted: u64,
+    /// Rows that are left out of the lists: of each, there are 10,000 at most.
+    #[serde(default)]
+    pub omitted: u64,
     /// For people.
     pub text: Vec<String>,
 }
@@ -114,130 +120,117 @@ pub fn diff(
     candidate: &Policy,
     flows: impl IntoIterator<Item = SeenFlow>,
 ) -> Diff {
-    let mut lists = Lists::default();
+    let [mut cut, mut allowed, mut reconnecting] = [(); 3].map(|()| List::default());
+    let mut trial = Trial::new(snapshot, candidate);
     let mut summary = Summary::default();
     for seen in flows {
-        match judge(snapshot, candidate, &seen) {
-            Some((kind, subject)) => lists.add(kind, subject, &seen),
-            None => summary.left_out += 1,
-        }
         summary.flows += 1;
+        match trial.judge(&seen) {
+            None => summary.left_out += 1,
+            Some(Outcome::Same) => {}
+            Some(Outcome::Cut(subject)) => cut.add(*subject, |s| &s.after, &seen),
+            Some(Outcome::Allowed(subject)) => allowed.add(*subject, |s| &s.before, &seen),
+            Some(Outcome::Reconnecting(subject)) => {
+                reconnecting.add(*subject, |s| &s.after, &seen);
+            }
+        }
     }
-    let Lists {
-        cut,
-        allowed,
-        reconnecting,
-    } = lists;
-    let [cut, allowed, reconnecting] = [cut, allowed, reconnecting].map(|list| {
-        let change = |(subject, change): (_, Counts)| change.of(subject);
-        list.into_iter().map(change).collect::<Vec<Change>>()
-    });
     let known = snapshot.policy.ignored();
     let ignored = candidate.ignored().iter().filter(|i| !known.contains(i));
     Diff {
         window_seconds: None,
         summary: Summary {
-            cut: cut.len() as u64,
-            allowed: allowed.len() as u64,
-            reconnecting: reconnecting.len() as u64,
+            cut: cut.len(),
+            allowed: allowed.len(),
+            reconnecting: reconnecting.len(),
+            omitted: cut.omitted() + allowed.omitted() + reconnecting.omitted(),
             text: sentence::all(&summary, [&cut, &allowed, &reconnecting]),
             ..summary
         },
-        cut,
-        allowed,
-        reconnecting,
+        cut: cut.into_changes(),
+        allowed: allowed.into_changes(),
+        reconnecting: reconnecting.into_changes(),
         warnings: ignored.map(ToString::to_string).collect(),
     }
 }
 
 /// What a candidate means for a flow.
-#[derive(Clone, Copy)]
-enum Kind {
+enum Outcome {
     Same,
-    Cut,
-    Allowed,
-    Reconnecting,
+    Cut(Box<Subject>),
+    Allowed(Box<Subject>),
+    Reconnecting(Box<Subject>),
 }
 
-#[derive(Default)]
-struct Lists {
-    cut: BTreeMap<Subject, Counts>,
-    allowed: BTreeMap<Subject, Counts>,
-    reconnecting: BTreeMap<Subject, Counts>,
+/// A candidate beside the policy that is in force.
+struct Trial<'a> {
+    snapshot: &'a Snapshot,
+    candidate: &'a Policy,
+    same_rules: bool,
+    /// Servers' ports for which the candidate says the same.
+    same: HashMap<(ObjectName, u16), bool>,
 }
 
-#[derive(Default)]
-struct Counts {
-    connections: u64,
-    open: u64,
-    last_seen: Option<Timestamp>,
-}
+impl<'a> Trial<'a> {
+    fn new(snapshot: &'a Snapshot, candidate: &'a Policy) -> Self {
+        Self {
+            snapshot,
+            candidate,
+            same_rules: snapshot.policy.clients() == candidate.clients(),
+            same: HashMap::new(),
+        }
+    }
 
-impl Lists {
-    fn add(&mut self, kind: Kind, subject: Subject, seen: &SeenFlow) {
-        let list = match kind {
-            Kind::Same => return,
-            Kind::Cut => &mut self.cut,
-            Kind::Allowed => &mut self.allowed,
-            Kind::Reconnecting => &mut self.reconnecting,
+    fn is_same(&mut self, server: &Workload, port: u16) -> bool {
+        let (now, then) = (&self.snapshot.policy, self.candidate);
+        let same_rules = self.same_rules;
+        let key = (server.name.clone(), port);
+        *self.same.entry(key).or_insert_with(|| {
+            let [now_of, then_of] = [now, then].map(|policy| policy.authorization().of(server));
+            same_rules && now.mode(server, port) == then.mode(server, port) && now_of.eq(then_of)
+        })
+    }
+
+    /// `None`: policy says nothing of the flow, for its server is not in the mesh.
+    fn judge(&mut self, seen: &SeenFlow) -> Option<Outcome> {
+        let (snapshot, flow) = (self.snapshot, &seen.flow);
+        let server = snapshot.workload(&flow.server).filter(|w| w.enrolled)?;
+        if self.is_same(server, flow.port) {
+            return Some(Outcome::Same);
+        }
+        let client = flow.client.as_ref().and_then(|c| snapshot.workload(c));
+        let source = client.filter(|w| w.enrolled).map(AsRef::as_ref);
+        let endpoint = Endpoint {
+            address: flow.server_address,
+            port: flow.port,
         };
-        let counts = list.entry(subject).or_default();
-        counts.connections += seen.connections;
-        counts.open += seen.open;
-        counts.last_seen = counts.last_seen.max(seen.last_seen);
+        let [now, then] = [&snapshot.policy, self.candidate]
+            .map(|policy| course(snapshot, policy, source, server, endpoint));
+        let as_seen = flow.attributes();
+        // What was seen was not refused by the client, whatever its way: only what is new about that counts.
+        let before = Found::of(now, as_seen, now.is_conflict() && seen.connections == 0);
+        let conflict = then.is_conflict() && (seen.connections == 0 || !now.is_conflict());
+        let after = Found::of(then, sent(&now, &then, as_seen), conflict);
+        let subject = || {
+            let name = flow.client.as_ref().map(ToString::to_string);
+            Box::new(Subject {
+                client: name.unwrap_or_else(|| flow.client_address.to_string()),
+                client_principal: as_seen.principal.map(ToString::to_string),
+                server: flow.server.to_string(),
+                port: flow.port,
+                security: security(&as_seen),
+                before: before.told(),
+                after: after.told(),
+            })
+        };
+        let stays = || Found::of(then, as_seen, false).reason.is_none();
+        Some(match (before.reason, after.reason) {
+            (None, Some(_)) => Outcome::Cut(subject()),
+            (Some(_), None) => Outcome::Allowed(subject()),
+            (None, None) if seen.open > 0 && !stays() => Outcome::Reconnecting(subject()),
+            (None, None) | (Some(_), Some(_)) => Outcome::Same,
+        })
     }
-}
-
-impl Counts {
-    fn of(self, subject: Subject) -> Change {
-        Change {
-            subject,
-            connections: self.connections,
-            open: self.open,
-            last_seen: self.last_seen,
-        }
-    }
-}
-
-/// `None`: policy says nothing of the flow, for its server is not in the mesh.
-fn judge(snapshot: &Snapshot, candidate: &Policy, seen: &SeenFlow) -> Option<(Kind, Subject)> {
-    let flow = &seen.flow;
-    let server = snapshot.workload(&flow.server).filter(|w| w.enrolled)?;
-    let client = flow.client.as_ref().and_then(|c| snapshot.workload(c));
-    let source = client.filter(|w| w.enrolled).map(AsRef::as_ref);
-    let endpoint = Endpoint {
-        address: flow.server_address,
-        port: flow.port,
-    };
-    let [now, then] = [&snapshot.policy, candidate]
-        .map(|policy| course(snapshot, policy, source, server, endpoint));
-    let as_seen = flow.attributes();
-    // What was seen was not refused by the client, whatever its way: only what is new about that counts.
-    let before = judged(&now, &as_seen, now.is_conflict() && seen.connections == 0);
-    let conflict = then.is_conflict() && (seen.connections == 0 || !now.is_conflict());
-    let after = judged(&then, &sent(&now, &then, as_seen), conflict);
-    let kind = match (before.verdict, after.verdict) {
-        (Answer::Allow, Answer::Deny) => Kind::Cut,
-        (Answer::Deny, Answer::Allow) => Kind::Allowed,
-        (Answer::Allow, Answer::Allow)
-            if seen.open > 0 && judged(&then, &as_seen, false).verdict == Answer::Deny =>
-        {
-            Kind::Reconnecting
-        }
-        (Answer::Allow, Answer::Allow) | (Answer::Deny, Answer::Deny) => Kind::Same,
-    };
-    let address = |ip: IpAddr| ip.to_string();
-    let name = flow.client.as_ref().map(ToString::to_string);
-    let subject = Subject {
-        client: name.unwrap_or_else(|| address(flow.client_address)),
-        client_principal: as_seen.principal.map(ToString::to_string),
-        server: flow.server.to_string(),
-        port: flow.port,
-        security: security(&as_seen),
-        before,
-        after,
-    };
-    Some((kind, subject))
 }
 
 /// The flow as it is under the other policy.
@@ -260,21 +253,41 @@ fn sent<'a>(now: &Course<'a>, then: &Course<'a>, seen: Attributes<'a>) -> Attrib
     }
 }
 
-fn judged(course: &Course<'_>, attributes: &Attributes<'_>, conflict: bool) -> Judged {
-    let decision = course.policy.evaluate(course.destination, attributes);
-    let (reason, decided_by) = match decision.verdict {
-        Verdict::Refuse(refusal) => (Some(refusal.into()), course.decided_by(&decision)),
-        Verdict::Allow if conflict => (Some(Cause::DestinationRuleConflict), course.peers()),
-        Verdict::Allow => (None, course.decided_by(&decision)),
-    };
-    Judged {
-        verdict: match reason {
-            Some(_) => Answer::Deny,
-            None => Answer::Allow,
-        },
-        reason,
-        security: security(attributes),
-        decided_by,
+/// What policy makes of a flow, before it is put into words.
+struct Found<'a> {
+    course: Course<'a>,
+    decision: Decision<'a>,
+    reason: Option<Cause>,
+    security: Transport,
+}
+
+impl<'a> Found<'a> {
+    fn of(course: Course<'a>, attributes: Attributes<'_>, conflict: bool) -> Self {
+        let decision = course.policy.evaluate(course.destination, &attributes);
+        Self {
+            reason: match decision.verdict {
+                Verdict::Refuse(refusal) => Some(refusal.into()),
+                Verdict::Allow => conflict.then_some(Cause::DestinationRuleConflict),
+            },
+            security: security(&attributes),
+            course,
+            decision,
+        }
+    }
+
+    fn told(&self) -> Judged {
+        Judged {
+            verdict: match self.reason {
+                Some(_) => Answer::Deny,
+                None => Answer::Allow,
+            },
+            reason: self.reason,
+            security: self.security,
+            decided_by: match self.reason {
+                Some(Cause::DestinationRuleConflict) => self.course.peers(),
+                Some(_) | None => self.course.decided_by(&self.decision),
+            },
+        }
     }
 }
 

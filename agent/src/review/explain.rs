@@ -2,19 +2,21 @@
 
 mod mesh;
 
-use std::{net::IpAddr, sync::Arc};
-
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     course::{Answer, Transport, spoken},
+    nowhere::{awaits_names, nobody, private, supposed},
     target::{self, Asked, Client, TargetError},
 };
 use crate::{
     store::{Lead, Snapshot},
-    workload::{Endpoint, Workload},
+    workload::{Endpoint, Service, Workload},
 };
 use mesh::Way;
 
@@ -54,7 +56,7 @@ impl Explanation {
 }
 
 /// Explains a connection. Where a service leads to several pods that differ, the first of those that are not
-/// reached.
+/// reached, else of those that are reached in clear.
 ///
 /// # Errors
 /// When client or server is nobody.
@@ -66,17 +68,17 @@ pub fn explain(
     let client = target::client(snapshot, client)?;
     let source = client.workload.as_deref().filter(|w| w.enrolled);
     let asked = target::server(snapshot, source, server)?;
-    let mut steps = vec![described(
-        "client",
-        client.address,
-        client.workload.as_deref(),
-    )];
+    let mut steps = vec![client_text(&client)];
+    steps.extend(asked.remarks.iter().cloned());
     let service = asked.service.as_ref();
-    let lead = match source {
+    let lead = match source.filter(|_| asked.unseen.is_none()) {
         None => Ok(Lead::direct(service, asked.port)),
-        Some(source) => match asked.address() {
-            Some(address) => snapshot.lead_to(source, SocketAddr::new(address, asked.port)),
-            None => snapshot.lead(source, service, asked.port, None),
+        Some(source) => match asked.address(client.address.is_ipv4()) {
+            // Several hosts may have the address.
+            Some(address) if asked.is_by_address() => {
+                snapshot.lead_to(source, SocketAddr::new(address, asked.port))
+            }
+            address => snapshot.lead(source, service, asked.port, address),
         },
     };
     let lead = match lead {
@@ -91,9 +93,10 @@ pub fn explain(
         snapshot,
         client: &client,
         source,
+        asked: &asked,
         lead,
     };
-    question.answered(&asked, steps)
+    Ok(question.answered(steps))
 }
 
 /// A client and where its connection leads.
@@ -102,11 +105,12 @@ struct Question<'a> {
     client: &'a Client,
     /// The client, if it is in the mesh.
     source: Option<&'a Workload>,
+    asked: &'a Asked,
     lead: Lead<'a>,
 }
 
 impl Question<'_> {
-    fn answered(&self, asked: &Asked, mut steps: Vec<String>) -> Result<Explanation, TargetError> {
+    fn answered(&self, mut steps: Vec<String>) -> Explanation {
         let (lead, service) = (&self.lead, self.lead.service);
         if let (Some(routed), Some(service)) = (lead.routed, service) {
             let subset = routed.subset.map(|subset| format!(", subset {subset}"));
@@ -118,24 +122,39 @@ impl Question<'_> {
                 subset.unwrap_or_default()
             ));
         }
+        if self.asked.unseen.is_some() && service.is_none_or(|s| s.outside.is_some()) {
+            return self.outside(steps);
+        }
+        let hidden = self.asked.service.as_ref().filter(|_| service.is_none());
+        steps.extend(hidden.map(|service| private(service)));
         let endpoints = match service {
-            None => asked.endpoints(),
+            None => self.asked.endpoints(self.client.address.is_ipv4()),
             Some(_) => self.snapshot.endpoints(lead).collect(),
         };
         let of_family = self.of_one_family(endpoints);
         let each = of_family.into_iter().map(|e| self.at(e, steps.clone()));
-        let first = each.reduce(|worst, next| match next.verdict > worst.verdict {
-            true => next,
-            false => worst,
-        });
-        let explanation = match (first, service) {
+        let explanation = match (worst(each.collect()), service) {
             (Some(explanation), _) => explanation,
-            // Its addresses are what name servers say when it is needed.
-            (None, Some(service)) if service.outside.is_some() => self.outside(steps),
-            (None, Some(service)) => return Err(target::unreachable(service, lead.port)),
-            (None, None) => return Err(TargetError::Form(String::new())),
+            (None, Some(service)) if !self.is_let_through(service) => {
+                steps.push(format!("refused: {}", nobody(&self.lead, service)));
+                Explanation::denied(Transport::Plaintext, Vec::new(), steps)
+            }
+            (None, known) => {
+                let awaited = known.filter(|service| awaits_names(self.snapshot, service));
+                steps.extend(awaited.map(|service| supposed(service)));
+                self.outside(steps)
+            }
         };
-        Ok(self.with_route(explanation))
+        self.with_route(explanation)
+    }
+
+    /// Whether a connection to a service without endpoints is not refused: what a `ServiceEntry` doesn't speak of, and
+    /// hosts whose addresses nobody was asked for.
+    fn is_let_through(&self, service: &Service) -> bool {
+        let undeclared = service.port(self.lead.port).is_none();
+        let untouched = self.source.is_none() || (undeclared && self.lead.routed.is_none());
+        let unasked = !self.snapshot.is_in_force() && awaits_names(self.snapshot, service);
+        service.outside.is_some() && (untouched || (unasked && !undeclared))
     }
 
     /// Those that the client would be sent to: of its own address's family if there are any.
@@ -147,7 +166,15 @@ impl Question<'_> {
         let same = endpoints
             .iter()
             .filter(|e| families.contains(&e.address.is_ipv4()));
-        let same: Vec<_> = same.copied().collect();
+        let mut same: Vec<_> = same.copied().collect();
+        // What a pod sends to itself says nothing of the others.
+        let itself = |e: &Endpoint| {
+            let client = self.client.workload.as_ref();
+            client.is_some_and(|client| client.addresses.contains(&e.address))
+        };
+        if !same.iter().all(itself) {
+            same.retain(|endpoint| !itself(endpoint));
+        }
         if same.is_empty() { endpoints } else { same }
     }
 
@@ -161,7 +188,7 @@ impl Question<'_> {
         }
         let destination = self.snapshot.workload_at(endpoint.address);
         let destination = destination.map(Arc::as_ref);
-        steps.push(described("server", endpoint.address, destination));
+        steps.push(self.server_text(endpoint.address, destination));
         match destination.filter(|w| w.enrolled) {
             None => self.outside(steps),
             Some(destination) => Way {
@@ -169,6 +196,7 @@ impl Question<'_> {
                 client: self.client,
                 source: self.source,
                 lead: &self.lead,
+                unseen: self.asked.unseen.as_deref(),
                 destination,
                 endpoint,
             }
@@ -179,7 +207,11 @@ impl Question<'_> {
     /// To a server that is not in the mesh: only the client's side has a say.
     fn outside(&self, mut steps: Vec<String>) -> Explanation {
         let Some(ruled) = self.lead.ruled else {
-            steps.push("policy holds for servers in the mesh only".to_owned());
+            steps.push(match &self.asked.unseen {
+                Some(why) => format!("it goes as the client sends it: {why}"),
+                None => "policy holds for servers in the mesh only: it goes as the client sends it"
+                    .to_owned(),
+            });
             return Explanation::anonymous(Answer::Allow, Transport::Plaintext, steps);
         };
         let (transport, why) = spoken(&ruled);
@@ -195,10 +227,49 @@ impl Question<'_> {
         }
     }
 
+    fn server_text(&self, address: IpAddr, workload: Option<&Workload>) -> String {
+        match workload {
+            None if self.snapshot.bystanders.nodes.contains(&address) => {
+                format!(
+                    "server {address} is a node, or a pod on its network, and so not in the mesh"
+                )
+            }
+            _ => described("server", address, workload),
+        }
+    }
+
     fn with_route(&self, mut explanation: Explanation) -> Explanation {
         let routed = self.lead.routed.map(|routed| routed.document.to_string());
         explanation.decided_by.extend(routed);
         explanation
+    }
+}
+
+/// The first of those that are the least welcome, with a word about the others.
+fn worst(each: Vec<Explanation>) -> Option<Explanation> {
+    let rank = |e: &Explanation| (e.verdict, e.transport);
+    let count = each.len();
+    let ranks: Vec<_> = each.iter().map(rank).collect();
+    let mut worst = each.into_iter().reduce(|worst, next| {
+        let worse = rank(&next) > rank(&worst);
+        if worse { next } else { worst }
+    })?;
+    let alike = ranks.iter().filter(|r| **r == rank(&worst)).count();
+    if alike < count {
+        let note =
+            format!("note: this is so for {alike} of {count} pods, and better for the others");
+        worst.steps.push(note);
+    }
+    Some(worst)
+}
+
+fn client_text(client: &Client) -> String {
+    match &client.on_node {
+        Some(name) => format!(
+            "client {name} ({}) is on the network of its node, and so not in the mesh",
+            client.address
+        ),
+        None => described("client", client.address, client.workload.as_deref()),
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) fn course<'a>(
     Course {
         policy,
         source,
+        unseen: None,
         destination,
         mode: policy.mode(destination, endpoint.port),
         ruled: source.and_then(rule),

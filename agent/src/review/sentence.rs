@@ -1,34 +1,30 @@
 //! What would change, in sentences: one for each reason and document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::diff::{Cause, Change, Judged, Summary};
+use super::diff::{Cause, List, Reason, Summary, Tally};
 
 /// So many clients are named.
 const NAMED: usize = 5;
 
 /// `cut`, `allowed` and `reconnecting`, in this order.
-pub(super) fn all(summary: &Summary, [cut, allowed, reconnecting]: [&[Change]; 3]) -> Vec<String> {
-    let cuts = grouped(cut, |c| &c.subject.after)
-        .into_iter()
-        .map(|(reason, changes)| {
-            let why = subject(&reason, &changes);
-            format!("{why} would cut {}", whose(&changes))
-        });
-    let allows = grouped(allowed, |c| &c.subject.before)
-        .into_iter()
-        .map(|(reason, changes)| {
-            let why = subject(&reason, &changes);
-            format!("{why} would no longer refuse {}", whose(&changes))
-        });
+pub(super) fn all(summary: &Summary, [cut, allowed, reconnecting]: [&List; 3]) -> Vec<String> {
+    let cuts = cut.tallies().iter().map(|(reason, tally)| {
+        let why = subject(reason, tally);
+        format!("{why} would cut {}", whose([tally]))
+    });
+    let allows = allowed.tallies().iter().map(|(reason, tally)| {
+        let why = subject(reason, tally);
+        format!("{why} would no longer refuse {}", whose([tally]))
+    });
     let mut text: Vec<_> = cuts.chain(allows).collect();
-    if !reconnecting.is_empty() {
-        let changes: Vec<_> = reconnecting.iter().collect();
-        let open: u64 = changes.iter().map(|c| c.open).sum();
+    let ending = reconnecting.tallies();
+    if !ending.is_empty() {
+        let open: u64 = ending.values().map(|tally| tally.open).sum();
         text.push(format!(
             "{} in plaintext would end, and their clients come back in mutual TLS: {}",
             counted(open, "open connection"),
-            whose(&changes)
+            whose(ending.values())
         ));
     }
     if text.is_empty() {
@@ -38,21 +34,8 @@ pub(super) fn all(summary: &Summary, [cut, allowed, reconnecting]: [&[Change]; 3
     text
 }
 
-/// Why, and by which documents.
-type Reason = (Option<Cause>, Vec<String>);
-
-fn grouped(changes: &[Change], decisive: fn(&Change) -> &Judged) -> Vec<(Reason, Vec<&Change>)> {
-    let mut groups: BTreeMap<Reason, Vec<&Change>> = BTreeMap::new();
-    for change in changes {
-        let judged = decisive(change);
-        let reason = (judged.reason, judged.decided_by.clone());
-        groups.entry(reason).or_default().push(change);
-    }
-    groups.into_iter().collect()
-}
-
 /// Such as `STRICT in namespace shop (PeerAuthentication/shop/default)`.
-fn subject((cause, documents): &Reason, changes: &[&Change]) -> String {
+fn subject((cause, documents): &Reason, tally: &Tally) -> String {
     let what = match cause {
         Some(Cause::PlaintextInStrict) => "STRICT",
         Some(Cause::AuthorizationDenied) => "DENY",
@@ -60,11 +43,7 @@ fn subject((cause, documents): &Reason, changes: &[&Change]) -> String {
         Some(Cause::DestinationRuleConflict) => "the conflict of what is sent and what is taken",
         None => "policy",
     };
-    let servers = changes
-        .iter()
-        .filter_map(|c| c.subject.server.split_once('/'));
-    let namespaces: BTreeSet<_> = servers.map(|(namespace, _)| namespace).collect();
-    let namespaces: Vec<_> = namespaces.into_iter().collect();
+    let namespaces: Vec<_> = tally.namespaces.iter().map(String::as_str).collect();
     let place = match namespaces.as_slice() {
         [one] => format!("namespace {one}"),
         several => format!("namespaces {}", several.join(", ")),
@@ -76,8 +55,12 @@ fn subject((cause, documents): &Reason, changes: &[&Change]) -> String {
 }
 
 /// Such as `14 flows from 3 workloads (shop/a, shop/b, shop/c)`.
-fn whose(changes: &[&Change]) -> String {
-    let clients: BTreeSet<_> = changes.iter().map(|c| c.subject.client.as_str()).collect();
+fn whose<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> String {
+    let (mut clients, mut flows) = (BTreeSet::new(), 0);
+    for tally in tallies {
+        clients.extend(tally.clients.iter().map(String::as_str));
+        flows += tally.flows;
+    }
     let pods = clients.iter().all(|client| client.contains('/'));
     let noun = if pods { "workload" } else { "client" };
     let mut names: Vec<_> = clients
@@ -90,7 +73,7 @@ fn whose(changes: &[&Change]) -> String {
     }
     format!(
         "{} from {} ({})",
-        counted(changes.len() as u64, "flow"),
+        counted(flows, "flow"),
         counted(clients.len() as u64, noun),
         names.join(", ")
     )

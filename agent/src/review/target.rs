@@ -1,13 +1,16 @@
 //! What an operator means by the name of a client or a server.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+mod asked;
+mod ports;
+
+use std::{net::IpAddr, sync::Arc};
+
+pub(super) use asked::{Asked, server};
+pub(super) use ports::{Port, Server, ports};
 
 use crate::{
-    store::Snapshot,
-    workload::{Endpoint, ObjectName, Service, ServicePort, Workload},
+    store::{Conflict, Snapshot},
+    workload::{Bystander, ObjectName, Service, Workload},
 };
 
 /// Why a name says nothing.
@@ -23,18 +26,23 @@ pub enum TargetError {
     Unknown(ObjectName),
     #[error("no service has the host name {0:?}")]
     UnknownHost(String),
-    #[error("service {service} has no port {port}: it has {known}")]
-    UnknownPort {
-        service: ObjectName,
-        port: u16,
-        known: String,
-    },
-    #[error("no service leads to {0}")]
+    #[error("no service leads to {0}: name one of its ports, such as NAMESPACE/POD:8080")]
     NoService(String),
     #[error("no pod has the address {0}")]
     NoPod(IpAddr),
     #[error("service {0} has no ready pod")]
     NoEndpoint(ObjectName),
+    #[error("pod {0} has finished: it has no connections")]
+    Finished(ObjectName),
+    #[error("pod {0} has no address yet")]
+    Pending(ObjectName),
+    /// Another one has its address.
+    #[error("{0}")]
+    LeftOut(Conflict),
+    #[error(
+        "pod {0} is on the network of its node, and so not in the mesh: policy says nothing of it"
+    )]
+    HostNetwork(ObjectName),
 }
 
 /// Somebody who connects. An address that no pod has is a stranger's.
@@ -42,36 +50,8 @@ pub enum TargetError {
 pub struct Client {
     pub address: IpAddr,
     pub workload: Option<Arc<Workload>>,
-}
-
-/// What a client asks for.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub service: Option<Arc<Service>>,
-    pub port: u16,
-    /// That are asked for themselves.
-    addresses: Vec<IpAddr>,
-}
-
-impl Asked {
-    /// The one that is asked for, if there is one.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        match self.addresses[..] {
-            [address] => Some(address),
-            _ => None,
-        }
-    }
-
-    /// What is asked for, without a service.
-    #[must_use]
-    pub fn endpoints(&self) -> Vec<Endpoint> {
-        let endpoint = |address: &IpAddr| Endpoint {
-            address: *address,
-            port: self.port,
-        };
-        self.addresses.iter().map(endpoint).collect()
-    }
+    /// The pod, if it is one on the network of its node.
+    pub on_node: Option<ObjectName>,
 }
 
 /// A pod, any ready pod of a service, or an address.
@@ -81,137 +61,32 @@ impl Asked {
 pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let address = address.to_canonical();
-        let workload = snapshot.workload_at(address).cloned();
-        return Ok(Client { address, workload });
+        return Ok(Client {
+            address,
+            workload: snapshot.workload_at(address).cloned(),
+            on_node: None,
+        });
     }
-    let (workload, name) = match named(snapshot, None, text)? {
-        Named::Pod(workload) => (Some(workload), None),
+    let pod = |workload: &Arc<Workload>| Client {
+        // Workloads have at least one.
+        address: workload.addresses.first().map_or([0; 4].into(), |a| *a),
+        workload: Some(Arc::clone(workload)),
+        on_node: None,
+    };
+    match named(snapshot, None, text)? {
+        Named::Pod(workload) => Ok(pod(&workload)),
+        Named::OnNode(name, addresses) => Ok(Client {
+            address: addresses.first().map_or([0; 4].into(), |a| *a),
+            workload: None,
+            on_node: Some(name),
+        }),
         Named::Service(service) => {
             let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
             let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
-            (
-                pods.min_by(|a, b| a.name.cmp(&b.name)).cloned(),
-                Some(service),
-            )
+            let first = pods.min_by(|a, b| a.name.cmp(&b.name)).map(pod);
+            first.ok_or_else(|| TargetError::NoEndpoint(service.name.clone()))
         }
-    };
-    match (workload, name) {
-        (Some(workload), _) => Ok(Client {
-            // Workloads have at least one.
-            address: workload
-                .addresses
-                .first()
-                .copied()
-                .unwrap_or(IpAddr::from([0; 4])),
-            workload: Some(workload),
-        }),
-        (None, Some(service)) => Err(TargetError::NoEndpoint(service.name.clone())),
-        (None, None) => Err(TargetError::Form(text.to_owned())),
     }
-}
-
-/// `NAMESPACE/NAME:PORT`, `HOST:PORT` or an address with its port, as `client` means it.
-///
-/// # Errors
-/// When nobody is called so.
-pub fn server(
-    snapshot: &Snapshot,
-    client: Option<&Workload>,
-    text: &str,
-) -> Result<Asked, TargetError> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        let ip = address.ip().to_canonical();
-        let to = SocketAddr::new(ip, address.port());
-        let namespace = client.map_or("", Workload::namespace);
-        let asked = snapshot.asked_at(namespace, to);
-        return Ok(Asked {
-            service: asked.first().copied().cloned(),
-            port: address.port(),
-            addresses: vec![ip],
-        });
-    }
-    let parts = text.rsplit_once(':');
-    let (name, port) = parts.ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
-    let port: u16 = port
-        .parse()
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
-    let of_service = |service: &Arc<Service>| Asked {
-        service: Some(Arc::clone(service)),
-        port,
-        addresses: Vec::new(),
-    };
-    Ok(match named(snapshot, client, name)? {
-        Named::Service(service) => of_service(&service),
-        Named::Pod(workload) => match snapshot.service(&workload.name) {
-            // Clients usually mean the service where a pod is called the same.
-            Some(service) if service.port(port).is_some() => of_service(service),
-            _ => Asked {
-                service: None,
-                port,
-                addresses: workload.addresses.clone(),
-            },
-        },
-    })
-}
-
-/// Why a port of a service leads nowhere.
-pub fn unreachable(service: &Service, port: u16) -> TargetError {
-    if service.port(port).is_some() {
-        return TargetError::NoEndpoint(service.name.clone());
-    }
-    let known: Vec<_> = service.ports.iter().map(|p| p.port.to_string()).collect();
-    TargetError::UnknownPort {
-        service: service.name.clone(),
-        port,
-        known: if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        },
-    }
-}
-
-/// Ports of services: of all, of one that is called so, or of those that lead to a pod; `HOST:PORT` is one port.
-///
-/// # Errors
-/// When nobody is called so.
-pub fn ports<'s>(
-    snapshot: &'s Snapshot,
-    text: Option<&str>,
-) -> Result<Vec<(&'s Arc<Service>, &'s ServicePort)>, TargetError> {
-    let mut services: Vec<_> = snapshot.services().collect();
-    services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    let all = services
-        .into_iter()
-        .flat_map(|s| s.ports.iter().map(move |p| (s, p)));
-    let Some(text) = text else {
-        return Ok(all.collect());
-    };
-    let (name, port) = match text
-        .rsplit_once(':')
-        .map(|(name, port)| (name, port.parse()))
-    {
-        Some((name, Ok(port))) if !name.contains(':') => (name, Some(port)),
-        _ => (text, None),
-    };
-    let of_port = |p: &ServicePort| port.is_none_or(|port: u16| port == p.port);
-    let found: Vec<_> = match named(snapshot, None, name)? {
-        Named::Service(service) => all
-            .filter(|(s, p)| s.name == service.name && of_port(p))
-            .collect(),
-        Named::Pod(workload) => all
-            .filter(|(_, p)| {
-                let mut endpoints = p.endpoints.iter();
-                of_port(p) && endpoints.any(|e| workload.addresses.contains(&e.address))
-            })
-            .collect(),
-    };
-    if found.is_empty() {
-        return Err(TargetError::NoService(text.to_owned()));
-    }
-    Ok(found)
 }
 
 /// A pod, the pods of a service, or the pod of an address.
@@ -226,6 +101,7 @@ pub fn workloads(snapshot: &Snapshot, text: &str) -> Result<Vec<Arc<Workload>>, 
     }
     match named(snapshot, None, text)? {
         Named::Pod(workload) => Ok(vec![workload]),
+        Named::OnNode(name, _) => Err(TargetError::HostNetwork(name)),
         Named::Service(service) => {
             let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
             let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
@@ -243,6 +119,8 @@ pub fn workloads(snapshot: &Snapshot, text: &str) -> Result<Vec<Arc<Workload>>, 
 enum Named {
     Pod(Arc<Workload>),
     Service(Arc<Service>),
+    /// A pod on the network of its node, whose addresses these are.
+    OnNode(ObjectName, Vec<IpAddr>),
 }
 
 /// A pod rather than a service of the same name.
@@ -257,8 +135,26 @@ fn named(snapshot: &Snapshot, client: Option<&Workload>, text: &str) -> Result<N
     if let Some(workload) = snapshot.workload(&name) {
         return Ok(Named::Pod(Arc::clone(workload)));
     }
-    let service = snapshot.service(&name).map(Arc::clone).map(Named::Service);
-    service.ok_or(TargetError::Unknown(name))
+    match (bystander(snapshot, name.clone()), snapshot.service(&name)) {
+        (Err(_), Some(service)) => Ok(Named::Service(Arc::clone(service))),
+        (pod, _) => pod,
+    }
+}
+
+/// A pod that is no workload, or why it is none.
+fn bystander(snapshot: &Snapshot, name: ObjectName) -> Result<Named, TargetError> {
+    match snapshot.bystanders.pods.get(&name) {
+        Some(Bystander::HostNetwork(addresses)) => Ok(Named::OnNode(name, addresses.clone())),
+        Some(Bystander::Finished) => Err(TargetError::Finished(name)),
+        Some(Bystander::Pending) => Err(TargetError::Pending(name)),
+        None => {
+            let mut conflicts = snapshot.conflicts().iter();
+            let lost = conflicts.find(|conflict| conflict.loser == name);
+            Err(lost.map_or(TargetError::Unknown(name), |conflict| {
+                TargetError::LeftOut(conflict.clone())
+            }))
+        }
+    }
 }
 
 /// `NAME.NAMESPACE`, with or without what follows, or a host outside.
@@ -267,13 +163,14 @@ fn host(
     client: Option<&Workload>,
     text: &str,
 ) -> Result<Arc<Service>, TargetError> {
+    if !text.contains('.') {
+        return Err(TargetError::Form(text.to_owned()));
+    }
+    let text = &*text.trim_end_matches('.').to_ascii_lowercase();
     let namespace = client.map_or("", Workload::namespace);
     let of_any = || snapshot.services().find(|service| service.host == text);
     if let Some(service) = snapshot.service_named(namespace, text).or_else(of_any) {
         return Ok(Arc::clone(service));
-    }
-    if !text.contains('.') {
-        return Err(TargetError::Form(text.to_owned()));
     }
     let mut parts = text.split('.');
     let name = ObjectName::new(
@@ -284,6 +181,16 @@ fn host(
         let rest = service.host.strip_prefix(text);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     });
+    let service = service.or_else(|| of_wildcard(snapshot, text));
     let service = service.map(Arc::clone);
     service.ok_or_else(|| TargetError::UnknownHost(text.to_owned()))
+}
+
+/// The host outside that is written `*.` and the end of this one; of several the longest.
+fn of_wildcard<'s>(snapshot: &'s Snapshot, text: &str) -> Option<&'s Arc<Service>> {
+    let matching = snapshot.services().filter(|service| {
+        let end = service.host.strip_prefix('*');
+        service.outside.is_some() && end.is_some_and(|end| text.ends_with(end))
+    });
+    matching.max_by_key(|service| (service.host.len(), std::cmp::Reverse(&service.name)))
 }

@@ -1,32 +1,49 @@
 //! Whether clients send what servers take, port by port: `istioctl authn tls-check`, with what was observed.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{self, TargetError};
+use super::{
+    nowhere::{awaits_names, nobody, supposed, unrecognised},
+    target::{self, Port, Server, TargetError},
+};
 use crate::{
-    policy::{ClientTls, DocumentRef, Mode},
-    store::Snapshot,
-    workload::{Endpoint, Service, ServicePort, Workload},
+    policy::{ClientTls, Mode, Routed, Ruled},
+    store::{Lead, LeadError, Snapshot},
+    workload::{Endpoint, Service, Workload},
 };
 
-/// One port of a service, or of a pod that was named itself.
+/// One port of a service, or of a pod to which no service leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsRow {
     /// `HOST:PORT`.
     pub host: String,
     pub status: Agreement,
-    /// What the server takes: STRICT, PERMISSIVE or DISABLE; several when its pods differ.
+    /// What the server takes: STRICT, PERMISSIVE or DISABLE; several when its pods differ, none when it has no ready
+    /// pod. Who is not in the mesh is DISABLE.
     pub server: Vec<String>,
-    /// What the client sends: ISTIO_MUTUAL, DISABLE, SIMPLE or MUTUAL.
+    /// What the client sends: ISTIO_MUTUAL, DISABLE, SIMPLE or MUTUAL; several when it follows pods that differ, `-`
+    /// when there is nobody to follow.
     pub client: String,
-    /// `KIND/NAMESPACE/NAME`; `None` for the built-in default.
+    /// `KIND/NAMESPACE/NAME`, of what conflicts if anything does; `None` for the built-in default.
     pub authn_policy: Option<String>,
     pub destination_rule: Option<String>,
     /// What sends the client's connections elsewhere.
     #[serde(default)]
     pub virtual_service: Option<String>,
+    /// Each mode that the server's pods have, with the document that says so.
+    #[serde(default)]
+    pub modes: Vec<Taken>,
+    /// When no client was named: of which namespaces this is true.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// Why there is nobody, or nothing to agree on.
+    #[serde(default)]
+    pub note: Option<String>,
     /// What was seen of it on live connections.
     #[serde(default)]
     pub observed: Observed,
@@ -39,6 +56,16 @@ pub enum Agreement {
     Conflict,
 }
 
+/// What some of a server's pods take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub mode: String,
+    /// `KIND/NAMESPACE/NAME`; `None` for the built-in default.
+    pub authn_policy: Option<String>,
+    /// Whether it is not what the client sends.
+    pub conflict: bool,
+}
+
 /// Live connections from the client to the port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
@@ -48,91 +75,253 @@ pub struct Observed {
     pub plaintext: u64,
 }
 
-/// All services as `client` sees them, or only `server`: NAMESPACE/NAME, a host name or HOST:PORT.
+/// All services as `client` sees them, or only `server`: NAMESPACE/NAME, a host name or an address, with or without
+/// :PORT. Without a client as pods of the mesh see them: one row for each way in which they differ.
 ///
 /// # Errors
 /// When client or server is nobody.
 pub fn tls_check(
     snapshot: &Snapshot,
-    client: &str,
+    client: Option<&str>,
     server: Option<&str>,
 ) -> Result<Vec<TlsRow>, TargetError> {
+    let ports = target::ports(snapshot, server)?;
+    let Some(client) = client else {
+        let clients = kinds_of_clients(snapshot);
+        let rows = ports
+            .iter()
+            .flat_map(|port| of_all(snapshot, &clients, port));
+        return Ok(rows.collect());
+    };
     let client = target::client(snapshot, client)?.workload;
-    let client = client.as_deref();
-    let mut rows = Vec::new();
-    for (service, port) in target::ports(snapshot, server)? {
-        rows.push(row(snapshot, client, service, port));
-    }
-    Ok(rows)
+    let source = client.as_deref().filter(|w| w.enrolled);
+    let rows = ports.iter().filter_map(|port| {
+        let course = course(snapshot, source, port)?;
+        Some(row(snapshot, source.is_some(), port, &course))
+    });
+    Ok(rows.collect())
 }
 
-fn row(
-    snapshot: &Snapshot,
-    client: Option<&Workload>,
-    service: &Arc<Service>,
-    port: &ServicePort,
-) -> TlsRow {
-    let source = client.filter(|w| w.enrolled);
-    let lead = source.map(|source| snapshot.lead(source, Some(service), port.port, None));
-    let nowhere = matches!(lead, Some(Err(_)));
-    let lead = lead.and_then(Result::ok);
-    let servers = match &lead {
-        Some(lead) => taken(snapshot, snapshot.endpoints(lead)),
-        None => taken(snapshot, port.endpoints.iter().copied()),
+/// A pod of each owner: its others ask for the same.
+fn kinds_of_clients(snapshot: &Snapshot) -> Vec<&Workload> {
+    let mut clients = BTreeMap::new();
+    for workload in snapshot.workloads().filter(|w| w.enrolled) {
+        let owner = (workload.namespace(), &*workload.telemetry.workload);
+        let first: &mut &Workload = clients.entry(owner).or_insert(workload);
+        if workload.name < first.name {
+            *first = workload;
+        }
+    }
+    clients.into_values().collect()
+}
+
+fn of_all(snapshot: &Snapshot, clients: &[&Workload], port: &Port<'_>) -> Vec<TlsRow> {
+    let mut courses: Vec<(Course<'_>, BTreeSet<&str>)> = Vec::new();
+    let known = clients.iter().filter(|client| port.is_known_to(client));
+    for client in known {
+        let Some(course) = course(snapshot, Some(client), port) else {
+            continue;
+        };
+        match courses.iter_mut().find(|known| known.0.is_like(&course)) {
+            Some((_, namespaces)) => drop(namespaces.insert(client.namespace())),
+            None => courses.push((course, BTreeSet::from([client.namespace()]))),
+        }
+    }
+    if courses.is_empty() {
+        // What clients would do if there were any.
+        let course = course(snapshot, None, port);
+        courses.extend(course.map(|course| (course, BTreeSet::new())));
+    }
+    let rows = courses.iter().map(|(course, namespaces)| TlsRow {
+        clients: namespaces.iter().map(ToString::to_string).collect(),
+        ..row(snapshot, true, port, course)
+    });
+    rows.collect()
+}
+
+/// Where a client's connections to a port lead.
+struct Course<'a> {
+    lead: Result<Lead<'a>, LeadError>,
+    /// Why the client's agent sees none of them, if so.
+    unseen: Option<String>,
+}
+
+impl Course<'_> {
+    fn is_like(&self, other: &Self) -> bool {
+        match (&self.lead, &other.lead) {
+            (Ok(one), Ok(other)) => parts(one) == parts(other),
+            (Err(one), Err(other)) => one == other,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        }
+    }
+}
+
+/// All that a lead follows from.
+fn parts<'a>(
+    lead: &Lead<'a>,
+) -> (
+    Option<&'a Arc<Service>>,
+    u16,
+    Option<Routed<'a>>,
+    Option<Ruled<'a>>,
+) {
+    (lead.service, lead.port, lead.routed, lead.ruled)
+}
+
+/// `None`: only documents speak of the port, and not to this client.
+fn course<'a>(
+    snapshot: &'a Snapshot,
+    source: Option<&Workload>,
+    port: &Port<'a>,
+) -> Option<Course<'a>> {
+    let service = match &port.server {
+        Server::Service(service) => Some(*service),
+        Server::Pod(_) => None,
     };
+    let unseen = service.and_then(|service| unrecognised(snapshot, service));
+    let lead = match source.filter(|_| unseen.is_none()) {
+        None => Ok(Lead::direct(service, port.port)),
+        Some(source) => {
+            let is_ipv4 = source.addresses.first().is_some_and(|a| a.is_ipv4());
+            let addresses = || service.iter().flat_map(|s| &s.virtual_addresses);
+            let same = addresses().find(|address| address.is_ipv4() == is_ipv4);
+            let address = same.or(addresses().next()).copied();
+            snapshot.lead(source, service, port.port, address)
+        }
+    };
+    let declared = service.is_none_or(|service| service.port(port.port).is_some());
+    let routed = lead.as_ref().map_or(true, |lead| lead.routed.is_some());
+    (declared || routed).then_some(Course { lead, unseen })
+}
+
+fn row(snapshot: &Snapshot, in_mesh: bool, port: &Port<'_>, course: &Course<'_>) -> TlsRow {
+    let lead = course.lead.as_ref().ok();
+    let captured = in_mesh && course.unseen.is_none();
     let ruled = lead.and_then(|lead| lead.ruled);
-    let sent = |mode: Mode| match (source, ruled) {
-        (None, _) => ClientTls::Disable,
-        (_, Some(ruled)) => ruled.tls.clone(),
+    let sent = |mode: Mode| match ruled {
+        _ if !captured => ClientTls::Disable,
+        Some(ruled) => ruled.tls.clone(),
         // Without a rule it follows the server.
-        (Some(_), None) if mode == Mode::Disable => ClientTls::Disable,
-        (Some(_), None) => ClientTls::IstioMutual,
+        None if mode == Mode::Disable => ClientTls::Disable,
+        None => ClientTls::IstioMutual,
     };
-    let conflict = servers.iter().any(|(mode, _)| {
-        matches!(
+    let modes = modes(snapshot, port, lead);
+    let taken = modes.iter().map(|(mode, policy)| Taken {
+        mode: mode.to_string(),
+        authn_policy: policy.clone(),
+        conflict: matches!(
             (mode, sent(*mode)),
             (Mode::Strict, ClientTls::Disable | ClientTls::Originate(_))
                 | (Mode::Disable, ClientTls::IstioMutual)
-        )
+        ),
     });
-    let nobody = match service.outside {
-        Some(_) => Mode::Disable,
-        None => Mode::Permissive,
-    };
-    let first = servers.first().copied().unwrap_or((nobody, None));
+    let taken: Vec<_> = taken.collect();
+    let (status, note) = state(snapshot, port, course, &taken);
+    let decisive = taken.iter().find(|t| t.conflict).or(taken.first());
+    let sent = modes.iter().map(|(mode, _)| sent(*mode).to_string());
     TlsRow {
-        host: format!("{}:{}", service.host, port.port),
-        status: if conflict || nowhere {
-            Agreement::Conflict
-        } else {
-            Agreement::Ok
+        host: port.host(),
+        status,
+        client: match &*distinct(sent) {
+            [] => ruled.map_or_else(|| "-".to_owned(), |r| r.tls.to_string()),
+            several => several.join(","),
         },
-        client: sent(first.0).to_string(),
-        server: servers.iter().map(|(mode, _)| mode.to_string()).collect(),
-        authn_policy: first.1.map(ToString::to_string),
+        server: distinct(taken.iter().map(|t| t.mode.clone())),
+        authn_policy: decisive.and_then(|t| t.authn_policy.clone()),
         destination_rule: ruled.map(|r| r.document.to_string()),
-        virtual_service: lead.and_then(|lead| Some(lead.routed?.document.to_string())),
+        virtual_service: match &course.lead {
+            Ok(lead) => lead.routed.map(|routed| routed.document.to_string()),
+            Err(error) => error.document().map(ToString::to_string),
+        },
+        modes: taken,
+        clients: Vec::new(),
+        note,
         observed: Observed::default(),
     }
 }
 
-/// What the pods at some endpoints take, each mode once.
-fn taken(
+/// Whether client and server agree, and what is to be said of it.
+fn state(
     snapshot: &Snapshot,
-    endpoints: impl Iterator<Item = Endpoint>,
-) -> Vec<(Mode, Option<&DocumentRef>)> {
-    let mut taken: Vec<(Mode, Option<&DocumentRef>)> = Vec::new();
-    for endpoint in endpoints {
-        let workload = snapshot.workload_at(endpoint.address);
-        let mode = workload
+    port: &Port<'_>,
+    course: &Course<'_>,
+    taken: &[Taken],
+) -> (Agreement, Option<String>) {
+    let lead = match &course.lead {
+        Ok(lead) => lead,
+        Err(error) => return (Agreement::Conflict, Some(error.to_string())),
+    };
+    let alias = match &port.server {
+        Server::Service(service) => snapshot.bystanders.services.get(&service.name),
+        Server::Pod(_) => None,
+    };
+    let alias = alias.and_then(|outward| outward.alias.as_ref());
+    let nobody = match lead.service {
+        _ if course.unseen.is_some() => course.unseen.clone(),
+        _ if alias.is_some() => alias.map(|host| format!("another name of {host} (ExternalName)")),
+        None => port.private(),
+        Some(service) if awaits_names(snapshot, service) => Some(supposed(service)),
+        Some(service) if snapshot.endpoints(lead).next().is_none() => Some(nobody(lead, service)),
+        Some(_) => None,
+    };
+    // What a route leads to must be there.
+    let lost = lead.routed.is_some()
+        && lead.service.is_some_and(|service| {
+            !awaits_names(snapshot, service) && snapshot.endpoints(lead).next().is_none()
+        });
+    let status = if lost || taken.iter().any(|taken| taken.conflict) {
+        Agreement::Conflict
+    } else {
+        Agreement::Ok
+    };
+    (status, nobody)
+}
+
+/// What the pods take where a port leads, with the document that says so: each once.
+fn modes(
+    snapshot: &Snapshot,
+    port: &Port<'_>,
+    lead: Option<&Lead<'_>>,
+) -> Vec<(Mode, Option<String>)> {
+    let endpoints: Vec<_> = match (&port.server, lead) {
+        (Server::Pod(pod), _) => {
+            let endpoint = |address: &std::net::IpAddr| Endpoint {
+                address: *address,
+                port: port.port,
+            };
+            pod.addresses.iter().map(endpoint).collect()
+        }
+        (Server::Service(_), Some(lead)) => snapshot.endpoints(lead).collect(),
+        (Server::Service(_), None) => Vec::new(),
+    };
+    let mut modes = Vec::new();
+    for endpoint in &endpoints {
+        let pod = snapshot.workload_at(endpoint.address);
+        let mode = pod
             .filter(|w| w.enrolled)
             .map_or((Mode::Disable, None), |w| {
                 let effective = snapshot.policy.mode(w, endpoint.port);
                 (effective.mode, effective.document)
             });
-        if !taken.iter().any(|known| known.0 == mode.0) {
-            taken.push(mode);
+        if !modes.contains(&mode) {
+            modes.push(mode);
         }
     }
-    taken
+    let outside = lead.is_some_and(|lead| lead.service.is_none_or(|s| s.outside.is_some()));
+    if modes.is_empty() && outside {
+        modes.push((Mode::Disable, None));
+    }
+    let named = modes.into_iter();
+    let named = named.map(|(mode, document)| (mode, document.map(ToString::to_string)));
+    named.collect()
+}
+
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut distinct = Vec::new();
+    for text in texts {
+        if !distinct.contains(&text) {
+            distinct.push(text);
+        }
+    }
+    distinct
 }

@@ -25,6 +25,8 @@ pub struct Lead<'s> {
     pub ruled: Option<Ruled<'s>>,
     /// Of the pods that may be chosen; `None`: of any.
     labels: Option<&'s Labels>,
+    /// The client has chosen a pod of the service itself.
+    chosen: Option<Endpoint>,
 }
 
 /// Where a connection leads can't be told, or is nowhere.
@@ -71,6 +73,7 @@ impl<'s> Lead<'s> {
             routed: None,
             ruled: None,
             labels: None,
+            chosen: None,
         }
     }
 }
@@ -116,6 +119,17 @@ impl Snapshot {
     /// As that; and when it can't be told which of several hosts is meant, and that makes a difference.
     pub fn lead_to(&self, client: &Workload, to: SocketAddr) -> Result<Lead<'_>, LeadError> {
         let asked = self.asked_at(client.namespace(), to);
+        let chosen = Endpoint {
+            address: to.ip(),
+            port: to.port(),
+        };
+        if asked.is_empty()
+            && let Some((service, port)) = self.headless.at(chosen)
+        {
+            let lead = self.lead(client, Some(service), port, Some(to.ip()))?;
+            let chosen = lead.routed.is_none().then_some(chosen);
+            return Ok(Lead { chosen, ..lead });
+        }
         let lead = |service| self.lead(client, service, to.port(), Some(to.ip()));
         let first = lead(asked.first().copied());
         let alike = asked.get(1..).is_none_or(|others| {
@@ -192,6 +206,7 @@ impl Snapshot {
             port,
             routed,
             labels: labels.filter(|labels| !labels.is_empty()),
+            chosen: None,
         })
     }
 
@@ -224,6 +239,9 @@ impl Snapshot {
     /// What to dial, in this order, for a client that has connected to `address`. Empty: there is nobody.
     #[must_use]
     pub fn candidates(&self, lead: &Lead<'_>, address: IpAddr, random: usize) -> Vec<Endpoint> {
+        if let Some(chosen) = lead.chosen {
+            return vec![chosen];
+        }
         let port = lead.port;
         let itself = || vec![Endpoint { address, port }];
         let Some(service) = lead.service else {
@@ -247,10 +265,11 @@ impl Snapshot {
 
     /// Whether an endpoint is of the subset.
     fn is_wanted(&self, lead: &Lead<'_>, endpoint: Endpoint) -> bool {
-        lead.labels.is_none_or(|asked| {
-            let pod = self.workload_at(endpoint.address);
-            pod.is_some_and(|pod| asked.iter().all(|(k, v)| pod.labels.get(k) == Some(v)))
-        })
+        lead.chosen.is_none_or(|chosen| chosen == endpoint)
+            && lead.labels.is_none_or(|asked| {
+                let pod = self.workload_at(endpoint.address);
+                pod.is_some_and(|pod| asked.iter().all(|(k, v)| pod.labels.get(k) == Some(v)))
+            })
     }
 }
 

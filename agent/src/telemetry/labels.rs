@@ -149,6 +149,8 @@ label_values! {
         BecameStrict = "became_strict",
         /// Authorization doesn't allow it any more.
         Unauthorized = "unauthorized",
+        /// The peer's certificate was revoked, or its trust domain is not trusted any more.
+        Untrusted = "untrusted",
         /// The pod left the mesh, or is gone.
         WorkloadGone = "workload_gone",
         /// Open beyond `--drain` while the agent stops.

@@ -19,10 +19,11 @@ use rustls::{
 use rustls_pki_types::ServerName;
 
 use super::{
+    CertificateId, TrustAnchors,
     heard::{AnyName, Listener},
     originate::{self, OriginateError, Originations},
     verifier::Verifier,
-    verify::{PeerVerifier, TrustAnchors},
+    verify::PeerVerifier,
 };
 use crate::{
     identity::{SpiffeId, Svid},
@@ -241,6 +242,20 @@ impl TlsConfigs {
         self.clients.retain(|(local, _)| identities.contains(local));
         self.servers.retain(|local| identities.contains(local));
         self.originations.retain(files);
+    }
+
+    /// What must be remembered of a peer's certificates.
+    #[must_use]
+    pub fn remembered(&self, certificates: Box<[CertificateId]>) -> Option<Box<[CertificateId]>> {
+        let revokes = self.credentials.anchors().revokes();
+        revokes.then_some(certificates)
+    }
+
+    /// Whether a peer who has proven its identity is trusted still.
+    #[must_use]
+    pub fn still_trusts(&self, peer: &SpiffeId, certificates: Option<&[CertificateId]>) -> bool {
+        let anchors = self.credentials.anchors();
+        anchors.still_trusts(peer.trust_domain(), certificates.unwrap_or_default())
     }
 
     fn svid(&self, local: &SpiffeId) -> Result<Arc<Svid>, TlsConfigError> {

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    anchors::CertificateId,
     heard::{Ear, Heard},
     keys::Secrets,
     record::{HEADER, MAX_RECORD},
@@ -41,6 +42,8 @@ pub struct Established<P = SpiffeId> {
     pub stream: TcpStream,
     pub secrets: Secrets,
     pub peer: P,
+    /// What the peer has proved it with.
+    pub certificates: Box<[CertificateId]>,
     /// The name that the client asked the server for.
     pub server_name: Option<Box<str>>,
 }
@@ -109,6 +112,7 @@ impl<P> Established<P> {
             stream: self.stream,
             secrets: self.secrets,
             peer,
+            certificates: self.certificates,
             server_name: self.server_name,
         }
     }
@@ -188,7 +192,8 @@ async fn establish<S: Side>(
         return Err(error);
     }
     let common = side.common();
-    let peer = verified_id(common.peer_certificates());
+    let chain = common.peer_certificates().unwrap_or_default();
+    let (peer, certificates) = (verified_id(chain), CertificateId::of_chain(chain));
     let (secrets, suite) = side.extract()?;
     let Heard {
         secrets: traffic,
@@ -198,6 +203,7 @@ async fn establish<S: Side>(
         stream,
         secrets: Secrets::new(secrets, suite, traffic, S::IS_CLIENT)?,
         peer,
+        certificates,
         server_name,
     })
 }

@@ -11,7 +11,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{verifier::Check, verify::chain_error};
+use super::{anchors::chain_error, verifier::Check};
 
 /// Istio's `caCertificates` and `subjectAltNames`, of either end.
 #[derive(Debug)]

@@ -5,29 +5,31 @@ mod files;
 use std::{
     collections::{HashMap, HashSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustls::{
     ClientConfig,
     client::Resumption,
-    crypto::CryptoProvider,
+    crypto::{CryptoProvider, aws_lc_rs},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::ServerName;
 use tokio::task::spawn_blocking;
-use zeroize::Zeroizing;
 
-use self::files::{Stamp, of_the_system, parsed, read};
+use self::files::{of_the_system, parsed, read};
 use super::{
     heard::Listener,
     named::Named,
     pem::{self, PemError},
     verifier::Verifier,
 };
-use crate::policy::{CertificateFiles, Origination};
+use crate::{
+    file::Stamp,
+    policy::{CertificateFiles, Origination},
+};
 
 /// More configurations than this are not kept; the next handshake makes them again.
 const CACHED: usize = 1024;
@@ -37,10 +39,6 @@ const CACHED: usize = 1024;
 pub enum OriginateError {
     #[error("{path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path}: not a file", path = .path.display())]
-    NotFile { path: PathBuf },
-    #[error("{path}: over {limit} bytes", path = .path.display())]
-    TooLarge { path: PathBuf, limit: u64 },
     #[error("reading certificates was interrupted")]
     Interrupted,
     #[error("{path}: {source}", path = .path.display())]
@@ -151,12 +149,27 @@ impl Originations {
 
     fn own(files: &CertificateFiles) -> Result<CertifiedKey, OriginateError> {
         let chain = parsed(&files.chain, pem::certificates)?;
-        let key = Zeroizing::new(read(&files.key)?);
-        pem::pair(chain, &key).map_err(|source| OriginateError::Pair {
+        pem::pair(chain, &read(&files.key)?).map_err(|source| OriginateError::Pair {
             files: files.clone(),
             source,
         })
     }
+}
+
+/// For HTTPS with servers that come from the authorities of a file, else from the system's.
+///
+/// # Errors
+/// When there are none.
+pub fn web_client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, OriginateError> {
+    let roots = match authorities {
+        Some(path) => parsed(path, pem::authorities)?,
+        None => of_the_system()?,
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12])?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// The server's name for a handshake with `host`.

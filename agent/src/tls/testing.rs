@@ -111,3 +111,15 @@ pub(super) fn server(
     copy.set_nonblocking(false).unwrap();
     (established, copy)
 }
+
+/// A root of others: DER and PEM.
+pub(crate) fn authority(name: &str) -> (Vec<u8>, String) {
+    let mut params = rcgen::CertificateParams::default();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.der().to_vec(), certificate.pem())
+}

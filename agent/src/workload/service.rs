@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::ObjectName;
+use super::{ObjectName, Visibility};
 
 /// A service with its virtual addresses and ready endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +23,8 @@ pub struct Service {
 pub struct Outside {
     /// Of which its certificate must have one; its own name if there are none.
     pub names: Vec<String>,
-    /// Only clients of its own namespace know it.
-    pub private: bool,
+    /// Whose clients know it.
+    pub visibility: Visibility,
 }
 
 /// A TCP port of a service.
@@ -83,11 +83,17 @@ pub struct Endpoint {
 }
 
 impl Service {
+    /// A service of Kubernetes whose clients connect to its pods.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.virtual_addresses.is_empty() && self.outside.is_none()
+    }
+
     /// Whether a client of a namespace knows it.
     #[must_use]
     pub fn is_known_in(&self, namespace: &str) -> bool {
-        let private = self.outside.as_ref().is_some_and(|outside| outside.private);
-        !private || &*self.name.namespace == namespace
+        let outside = self.outside.as_ref();
+        outside.is_none_or(|outside| outside.visibility.reaches(namespace))
     }
 
     /// The port that a client asked for, if the service has it.

@@ -6,7 +6,7 @@
 //! drives the product; `apps` are real programs; `pki` makes certificates, `tls` speaks TLS as a foreigner,
 //! `pcap` reads what was on the wire; `hosts` are names for
 //! the system's resolver, `pace` and `kernel` know the machine; `fault` breaks a
-//! running agent.
+//! running agent, `memory` looks into one.
 //!
 //! Knows the product only by its command line, its files and its wire: imports none of its crates.
 
@@ -20,6 +20,7 @@ pub mod hosts;
 mod http;
 pub mod isolation;
 pub mod kernel;
+pub mod memory;
 pub mod metrics;
 pub mod netns;
 pub mod objects;

@@ -3,15 +3,17 @@
 mod openssl;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevocationReason, RevokedCertParams, SanType, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -83,6 +85,7 @@ pub struct Leaf {
     pub root_pem: String,
     pub(crate) certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    serial: u64,
 }
 
 /// Where a [`Leaf`] lies for programs.
@@ -106,14 +109,33 @@ impl Pki {
         Ok(Self { issuer, root_pem })
     }
 
+    /// A root that is to be the mesh's own: for agents that have not started yet.
+    ///
+    /// # Errors
+    /// When it can't be made, or written.
+    pub fn make_mesh(directory: &Path) -> Result<Self> {
+        let pki = Self::root("the mesh's root")?;
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        let key = directory.join("ca.key");
+        fs::write(&key, pki.issuer.key().serialize_pem())?;
+        fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+        fs::write(directory.join("ca.crt"), &pki.root_pem)?;
+        Ok(pki)
+    }
+
     /// A root that nobody knows.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn foreign() -> Result<Self> {
+        Self::root("a foreign root")
+    }
+
+    fn root(name: &str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = named("a foreign root");
+        params.distinguished_name = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root_pem = params.self_signed(&key)?.pem();
@@ -126,6 +148,30 @@ impl Pki {
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
+    }
+
+    /// What revokes these, in PEM.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn revocation_list(&self, revoked: &[&Leaf]) -> Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let at = |offset: Duration| date_time_ymd(1970, 1, 1) + offset;
+        let entries = revoked.iter().map(|leaf| RevokedCertParams {
+            serial_number: leaf.serial.into(),
+            revocation_time: at(now - HOUR),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: at(now - HOUR),
+            next_update: at(now + HOUR),
+            crl_number: now.as_secs().into(),
+            issuing_distribution_point: None,
+            revoked_certs: entries.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 
     /// # Errors
@@ -147,6 +193,8 @@ impl Pki {
         let start = wanted.validity.start()?;
         params.not_before = date_time_ymd(1970, 1, 1) + start;
         params.not_after = date_time_ymd(1970, 1, 1) + start + 2 * HOUR;
+        let serial = fastrand::u64(1..);
+        params.serial_number = Some(serial.into());
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf {
             certificate_pem: certificate.pem(),
@@ -154,6 +202,7 @@ impl Pki {
             root_pem: self.root_pem.clone(),
             certificate: certificate.der().clone(),
             key: key.serialize_der(),
+            serial,
         })
     }
 }

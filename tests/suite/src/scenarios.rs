@@ -26,6 +26,7 @@ mod services;
 mod streams;
 mod third_root;
 mod toggles;
+mod trust;
 mod wire;
 
 use crate::trials::{Needs, Scenario};
@@ -83,6 +84,9 @@ pub const ALL: &[Scenario] = &[
     scenario("gateway-redirect", gateways::redirect),
     scenario("gateway-sni", gateways::sni),
     scenario("gateway-reload", gateways::reload),
+    scenario("forgotten-keys", certificates::forgotten_keys),
+    scenario("federation", trust::federation),
+    scenario("revoked", trust::revoked),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),

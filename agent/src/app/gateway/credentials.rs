@@ -1,8 +1,7 @@
 //! Where a gateway's certificates come from: Secrets in the directory of objects, mounted Secrets, files.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     control::{Secret, SecretError, Secrets, SecretsError, secrets},
+    file,
     policy::Credential,
     tls::Material,
 };
@@ -156,18 +156,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
             source,
         },
     };
-    let file = File::open(path).map_err(failed)?;
-    // No smaller allocation is left behind while it grows.
-    let length = file.metadata().map_err(failed)?.len();
-    let room = usize::try_from(length.min(LIMIT)).unwrap_or_default() + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(bytes)
+    file::read(path, LIMIT).map_err(failed)
 }
 
 #[cfg(test)]

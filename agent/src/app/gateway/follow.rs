@@ -134,7 +134,7 @@ impl Follower {
             return condition.unready.push(lost.to_owned());
         };
         for (credential, trouble) in &troubles {
-            let name = name(credential);
+            let name = credential.to_string();
             self.metrics
                 .set_credential_healthy(&name, trouble.is_none());
         }

@@ -12,8 +12,9 @@ use crate::{
     admin::api,
     proxy::{Connection, Phase, Session},
     review::{Client, TlsRow},
+    store::Snapshot,
     telemetry::Direction,
-    workload::{Endpoint, ServicePort},
+    workload::{Endpoint, Service},
 };
 
 pub(super) fn shown(connection: &Connection) -> api::Connection {
@@ -51,39 +52,90 @@ pub(super) fn shown(connection: &Connection) -> api::Connection {
     }
 }
 
-/// Counts the open connections of a client in the rows of the ports that they lead to.
-pub(super) fn observe(connections: &[Arc<Connection>], client: &Client, rows: &mut [TlsRow]) {
-    for connection in connections.iter().filter(|c| c.phase() == Phase::Open) {
-        let source = connection.route().and_then(|r| r.source.as_ref());
-        let same = match (&client.workload, source) {
-            (Some(client), Some(source)) => client.name == source.name,
-            (_, _) => connection.client.ip() == client.address,
-        };
-        let host = connection.route().and_then(|r| {
-            let service = r.service.as_ref()?;
-            let asked = connection.destination;
-            let endpoint = Endpoint {
-                address: asked.ip(),
-                port: asked.port(),
+/// Counts open connections in the rows of the ports that were asked for.
+pub(super) struct Observer<'a> {
+    /// Whose; `None`: everybody's.
+    pub(super) client: Option<Client>,
+    /// This one.
+    pub(super) node: &'a str,
+    pub(super) snapshot: &'a Snapshot,
+}
+
+impl Observer<'_> {
+    pub(super) fn count(&self, connections: &[Arc<Connection>], rows: &mut [TlsRow]) {
+        for connection in connections.iter().filter(|c| c.phase() == Phase::Open) {
+            if !self.is_of_client(connection) || self.is_seen_twice(connection) {
+                continue;
+            }
+            let asked = self.asked(connection);
+            let source = connection.route().and_then(|r| r.source.as_ref());
+            let namespace = source.map(|source| source.namespace());
+            let of_its = |row: &TlsRow| row.clients.iter().any(|c| Some(c.as_str()) == namespace);
+            let same = |row: &&mut TlsRow| row.host == asked;
+            let Some(TlsRow { observed, .. }) =
+                rows.iter_mut().filter(same).max_by_key(|row| of_its(row))
+            else {
+                continue;
             };
-            let leads = |p: &&ServicePort| match connection.direction {
-                Direction::Outbound => p.port == asked.port(),
-                Direction::Inbound => p.endpoints.contains(&endpoint),
-            };
-            let port = service.ports.iter().find(leads)?.port;
-            Some(format!("{}:{port}", service.host))
-        });
-        for row in rows
-            .iter_mut()
-            .filter(|row| same && host.as_ref() == Some(&row.host))
-        {
             match connection.session() {
-                Some(Session::MutualTls { .. }) => row.observed.mutual_tls += 1,
-                Some(Session::Tls(_)) => row.observed.tls += 1,
-                Some(Session::Plaintext) => row.observed.plaintext += 1,
+                Some(Session::MutualTls { .. }) => observed.mutual_tls += 1,
+                Some(Session::Tls(_)) => observed.tls += 1,
+                Some(Session::Plaintext) => observed.plaintext += 1,
                 None => {}
             }
         }
+    }
+
+    fn is_of_client(&self, connection: &Connection) -> bool {
+        let source = connection.route().and_then(|r| r.source.as_ref());
+        let Some(client) = &self.client else {
+            return true;
+        };
+        match (&client.workload, source) {
+            (Some(client), Some(source)) => client.name == source.name,
+            (_, _) => connection.client.ip() == client.address,
+        }
+    }
+
+    /// The other end of one whose client is on this node, too.
+    fn is_seen_twice(&self, connection: &Connection) -> bool {
+        let source = connection.route().and_then(|r| r.source.as_ref());
+        let relayed = matches!(connection.session(), Some(Session::MutualTls { .. }));
+        connection.direction == Direction::Inbound
+            && relayed
+            && source.is_some_and(|source| source.node == self.node)
+    }
+
+    /// `HOST:PORT`, as a client knows it. The server's side does not see what a route has replaced.
+    fn asked(&self, connection: &Connection) -> String {
+        let asked = connection.destination;
+        let endpoint = Endpoint {
+            address: asked.ip(),
+            port: asked.port(),
+        };
+        let (service, port) = match connection.direction {
+            Direction::Outbound => {
+                let source = connection.route().and_then(|r| r.source.as_ref());
+                let namespace = source.map_or("", |source| source.namespace());
+                match self.snapshot.asked_at(namespace, asked).first() {
+                    Some(service) => (Some(*service), asked.port()),
+                    None => self.leading_to(endpoint),
+                }
+            }
+            Direction::Inbound => self.leading_to(endpoint),
+        };
+        match service {
+            Some(service) => format!("{}:{port}", service.host),
+            None => asked.to_string(),
+        }
+    }
+
+    fn leading_to(&self, endpoint: Endpoint) -> (Option<&Arc<Service>>, u16) {
+        let service = self.snapshot.service_of(endpoint);
+        let ports = service.iter().flat_map(|service| &service.ports);
+        let port = ports.filter(|port| port.endpoints.contains(&endpoint));
+        let port = port.map(|port| port.port).next();
+        (service, port.unwrap_or(endpoint.port))
     }
 }
 

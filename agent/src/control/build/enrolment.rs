@@ -6,24 +6,33 @@ use crate::control::objects::PodFacts;
 
 /// Whether a pod is in the mesh, given the labels of its namespace.
 pub fn is_enrolled(namespace: Option<&BTreeMap<String, String>>, pod: &PodFacts) -> bool {
-    pod.own_enrolment
-        .unwrap_or_else(|| namespace.is_some_and(namespace_is_enrolled))
+    let label = |key: &str| namespace?.get(key).map(String::as_str);
+    if let Some(own) = pod.own_enrolment {
+        return own;
+    }
+    if let Some(inject) = label("sealane.dev/inject") {
+        return inject == "true";
+    }
+    if label("istio.io/dataplane-mode") == Some("ambient") {
+        return true;
+    }
+    is_injected(label("istio-injection"), label("istio.io/rev"), pod.sidecar)
 }
 
-fn namespace_is_enrolled(labels: &BTreeMap<String, String>) -> bool {
-    let label = |key: &str| labels.get(key).map(String::as_str);
-    match label("sealane.dev/inject") {
-        Some(inject) => inject == "true",
-        None => {
-            label("istio.io/dataplane-mode") == Some("ambient")
-                || label("istio-injection") == Some("enabled")
-        }
+/// Where Istio would put a sidecar: not into namespaces that are disabled, whatever their pods say
+/// (<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#controlling-the-injection-policy>).
+fn is_injected(injection: Option<&str>, revision: Option<&str>, sidecar: Option<bool>) -> bool {
+    match injection {
+        Some("disabled") => false,
+        Some("enabled") => sidecar != Some(false),
+        _ => sidecar.unwrap_or_else(|| revision.is_some_and(|revision| !revision.is_empty())),
     }
 }
 
 /// Whether a pod is prepared for the mesh, and nobody said that it should stay out.
 pub fn looks_forgotten(enrolled: bool, pod: &PodFacts) -> bool {
-    !enrolled && pod.own_enrolment.is_none() && pod.sandbox.is_some()
+    let said = pod.own_enrolment.or(pod.sidecar);
+    !enrolled && said.is_none() && pod.sandbox.is_some()
 }
 
 /// The warning for a pod that is prepared for the mesh but isn't in it.

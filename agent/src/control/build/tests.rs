@@ -10,6 +10,7 @@ use crate::{
     workload::ObjectName,
 };
 
+mod enrolment;
 mod policy;
 
 fn settings() -> Settings {
@@ -60,60 +61,6 @@ fn endpoints(mesh: &Mesh, service: &str, port: u16) -> Vec<String> {
     endpoints
         .map(|e| std::net::SocketAddr::from((e.address, e.port)).to_string())
         .collect()
-}
-
-#[test]
-fn enrolment_follows_the_narrowest_word() {
-    for (namespace, pod_metadata, enrolled) in [
-        ("", "", false),
-        ("sealane.dev/inject: 'true'", "", true),
-        ("sealane.dev/inject: 'false'", "", false),
-        ("istio.io/dataplane-mode: ambient", "", true),
-        ("istio.io/dataplane-mode: none", "", false),
-        ("istio-injection: enabled", "", true),
-        ("istio-injection: disabled", "", false),
-        (
-            "sealane.dev/inject: 'false', istio-injection: enabled",
-            "",
-            false,
-        ),
-        ("", "labels: {sealane.dev/inject: 'true'}", true),
-        ("", "annotations: {sealane.dev/inject: 'true'}", true),
-        (
-            "istio-injection: enabled",
-            "labels: {sealane.dev/inject: 'false'}",
-            false,
-        ),
-        (
-            "istio-injection: enabled",
-            "annotations: {sealane.dev/inject: 'false'}",
-            false,
-        ),
-        (
-            "istio-injection: enabled",
-            "labels: {istio.io/dataplane-mode: none}",
-            false,
-        ),
-        ("", "labels: {istio.io/dataplane-mode: ambient}", true),
-        (
-            "",
-            "labels: {sealane.dev/inject: 'false'}, annotations: {sealane.dev/inject: 'true'}",
-            false,
-        ),
-        (
-            "",
-            "labels: {sealane.dev/inject: 'true', istio.io/dataplane-mode: none}",
-            true,
-        ),
-    ] {
-        let text = format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{namespace}}}}}}}\n{}",
-            pod("web", "10.0.0.1", pod_metadata)
-        );
-        let mesh = mesh(&text);
-        assert_eq!(mesh.workloads[0].enrolled, enrolled, "{text}");
-    }
-    assert!(!mesh(&pod("web", "10.0.0.1", "")).workloads[0].enrolled);
 }
 
 #[test]

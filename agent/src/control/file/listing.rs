@@ -72,6 +72,27 @@ impl Listing {
     }
 }
 
+/// Directories in `dir`, by name: nothing in them is read. Those whose names begin with a dot are not meant to be.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn subdirectories(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    if !fs::metadata(dir)?.is_dir() {
+        return Ok(names);
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let name = name.filter(|name| !name.starts_with('.') && path.is_dir());
+        names.extend(name);
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn is_named_as_objects(path: &Path) -> bool {
     let hidden = path
         .file_name()

@@ -65,6 +65,8 @@ api! {
     }
     PodStatus {
         phase: Option<String>,
+        #[serde(rename = "hostIP")]
+        host_ip: Option<String>,
         #[serde(rename = "podIP")]
         pod_ip: Option<String>,
         #[serde(rename = "podIPs")]
@@ -81,8 +83,23 @@ api! {
     }
     Service {
         spec: Option<ServiceSpec>,
+        status: Option<ServiceStatus>,
+    }
+    ServiceStatus {
+        load_balancer: Option<LoadBalancerStatus>,
+    }
+    LoadBalancerStatus {
+        ingress: Option<Vec<LoadBalancerIngress>>,
+    }
+    LoadBalancerIngress {
+        ip: Option<String>,
     }
     ServiceSpec {
+        #[serde(rename = "type")]
+        type_: Option<String>,
+        external_name: Option<String>,
+        #[serde(rename = "externalIPs")]
+        external_ips: Option<Vec<String>>,
         #[serde(rename = "clusterIP")]
         cluster_ip: Option<String>,
         #[serde(rename = "clusterIPs")]
@@ -96,6 +113,7 @@ api! {
         port: i32,
         protocol: Option<String>,
         app_protocol: Option<String>,
+        node_port: Option<i32>,
         target_port: Option<IntOrString>,
     }
     EndpointSlice {

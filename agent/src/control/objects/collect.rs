@@ -9,11 +9,12 @@ use super::{
     cache::{Cache, Kept},
     config_map, flattened,
     kind::Kind,
-    mappings,
     name::object_name,
+    pasted,
     pieces::{Piece, pieces},
     policy::LegacyPolicy,
     site::{Site, Stream},
+    typed::typed,
 };
 use crate::{
     control::{
@@ -81,7 +82,12 @@ impl Collector {
 
     /// Reads all documents of a stream.
     pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
-        for piece in pieces(&flattened::dedented(text)) {
+        let pasted = pasted::read(text);
+        for (line, note) in pasted.notes {
+            let place = stream.place(0, line);
+            self.objects.warnings.push(format!("{place}: {note}"));
+        }
+        for piece in pieces(&flattened::dedented(&pasted.text)) {
             if !self.piece(stream, piece) {
                 return;
             }
@@ -203,10 +209,15 @@ impl Collector {
             Kind::Unknown | Kind::NotEnforced => {
                 let elsewhere = verdict == Kind::Unknown && Kind::is_known_elsewhere(kind);
                 let field = if elsewhere { "apiVersion" } else { "kind" };
+                let instead = Kind::instead_of(api_version, kind);
                 let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
                 let problem = match verdict {
                     Kind::NotEnforced => Problem::NotEnforced { api_version, kind },
-                    _ => Problem::UnknownKind { api_version, kind },
+                    _ => Problem::UnknownKind {
+                        api_version: api_version.into(),
+                        kind: kind.into(),
+                        instead: instead.into(),
+                    },
                 };
                 return Err(site.error(&FieldPath::of(field), problem));
             }
@@ -226,9 +237,8 @@ impl Collector {
             return;
         };
         if !(items.value.is_array() || items.value.is_null()) {
-            let problem = Problem::Schema("expected a list".to_owned());
-            self.errors
-                .push(site.error(&FieldPath::of("items"), problem));
+            let error = site.error(&FieldPath::of("items"), Problem::Expected("a list"));
+            self.errors.push(error);
             return;
         }
         let around = match kind.strip_suffix("List") {
@@ -248,9 +258,6 @@ impl Collector {
     }
 
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
-        if kind.is_policy() {
-            mappings::check(site)?;
-        }
         let name = self.claim_name(site, kind)?;
         match kind {
             Kind::Namespace => {
@@ -361,17 +368,6 @@ fn type_field<'a>(site: &Site<'a>, key: &str) -> Result<&'a str, LoadError> {
     match site.node.value.get(key) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         None | Some(Value::Null) => Err(site.error(&field, Problem::Missing)),
-        Some(_) => {
-            let problem = Problem::Schema("expected a name".to_owned());
-            Err(site.error(&field, problem))
-        }
+        Some(_) => Err(site.error(&field, Problem::Expected("a name"))),
     }
-}
-
-/// The object as its Kubernetes type.
-pub fn typed<T: serde::de::DeserializeOwned>(site: &Site<'_>) -> Result<T, LoadError> {
-    serde_path_to_error::deserialize(site.node.value).map_err(|error| {
-        let field = FieldPath::from(error.path());
-        site.error(&field, Problem::Schema(error.inner().to_string()))
-    })
 }

@@ -3,9 +3,10 @@
 use super::api::ConfigMap;
 
 use super::{
-    collect::{Collector, typed},
+    collect::Collector,
     site::{Site, Stream},
     switch::SWITCH,
+    typed::typed,
 };
 use crate::{
     control::{

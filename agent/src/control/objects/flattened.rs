@@ -120,6 +120,11 @@ impl<'t> Line<'t> {
     }
 }
 
+/// Where a field of a document may stand, if it is one of its kind: the place that is the least deep.
+pub fn home(kind: Kind, field: &str) -> Option<String> {
+    shapes::home(shapes::of(kind)?, field)
+}
+
 /// Puts back the indentation of one document.
 pub fn restored(text: &str) -> Flattened {
     let Some(lines) = flat_lines(text) else {

@@ -1,5 +1,7 @@
 //! What to do with an object, by its `apiVersion` and `kind`.
 
+use crate::control::yaml::nearest;
+
 /// The verdict on a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -80,6 +82,23 @@ const ISTIO: [(&str, &[&str]); 6] = [
     ),
 ];
 
+/// Kinds that count, and where they are.
+const ENFORCED: [(&str, &str); 13] = [
+    ("PeerAuthentication", "security.istio.io/v1"),
+    ("AuthorizationPolicy", "security.istio.io/v1"),
+    ("DestinationRule", "networking.istio.io/v1"),
+    ("ServiceEntry", "networking.istio.io/v1"),
+    ("VirtualService", "networking.istio.io/v1"),
+    ("Gateway", "networking.istio.io/v1"),
+    ("Policy", "authentication.istio.io/v1alpha1"),
+    ("MeshPolicy", "authentication.istio.io/v1alpha1"),
+    ("Namespace", "v1"),
+    ("Pod", "v1"),
+    ("Service", "v1"),
+    ("ConfigMap", "v1"),
+    ("EndpointSlice", "discovery.k8s.io/v1"),
+];
+
 impl Kind {
     /// As error messages and duplicates name it; empty for kinds that are never kept.
     #[must_use]
@@ -101,22 +120,6 @@ impl Kind {
             Self::Switch => "the mesh-wide switch",
             Self::List | Self::Skipped | Self::NotEnforced | Self::Unknown => "",
         }
-    }
-
-    /// Whether it is a document of Istio's that counts.
-    #[must_use]
-    pub fn is_policy(self) -> bool {
-        matches!(
-            self,
-            Self::PeerAuthentication
-                | Self::AuthorizationPolicy
-                | Self::DestinationRule
-                | Self::ServiceEntry
-                | Self::VirtualService
-                | Self::Gateway
-                | Self::LegacyPolicy
-                | Self::MeshPolicy
-        )
     }
 
     #[must_use]
@@ -151,6 +154,20 @@ impl Kind {
         versions
             .chain([String::from("v1")])
             .any(|version| !matches!(Self::of(&version, kind), Self::Unknown | Self::Skipped))
+    }
+
+    /// What was probably meant by a kind that doesn't exist in its `apiVersion`.
+    #[must_use]
+    pub fn instead_of(api_version: &str, kind: &str) -> String {
+        let kinds: Vec<_> = ENFORCED.iter().map(|(kind, _)| *kind).collect();
+        let home = |kind: &str| ENFORCED.iter().find(|(known, _)| *known == kind);
+        match (home(kind), nearest(kind, &kinds)) {
+            (Some((_, home)), _) if *home != api_version => {
+                format!("write `apiVersion: {home}`")
+            }
+            (None, Some(kind)) => format!("did you mean `{kind}`?"),
+            _ => "a misspelling?".to_owned(),
+        }
     }
 
     fn of_object(group: &str, version: &str, kind: &str) -> Self {

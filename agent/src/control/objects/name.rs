@@ -20,9 +20,7 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
         .filter(|name| !name.is_empty())
         .ok_or_else(|| {
             let problem = match metadata.get("name") {
-                Some(node) if !node.value.is_null() => {
-                    Problem::Schema("expected a name".to_owned())
-                }
+                Some(node) if !node.value.is_null() => Problem::Expected("a name"),
                 _ => Problem::Missing,
             };
             site.error(&field("name"), problem)
@@ -41,7 +39,7 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
             return Err(site.error(&field("namespace"), Problem::Name(other.to_owned())));
         }
         Some(None) => {
-            let problem = Problem::Schema("expected a name".to_owned());
+            let problem = Problem::Expected("a name");
             return Err(site.error(&field("namespace"), problem));
         }
     };

@@ -14,6 +14,7 @@ use crate::{
 
 const INJECT: &str = "sealane.dev/inject";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
+const SIDECAR: &str = "sidecar.istio.io/inject";
 const NETNS: &str = "sealane.dev/netns";
 const CGROUP: &str = "sealane.dev/cgroup";
 
@@ -24,12 +25,18 @@ pub struct PodFacts {
     pub labels: BTreeMap<String, String>,
     /// What the pod itself says about being in the mesh.
     pub own_enrolment: Option<bool>,
+    /// What it says to Istio about a sidecar.
+    pub sidecar: Option<bool>,
     pub service_account: String,
     pub node: String,
     pub addresses: Vec<IpAddr>,
     pub named_ports: Vec<NamedPort>,
-    /// On the host's network, or finished: never a workload.
-    pub outside: bool,
+    /// On the network of its node: never a workload.
+    pub host_network: bool,
+    /// Never a workload.
+    pub finished: bool,
+    /// Of its node.
+    pub host: Option<IpAddr>,
     /// Unless it says that it isn't, or is on its way out.
     pub ready: bool,
     /// Seconds of the Unix epoch.
@@ -72,10 +79,13 @@ impl FromObject for PodFacts {
         Ok(Self {
             name: name.clone(),
             own_enrolment,
+            sidecar: sidecar(&metadata),
             sandbox,
             addresses,
             named_ports,
-            outside: spec.host_network == Some(true) || is_finished(&status),
+            host_network: spec.host_network == Some(true),
+            finished: is_finished(&status),
+            host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
             ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
             owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),
@@ -112,6 +122,19 @@ fn own_enrolment(metadata: &ObjectMeta) -> Result<Option<bool>, BadField> {
         Some("ambient") => Some(true),
         _ => None,
     })
+}
+
+/// As Istio's injector reads it: the label before the annotation (pkg/kube/inject: `injectRequired`).
+fn sidecar(metadata: &ObjectMeta) -> Option<bool> {
+    let maps = [&metadata.labels, &metadata.annotations];
+    let mut written = maps
+        .into_iter()
+        .flatten()
+        .filter_map(|map| map.get(SIDECAR));
+    match written.next()?.to_ascii_lowercase().as_str() {
+        "" => None,
+        written => Some(matches!(written, "y" | "yes" | "true" | "on")),
+    }
 }
 
 fn sandbox(metadata: &ObjectMeta) -> Result<Option<Sandbox>, BadField> {

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     BadField, FromObject,
-    api::{IntOrString, Service, ServicePort, ServiceSpec},
+    api::{IntOrString, Service, ServicePort, ServiceSpec, ServiceStatus},
     metadata,
 };
 use crate::{
     control::yaml::FieldPath,
-    workload::{ObjectName, Protocol},
+    workload::{ObjectName, Outward, Protocol},
 };
 
 /// What the mesh needs to know of a service.
@@ -24,6 +24,7 @@ pub struct ServiceFacts {
     pub ports: Vec<ServicePortFacts>,
     /// Whether pods that aren't ready are endpoints too.
     pub publish_not_ready: bool,
+    pub outward: Outward,
 }
 
 /// A TCP port of a service.
@@ -49,6 +50,7 @@ impl FromObject for ServiceFacts {
 
     fn from_object(name: &ObjectName, service: Service) -> Result<Self, Vec<BadField>> {
         let spec = service.spec.unwrap_or_default();
+        let outward = outward(&spec, service.status.unwrap_or_default());
         let mut bad = Vec::new();
         let virtual_addresses = virtual_addresses(&spec, &mut bad);
         let mut ports = Vec::new();
@@ -67,6 +69,7 @@ impl FromObject for ServiceFacts {
             selector: spec.selector.unwrap_or_default(),
             ports,
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
+            outward,
         })
     }
 }
@@ -86,6 +89,27 @@ fn virtual_addresses(spec: &ServiceSpec, bad: &mut Vec<BadField>) -> Vec<IpAddr>
         metadata::sort_out(metadata::address(text, &field), &mut found, bad);
     }
     found
+}
+
+/// What can't be read is left out: nothing follows from it.
+fn outward(spec: &ServiceSpec, status: ServiceStatus) -> Outward {
+    let ingress = status.load_balancer.and_then(|balancer| balancer.ingress);
+    let balanced = ingress.into_iter().flatten().filter_map(|point| point.ip);
+    let external = spec.external_ips.iter().flatten().cloned();
+    let addresses = external.chain(balanced).filter_map(|ip| ip.parse().ok());
+    let ports = spec.ports.iter().flatten();
+    let ports = ports.filter(|port| metadata::is_tcp(port.protocol.as_deref()));
+    let node_ports = ports.filter_map(|port| {
+        let of_node = u16::try_from(port.node_port?).ok().filter(|p| *p > 0)?;
+        Some((of_node, u16::try_from(port.port).ok()?))
+    });
+    let is_alias = spec.type_.as_deref() == Some("ExternalName");
+    let alias = spec.external_name.clone().filter(|_| is_alias);
+    Outward {
+        alias: alias.map(|host| host.trim_end_matches('.').to_ascii_lowercase()),
+        addresses: addresses.map(|ip: IpAddr| ip.to_canonical()).collect(),
+        node_ports: node_ports.collect(),
+    }
 }
 
 fn service_port(entry: &ServicePort, path: &FieldPath) -> Result<ServicePortFacts, BadField> {

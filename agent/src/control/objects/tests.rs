@@ -65,7 +65,7 @@ fn a_pod_tells_what_the_mesh_needs() {
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod.named_ports.iter().map(|p| (&*p.name, p.port)).collect();
     assert_eq!(ports, [("http", 8080), ("admin", 9000)]);
-    assert!(pod.ready && !pod.outside && pod.own_enrolment.is_none());
+    assert!(pod.ready && !pod.host_network && !pod.finished && pod.own_enrolment.is_none());
 }
 
 #[test]
@@ -133,8 +133,8 @@ items:
     assert_eq!(
         errors(list),
         [
-            "mesh.yaml:10: document 1: items[1].spec.mtls.mode: unknown variant `strict`, expected one \
-             of `UNSET`, `DISABLE`, `PERMISSIVE`, `STRICT`",
+            "mesh.yaml:10: document 1: items[1].spec.mtls.mode: `strict` is not one of `UNSET`, \
+             `DISABLE`, `PERMISSIVE`, `STRICT`: did you mean `STRICT`?",
             "mesh.yaml:11: document 1: items[2].apiVersion: missing",
             "mesh.yaml:12: document 1: items[3].kind: lists in lists are not supported",
             "mesh.yaml:13: document 1: items[4]: an object must be a mapping with apiVersion, kind and \
@@ -197,11 +197,11 @@ const BAD: [(&str, &str); 32] = [
     ),
     (
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n  labels:\n    app: 5",
-        "6: document 1: metadata.labels.app: invalid type: integer `5`, expected a string",
+        "6: document 1: metadata.labels.app: expected text, in quotes: \"5\", not the number 5",
     ),
     (
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n  annotations:\n    sealane.dev/inject: true",
-        "6: document 1: metadata.annotations[\"sealane.dev/inject\"]: invalid type: boolean `true`",
+        "6: document 1: metadata.annotations[\"sealane.dev/inject\"]: expected text, in quotes: \"true\"",
     ),
     (
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n  labels:\n    sealane.dev/inject: 'yes'",
@@ -253,11 +253,11 @@ const BAD: [(&str, &str); 32] = [
     ),
     (
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\nspec:\n  mtls: {}\n  mTls:\n    mode: STRICT",
-        "6: document 1: spec.mTls: unknown field `mTls`, expected one of",
+        "6: document 1: spec.mTls: unknown field `mTls`: did you mean `mtls`?",
     ),
     (
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\nspecs: {}",
-        "4: document 1: specs: unknown field `specs`, expected one of",
+        "4: document 1: specs: unknown field `specs`: did you mean `spec`?",
     ),
     (
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  labels:\n    sealane.dev/policy: 'yes'",
@@ -348,9 +348,7 @@ data:
     let value = "mesh.yaml:13: document 1: ConfigMap istio-system/policy: data[\"bad.yaml\"]";
     let found = texts(collector.errors);
     assert_eq!(found.len(), 3, "{found:#?}");
-    assert!(found[1].starts_with(&format!(
-        "{value} line 6: document 1: spec.mtls.mode: unknown variant"
-    )));
+    assert!(found[1].starts_with(&format!("{value} line 6: document 1: spec.mtls.mode: `")));
     assert!(found[2].starts_with(&format!(
         "{value} line 8: document 2: kind: `Pod` in a ConfigMap"
     )));

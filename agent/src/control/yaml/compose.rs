@@ -146,7 +146,7 @@ impl Composer {
 
     fn push_alias(&mut self, anchor: usize, line: usize) -> Result<(), Failure> {
         if self.expects_key() {
-            return Err((line, YamlProblem::KeyNotScalar));
+            return Err((line, YamlProblem::KeyNotScalar("")));
         }
         let (cost, height) = match self.anchors.get(&anchor) {
             Some(node) => (node.cost, node.height),
@@ -169,7 +169,7 @@ impl Composer {
 
     fn open(&mut self, line: usize, anchor: usize, content: Content) -> Result<(), Failure> {
         if self.expects_key() {
-            return Err((line, YamlProblem::KeyNotScalar));
+            return Err((line, YamlProblem::KeyNotScalar("")));
         }
         if self.stack.len() >= MAX_DEPTH {
             return Err((line, YamlProblem::TooDeep));
@@ -221,7 +221,7 @@ impl Composer {
             Content::Sequence(items) => items.push(item),
             Content::Mapping { entries, key } => match key.take() {
                 Some((key, key_line)) => entries.push((key, key_line, item)),
-                None => return Err((line, YamlProblem::KeyNotScalar)),
+                None => return Err((line, YamlProblem::KeyNotScalar(""))),
             },
         }
         Ok(())

@@ -25,6 +25,14 @@ impl Pattern {
         }
     }
 
+    /// What is written beside the `*`, if anything is.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) | Self::Suffix(text) => Some(text),
+            Self::Present => None,
+        }
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => text == exact,

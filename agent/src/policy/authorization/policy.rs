@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{document::AuthorizationPolicySpec, read, term::Rule};
+use super::{document::AuthorizationPolicySpec, pattern::Pattern, read, term::Rule};
 use crate::{
     identity::TrustDomain,
     policy::{DocumentRef, Invalid, selector::Labels},
@@ -80,6 +80,17 @@ impl AuthorizationPolicy {
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
         self.dry_run
+    }
+
+    /// Of the workloads that it is for; empty: the whole scope.
+    pub(in crate::policy) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// What is written of principals, without `*`.
+    pub(in crate::policy) fn principals(&self) -> impl Iterator<Item = &str> {
+        let patterns = self.rules.iter().flat_map(Rule::principals);
+        patterns.filter_map(Pattern::text)
     }
 
     /// How many there are.

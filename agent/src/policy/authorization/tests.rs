@@ -14,24 +14,26 @@ mod naive;
 
 const ROOT: &str = "istio-system";
 
-fn read(name: &str, spec: Value) -> Result<AuthorizationPolicy, Vec<String>> {
+fn read(name: &str, dry_run: bool, spec: Value) -> Result<AuthorizationPolicy, Vec<String>> {
     let (namespace, name) = name.split_once('/').unwrap();
     let document = DocumentRef::new(DocumentKind::AuthorizationPolicy, namespace, name);
     let spec: AuthorizationPolicySpec =
         serde_json::from_value(spec).map_err(|error| vec![error.to_string()])?;
-    AuthorizationPolicy::new(document, false, spec).map_err(|errors| {
+    AuthorizationPolicy::new(document, dry_run, spec).map_err(|errors| {
         let shown = |e: crate::policy::Invalid| format!("{}: {}", e.field, e.reason);
         errors.into_iter().map(shown).collect()
     })
 }
 
 fn compile(policies: &[(&str, Value)]) -> Authorization {
-    let domains: Vec<TrustDomain> = vec![
-        "mesh.example".parse().unwrap(),
-        "old.example".parse().unwrap(),
-    ];
-    let read = |(name, spec): &(&str, Value)| read(name, spec.clone()).unwrap().into();
-    Authorization::compile(ROOT, &domains, policies.iter().map(read).collect())
+    let read = |(name, spec): &(&str, Value)| read(name, false, spec.clone()).unwrap().into();
+    Authorization::compile(ROOT, &domains(), policies.iter().map(read).collect())
+}
+
+/// The mesh's own, and one that it had.
+fn domains() -> Vec<TrustDomain> {
+    let names = ["mesh.example", "old.example"];
+    names.map(|name| name.parse().unwrap()).to_vec()
 }
 
 fn id(text: &str) -> SpiffeId {
@@ -165,7 +167,7 @@ fn what_makes_no_sense_is_refused_with_field_and_reason() {
     for line in table(include_str!("tests/refused.txt")) {
         let (spec, expected) = written(line);
         let expected = expected.strip_prefix("=> ").unwrap();
-        let errors = read("shop/x", spec).unwrap_err();
+        let errors = read("shop/x", false, spec).unwrap_err();
         assert!(
             errors.iter().any(|e| e.starts_with(expected)),
             "{line}: {errors:?}"

@@ -7,10 +7,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::origination::{ClientTls, Tls};
 use crate::policy::{
     DocumentRef, FieldPath, Invalid, Reason,
+    export::visibility,
     field::refuse,
     host::Host,
     selector::{Labels, WorkloadSelector},
 };
+use crate::workload::Visibility;
 
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,9 +22,9 @@ pub struct DestinationRule {
     pub(super) host: Host,
     /// Of the clients that it is for.
     pub(super) labels: Labels,
-    /// Not for other namespaces.
-    pub(super) private: bool,
-    pub(super) all: TlsRules,
+    pub(super) visibility: Visibility,
+    /// `None`: it has no traffic policy.
+    pub(super) all: Option<TlsRules>,
     pub(super) subsets: BTreeMap<String, SubsetRules>,
 }
 
@@ -44,8 +46,10 @@ pub(super) struct SubsetRules {
 }
 
 impl TlsRules {
-    pub(super) fn of(&self, port: u16) -> Option<&ClientTls> {
-        self.ports.get(&port).unwrap_or(&self.any).as_ref()
+    /// `None`: nothing is said; what is said may be that nothing counts which is said elsewhere.
+    pub(super) fn of(&self, port: u16) -> Option<Option<&ClientTls>> {
+        let any = || self.any.as_ref().map(Some);
+        self.ports.get(&port).map(Option::as_ref).or_else(any)
     }
 
     /// In no particular order.
@@ -119,18 +123,17 @@ impl DestinationRule {
         let labels =
             WorkloadSelector::checked(spec.workload_selector, "spec.workloadSelector", &mut errors);
         let at = FieldPath::of("spec.trafficPolicy");
-        let policy = spec.traffic_policy.unwrap_or_default();
-        let all = traffic_policy(&policy, &at, &mut errors);
+        let policy = spec.traffic_policy.as_ref();
+        let all = policy.map(|policy| traffic_policy(policy, &at, &mut errors));
         let subsets = subsets(spec.subsets.unwrap_or_default(), &mut errors);
-        let exported = spec.export_to.unwrap_or_default();
-        let private = is_private(&exported, &mut errors);
+        let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
         match host {
             Some(host) if errors.is_empty() => Ok(Self {
                 document,
                 created,
                 host,
                 labels,
-                private,
+                visibility,
                 all,
                 subsets,
             }),
@@ -138,28 +141,15 @@ impl DestinationRule {
         }
     }
 
-    /// The higher, the more a rule is for this host and these clients alone.
-    pub(super) fn specificity(&self) -> (bool, bool, usize) {
-        let (exact, length) = self.host.specificity();
-        (!self.labels.is_empty(), exact, length)
+    /// As it is written.
+    pub(in crate::policy) fn host(&self) -> &Host {
+        &self.host
     }
 
-    /// All that it says of TLS, whichever subset and port it is about.
-    pub(super) fn each(&self) -> impl Iterator<Item = &ClientTls> {
-        let subsets = self.subsets.values().flat_map(|subset| subset.tls.each());
-        self.all.each().chain(subsets)
+    /// Of the clients that it is for; empty: all.
+    pub(in crate::policy) fn labels(&self) -> &Labels {
+        &self.labels
     }
-}
-
-/// `spec.exportTo`: whether a document is for its own namespace only.
-pub(in crate::policy) fn is_private(exported: &[String], errors: &mut Vec<Invalid>) -> bool {
-    for (index, namespace) in exported.iter().enumerate() {
-        if !matches!(namespace.as_str(), "." | "*") {
-            let field = FieldPath::of("spec.exportTo").index(index);
-            errors.push(Invalid::new(field, Reason::ExportTo));
-        }
-    }
-    !exported.is_empty() && !exported.iter().any(|n| n == "*")
 }
 
 fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Invalid>) -> TlsRules {

@@ -5,7 +5,11 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::policy::{FieldPath, Invalid, Reason, field::refuse};
+use crate::policy::{
+    FieldPath, Invalid, Reason,
+    alternative_name::{self, is_dns_name},
+    field::refuse,
+};
 
 /// TLS of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -144,13 +148,8 @@ impl Tls {
         for (key, is_set, reason) in fields {
             refuse(at, &[(key, is_set)], &reason, errors);
         }
-        let names = self.subject_alt_names.iter().flatten();
-        for (index, name) in names.enumerate() {
-            if name.is_empty() || name.contains('*') {
-                let field = at.clone().key("subjectAltNames").index(index);
-                errors.push(Invalid::new(field, Reason::AlternativeName(name.clone())));
-            }
-        }
+        let names = self.subject_alt_names.as_deref().unwrap_or_default();
+        alternative_name::check(names, at, errors);
     }
 
     fn originate(
@@ -181,10 +180,6 @@ impl Tls {
             sni,
         }))
     }
-}
-
-fn is_dns_name(name: &str) -> bool {
-    rustls_pki_types::DnsName::try_from(name).is_ok()
 }
 
 fn needed(

@@ -101,6 +101,11 @@ impl PeerAuthentication {
         }
     }
 
+    /// Of the workloads that it is for; empty: the whole scope.
+    pub(in crate::policy) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// # Errors
     /// What Istio's validation refuses (`ValidatePeerAuthentication`), and what the kernel has no room for.
     pub fn new(

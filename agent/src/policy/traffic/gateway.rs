@@ -166,7 +166,7 @@ impl Server {
                  host,
              }| {
                 of.as_ref().is_none_or(|of| of == namespace)
-                    && routes.hosts().iter().any(|other| other.overlaps(host))
+                    && routes.hosts().any(|other| other.overlaps(host))
             },
         )
     }

@@ -9,7 +9,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::virtual_service::port;
 use crate::{
     policy::{
-        DocumentRef, FieldPath, Invalid, Reason, client::is_private, field::refuse, host::Host,
+        DocumentRef, FieldPath, Invalid, Reason, alternative_name, export::visibility,
+        field::refuse, host::Host,
     },
     workload::{Endpoint, ObjectName, Outside, Protocol, Service, ServicePort},
 };
@@ -124,6 +125,9 @@ impl ServiceEntry {
         let instead = Reason::Instead("write a Service with the selector");
         refuse(&FieldPath::of("spec"), &selects, &instead, &mut errors);
         let resolution = spec.resolution.unwrap_or_default();
+        let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
+        let names = spec.subject_alt_names.unwrap_or_default();
+        alternative_name::check(&names, &FieldPath::of("spec"), &mut errors);
         let entry = Self {
             document,
             created,
@@ -132,10 +136,7 @@ impl ServiceEntry {
             ports: ports(spec.ports.unwrap_or_default(), &mut errors),
             resolution,
             endpoints: endpoints(spec.endpoints.unwrap_or_default(), resolution, &mut errors),
-            outside: Outside {
-                names: spec.subject_alt_names.unwrap_or_default(),
-                private: is_private(&spec.export_to.unwrap_or_default(), &mut errors),
-            },
+            outside: Outside { names, visibility },
         };
         if errors.is_empty() {
             Ok(entry)
@@ -161,6 +162,12 @@ impl ServiceEntry {
         let targets = self.endpoints.iter().map(|endpoint| &endpoint.address);
         let targets = targets.filter(|address| address.parse::<IpAddr>().is_err());
         own.chain(targets).map(String::as_str)
+    }
+
+    /// Whether it is for a host of which name servers must be asked something.
+    #[must_use]
+    pub fn asks_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| own == host) && self.unresolved().next().is_some()
     }
 
     /// Clients connect to what name servers tell them.

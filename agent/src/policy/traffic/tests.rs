@@ -60,7 +60,7 @@ fn what_a_virtual_service_must_not_say() {
             "spec.tcp[0].route[0].destination.host",
         ),
         (
-            format!(r#"{{"hosts": ["a"], "exportTo": ["other"], "tcp": [{{{to}}}]}}"#),
+            format!(r#"{{"hosts": ["a"], "exportTo": ["~"], "tcp": [{{{to}}}]}}"#),
             "spec.exportTo[0]",
         ),
     ] {

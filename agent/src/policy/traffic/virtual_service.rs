@@ -10,12 +10,12 @@ use super::Routed;
 use crate::{
     policy::{
         DocumentRef, FieldPath, Invalid, Reason,
-        client::is_private,
+        export::visibility,
         field::refuse,
         host::Host,
         selector::{Labels, selects},
     },
-    workload::Workload,
+    workload::{Visibility, Workload},
 };
 
 mod written;
@@ -33,8 +33,7 @@ pub struct VirtualService {
     pub(in crate::policy) created: Option<i64>,
     hosts: Vec<Host>,
     gateways: Vec<String>,
-    /// Not for other namespaces.
-    pub(super) private: bool,
+    pub(super) visibility: Visibility,
     pub(super) routes: Vec<Route>,
 }
 
@@ -97,6 +96,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Route {
+    /// Those that it names.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.matches.iter().filter_map(|matching| matching.port)
+    }
+
     pub(super) fn matches(&self, asked: &Asked<'_>) -> bool {
         let holds = |matching: &Match| {
             let in_subnets = |a: IpAddr| matching.subnets.iter().any(|net| net.contains(&a));
@@ -133,7 +137,7 @@ impl VirtualService {
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
         let hosts = hosts(spec.hosts.unwrap_or_default(), &mut errors);
-        let private = is_private(&spec.export_to.unwrap_or_default(), &mut errors);
+        let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
         let lists = [
             ("spec.http", Protocols::Http, spec.http),
             ("spec.tls", Protocols::Tls, spec.tls),
@@ -158,12 +162,12 @@ impl VirtualService {
             created,
             hosts,
             gateways: gateways.unwrap_or_else(|| vec![MESH.to_owned()]),
-            private,
+            visibility,
             routes,
         })
     }
 
-    pub(super) fn is_for_pods(&self) -> bool {
+    pub(in crate::policy) fn is_for_pods(&self) -> bool {
         self.gateways.iter().any(|gateway| gateway == MESH)
     }
 
@@ -178,11 +182,7 @@ impl VirtualService {
     }
 
     pub(super) fn is_visible_in(&self, namespace: &str) -> bool {
-        !self.private || self.document.namespace == namespace
-    }
-
-    pub(super) fn hosts(&self) -> &[Host] {
-        &self.hosts
+        self.visibility.reaches(namespace)
     }
 
     /// Hosts that connections are sent to, and who says so.
@@ -221,24 +221,15 @@ impl VirtualService {
         }
     }
 
-    /// Of one that is [whole](Self::whole).
-    pub(super) fn exact_hosts(&self) -> impl Iterator<Item = &str> {
-        self.hosts.iter().filter_map(|host| match host {
-            Host::Exact(host) => Some(host.as_str()),
-            Host::Suffix(_) | Host::Short(_) => None,
-        })
-    }
-
-    pub(super) fn has_suffixes(&self) -> bool {
-        self.hosts
-            .iter()
-            .any(|host| matches!(host, Host::Suffix(_)))
-    }
-
     /// How much it is for this host alone; `None` if it isn't for it.
     pub(super) fn specificity(&self, host: &str) -> Option<(bool, usize)> {
         let matching = self.hosts.iter().filter(|h| h.matches(host));
         matching.map(Host::specificity).max()
+    }
+
+    /// All that it is for.
+    pub(in crate::policy) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter()
     }
 }
 

@@ -6,7 +6,7 @@ use super::Explanation;
 use crate::{
     policy::{Attributes, Decision, Match, Outcome, Refusal, Verdict},
     review::{
-        course::{Course, Transport},
+        course::{Answer, Course, Transport},
         target::Client,
     },
     store::{Lead, Snapshot},
@@ -20,6 +20,8 @@ pub(super) struct Way<'a> {
     /// The client, if it is in the mesh.
     pub(super) source: Option<&'a Workload>,
     pub(super) lead: &'a Lead<'a>,
+    /// Why the client's agent doesn't see it, if so.
+    pub(super) unseen: Option<&'a str>,
     pub(super) destination: &'a Workload,
     pub(super) endpoint: Endpoint,
 }
@@ -39,12 +41,17 @@ impl Way<'_> {
         let course = Course {
             policy,
             source: self.source,
+            unseen: self.unseen,
             destination: self.destination,
             mode,
             ruled: self.lead.ruled,
         };
         let (transport, why) = course.transport();
         steps.push(format!("the client sends {}: {why}", transport.name()));
+        if course.stays_inside() {
+            steps.push("allowed: no policy looks at what stays inside of a pod".to_owned());
+            return Explanation::anonymous(Answer::Allow, transport, steps);
+        }
         let secured = transport == Transport::MutualTls;
         if secured && course.is_conflict() {
             steps.push("refused: the server's port is DISABLE".to_owned());

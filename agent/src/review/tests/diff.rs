@@ -279,3 +279,17 @@ fn a_directory_alone_makes_flows_of_its_pods_and_ports() {
     let diff = tried(&[], &[STRICT], false, flows);
     assert_eq!((diff.cut.len(), diff.cut[0].connections), (2, 0));
 }
+
+#[test]
+fn rows_are_bounded_and_counts_are_not() {
+    let flows = (0..12_000_u32).map(|host| {
+        let address = std::net::Ipv4Addr::from((172 << 24) + host);
+        flow(&address.to_string(), false)
+    });
+    let diff = tried(&[], &[STRICT], false, flows);
+    assert_eq!(
+        (diff.cut.len(), diff.summary.cut, diff.summary.omitted),
+        (10_000, 12_000, 2_000)
+    );
+    assert!(diff.summary.text[0].contains("would cut 12000 flows from 12000 clients"));
+}

@@ -28,12 +28,20 @@ fn two_meshes_with_a_third_root() {
     let snapshot = snapshot(&[THIRD_ROOT]);
     let unknown = explain(&snapshot, "client/sleep", "other.example:80");
     assert!(matches!(unknown, Err(TargetError::UnknownHost(_))));
-    let rows = tls_check(&snapshot, "client/sleep", Some("helloworld.example")).unwrap();
-    let row = &rows[0];
-    assert_eq!(
-        (row.status, row.client.as_str()),
-        (Agreement::Ok, "DISABLE")
-    );
+    let rows = tls_check(&snapshot, Some("client/sleep"), Some("helloworld.example")).unwrap();
+    let told = rows.iter().map(|row| {
+        assert_eq!(
+            (row.status, &*row.server),
+            (Agreement::Ok, &["DISABLE".to_owned()][..])
+        );
+        (row.host.as_str(), row.client.as_str())
+    });
+    // The first of which only the route speaks.
+    let expected = [
+        ("helloworld.example:80", "MUTUAL"),
+        ("helloworld.example:443", "DISABLE"),
+    ];
+    assert!(told.eq(expected), "{rows:#?}");
 }
 
 fn route(host: &str, to: &str) -> String {

@@ -53,6 +53,26 @@ fn verdicts_are_those_of_istios_documentation() {
 }
 
 #[test]
+fn documents_are_accepted_as_they_are_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    for (title, text, expected) in cases(include_str!("reference.txt")) {
+        let (documents, warnings) = expected[0].split_once(' ').unwrap();
+        for ending in ["\n", "\r\n"] {
+            let copied = text.replace('\n', ending);
+            for copied in [copied.replace("  ", "\u{a0} "), copied] {
+                fs::write(dir.path().join("copied.yaml"), &copied).unwrap();
+                let loaded = load(dir.path()).unwrap_or_else(|errors| panic!("{title}: {errors}"));
+                assert_eq!(loaded.documents.to_string(), documents, "{title}");
+                let odd = usize::from(copied.contains('\u{a0}'));
+                let found = (loaded.warnings.len() - odd).to_string();
+                let same = warnings == "-" || warnings == found;
+                assert!(same, "{title}: {:#?}", loaded.warnings);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broken.yaml");

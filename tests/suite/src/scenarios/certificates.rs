@@ -4,14 +4,16 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use sealane_harness::{
+    Pod,
     apps::{Answer, Curl, Exit, Leaf, SClient, leaf, show_certificates},
+    memory::holds_key,
     pki::{LeafFiles, Pki, Validity, Wanted},
-    until,
+    tls, until,
 };
 
 use crate::{
     pair::Pair,
-    stage::{GREETING, Shop, Stage, WEB},
+    stage::{GREETING, SOON, Shop, Stage, WEB},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -53,6 +55,41 @@ pub fn strict_tls_cert(stage: &Stage<'_>) -> Result<()> {
             .context(version)?;
     }
     Ok(())
+}
+
+/// The private key of a pod that left is nowhere in the agent.
+pub fn forgotten_keys(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let listener = shop.web.listen(WEB)?;
+    let customer = shop.customer.spec.clone();
+    Pair::open(&shop.customer, shop.web_address(WEB), &listener)?.talk()?;
+    let pid = shop.agents.a.pid();
+    let key = public_key(&shop, &shop.customer)?;
+    ensure!(
+        holds_key(pid, &key)?,
+        "the key of a pod that is there wasn't found"
+    );
+    shop.world().objects.remove_pod(&customer)?;
+    let gone = until("the key to be gone", SOON, || {
+        Ok((!holds_key(pid, &key)?).then_some(()))
+    });
+    gone.context("a pod's key outlives it")
+}
+
+/// Of the certificate that a pod shows, uncompressed.
+fn public_key(shop: &Shop<'_>, pod: &Pod) -> Result<Vec<u8>> {
+    const PORT: u16 = 9001;
+    const POINT: [u8; 4] = [0x03, 0x42, 0x00, 0x04];
+    let _listener = pod.listen(PORT)?;
+    let address = pod.address(shop.family(), PORT);
+    let socket = shop.stranger.connect(address)?;
+    let leaf = Pki::of_mesh(&shop.world().ca)?.leaf(&Wanted::spiffe(&shop.web.identity()))?;
+    let stream = tls::connect(socket, Some(&leaf), &[])?;
+    let chain = stream.conn.peer_certificates().context("no certificate")?;
+    let certificate = chain.first().context("an empty chain")?;
+    let point = certificate.windows(POINT.len()).position(|w| w == POINT);
+    let start = point.context("no key on P-256")? + POINT.len() - 1;
+    Ok(certificate[start..start + 65].to_vec())
 }
 
 /// Certificates that must not get through.

@@ -30,6 +30,35 @@ pub fn of(kind: Kind) -> Option<Fields> {
     }
 }
 
+/// The least deep place at which a field may stand.
+pub fn home(document: Fields, field: &str) -> Option<String> {
+    let mut level = vec![(String::new(), document)];
+    while !level.is_empty() {
+        let here = level.iter().find(|(path, fields)| {
+            !path.is_empty() && fields.iter().any(|(name, _)| *name == field)
+        });
+        if let Some((path, _)) = here {
+            return Some(path.clone());
+        }
+        level = level
+            .iter()
+            .flat_map(|(path, fields)| within(path, fields))
+            .collect();
+    }
+    None
+}
+
+fn within(path: &str, fields: Fields) -> Vec<(String, Fields)> {
+    let dot = if path.is_empty() { "" } else { "." };
+    let inner = fields.iter().filter_map(|(name, shape)| match shape {
+        Map(inner) => Some((format!("{path}{dot}{name}"), *inner)),
+        List(inner) => Some((format!("{path}{dot}{name}[]"), *inner)),
+        Ports(inner) => Some((format!("{path}{dot}{name}.PORT"), *inner)),
+        Value | Values | Free => None,
+    });
+    inner.collect()
+}
+
 macro_rules! document {
     ($name:ident, $spec:expr) => {
         const $name: Fields = &[

@@ -1,0 +1,30 @@
+//! What takes no part in the mesh.
+
+use crate::{
+    control::objects::{Located, PodFacts, ServiceFacts},
+    workload::{Bystander, Bystanders},
+};
+
+pub(super) fn found(pods: &[Located<PodFacts>], services: &[ServiceFacts]) -> Bystanders {
+    let facts = || pods.iter().map(|pod| &pod.facts);
+    let apart = facts().filter_map(|pod| Some((pod.name.clone(), bystander(pod)?)));
+    let on_nodes = facts().filter(|pod| pod.host_network && !pod.finished);
+    let of_nodes = on_nodes.flat_map(|pod| &pod.addresses).copied();
+    let outward = services.iter().filter(|s| !s.outward.is_empty());
+    Bystanders {
+        pods: apart.collect(),
+        services: outward
+            .map(|s| (s.name.clone(), s.outward.clone()))
+            .collect(),
+        nodes: facts().filter_map(|pod| pod.host).chain(of_nodes).collect(),
+    }
+}
+
+fn bystander(pod: &PodFacts) -> Option<Bystander> {
+    match pod {
+        _ if pod.finished => Some(Bystander::Finished),
+        _ if pod.addresses.is_empty() => Some(Bystander::Pending),
+        _ if pod.host_network => Some(Bystander::HostNetwork(pod.addresses.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! `spec.exportTo` of Istio's networking documents.
+
+use std::collections::BTreeSet;
+
+use super::{FieldPath, Invalid, Reason};
+use crate::workload::Visibility;
+
+/// `.` is the document's own namespace, `*` all of them; nothing is written: all.
+pub(super) fn visibility(
+    written: Option<Vec<String>>,
+    own: &str,
+    errors: &mut Vec<Invalid>,
+) -> Visibility {
+    let written = written.unwrap_or_default();
+    let mut namespaces = BTreeSet::new();
+    for (index, namespace) in written.iter().enumerate() {
+        match namespace.as_str() {
+            "." => namespaces.insert(own.to_owned()),
+            "*" => continue,
+            name if is_namespace(name) => namespaces.insert(name.to_owned()),
+            _ => {
+                let field = FieldPath::of("spec.exportTo").index(index);
+                errors.push(Invalid::new(field, Reason::ExportTo(namespace.clone())));
+                continue;
+            }
+        };
+    }
+    if written.is_empty() || written.iter().any(|namespace| namespace == "*") {
+        Visibility::Everywhere
+    } else {
+        Visibility::Namespaces(namespaces)
+    }
+}
+
+/// A label of DNS, as Kubernetes wants names of namespaces (RFC 1123).
+fn is_namespace(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let ends = [name.bytes().next(), name.bytes().next_back()];
+    name.len() <= 63
+        && ends.iter().all(|end| end.is_some_and(plain))
+        && name.bytes().all(|b| plain(b) || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(written: &[&str]) -> Result<Vec<&'static str>, String> {
+        let mut errors = Vec::new();
+        let written = written.iter().map(|w| (*w).to_owned()).collect();
+        let visibility = visibility(Some(written), "shop", &mut errors);
+        match errors.first() {
+            Some(error) => Err(error.field.to_string()),
+            None => Ok(["shop", "bank", "test"]
+                .into_iter()
+                .filter(|namespace| visibility.reaches(namespace))
+                .collect()),
+        }
+    }
+
+    #[test]
+    fn names_are_namespaces_and_a_point_is_the_documents_own() {
+        for (written, reaches) in [
+            (&[][..], &["shop", "bank", "test"][..]),
+            (&["*"], &["shop", "bank", "test"]),
+            (&[".", "*"], &["shop", "bank", "test"]),
+            (&["."], &["shop"]),
+            (&[".", "bank"], &["shop", "bank"]),
+            (&["bank"], &["bank"]),
+        ] {
+            assert_eq!(reached(written).unwrap(), reaches, "{written:?}");
+        }
+        for bad in ["~", "", "Shop", "a.b", "sh*"] {
+            assert_eq!(
+                reached(&["*", bad]).unwrap_err(),
+                "spec.exportTo[1]",
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Flows that would change, sorted by what becomes of them. Rows are bounded, counts are not.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use jiff::Timestamp;
+
+use super::{Cause, Change, Judged, Subject};
+use crate::review::flows::SeenFlow;
+
+/// Rows of one list.
+pub(in crate::review) const MAX_ROWS: usize = 10_000;
+
+/// Why, and by which documents.
+pub(in crate::review) type Reason = (Option<Cause>, Vec<String>);
+
+/// One of the lists.
+#[derive(Default)]
+pub(in crate::review) struct List {
+    rows: BTreeMap<Subject, Counts>,
+    tallies: BTreeMap<Reason, Tally>,
+    omitted: u64,
+}
+
+/// How much there is of one reason.
+#[derive(Default)]
+pub(in crate::review) struct Tally {
+    pub(in crate::review) flows: u64,
+    pub(in crate::review) open: u64,
+    pub(in crate::review) clients: BTreeSet<String>,
+    /// Of servers.
+    pub(in crate::review) namespaces: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: u64,
+    open: u64,
+    last_seen: Option<Timestamp>,
+}
+
+impl List {
+    /// `decisive` says why.
+    pub(super) fn add(
+        &mut self,
+        subject: Subject,
+        decisive: fn(&Subject) -> &Judged,
+        seen: &SeenFlow,
+    ) {
+        let judged = decisive(&subject);
+        let reason = (judged.reason, judged.decided_by.clone());
+        let tally = self.tallies.entry(reason).or_default();
+        tally.open += seen.open;
+        if !tally.clients.contains(&subject.client) {
+            tally.clients.insert(subject.client.clone());
+        }
+        let namespace = seen.flow.server.namespace.as_ref();
+        if !tally.namespaces.contains(namespace) {
+            tally.namespaces.insert(namespace.to_owned());
+        }
+        let full = self.rows.len() >= MAX_ROWS;
+        let counts = match self.rows.entry(subject) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full => {
+                tally.flows += 1;
+                self.omitted += 1;
+                return;
+            }
+            Entry::Vacant(new) => {
+                tally.flows += 1;
+                new.insert(Counts::default())
+            }
+        };
+        counts.connections += seen.connections;
+        counts.open += seen.open;
+        counts.last_seen = counts.last_seen.max(seen.last_seen);
+    }
+
+    pub(in crate::review) fn tallies(&self) -> &BTreeMap<Reason, Tally> {
+        &self.tallies
+    }
+
+    /// Rows, those that are left out among them.
+    pub(super) fn len(&self) -> u64 {
+        self.rows.len() as u64 + self.omitted
+    }
+
+    pub(super) fn omitted(&self) -> u64 {
+        self.omitted
+    }
+
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        let change = |(subject, counts): (Subject, Counts)| Change {
+            subject,
+            connections: counts.connections,
+            open: counts.open,
+            last_seen: counts.last_seen,
+        };
+        self.rows.into_iter().map(change).collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! Whom the mesh trusts besides its own CA, and whom not any more.
+
+use std::{fs, io::Read as _, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use sealane_harness::{
+    NodeName,
+    apps::{Answer, Curl, Nginx},
+    pki::{Leaf, Pki, Wanted},
+    tls::{self, ClientStream},
+    until,
+};
+
+use super::authorization::FILE;
+use crate::stage::{GREETING, SOON, Shop, Stage, WEB};
+
+const OWN: &str = "spiffe://cluster.local/ns/shop/sa/customer";
+const OTHERS: &str = "spiffe://b.example/ns/front/sa/web";
+
+/// A server, and a file that says whom it trusts.
+struct Setting<'a> {
+    shop: Shop<'a>,
+    file: PathBuf,
+    _nginx: Nginx,
+}
+
+impl<'a> Setting<'a> {
+    fn new(stage: &Stage<'a>, flag: &str, prefix: &str, content: &str) -> Result<Self> {
+        let file = stage.world.scratch("trust")?.join("file");
+        fs::write(&file, content)?;
+        let value = format!("{prefix}{}", file.display());
+        let shop = stage.shop_with("STRICT", &[flag, &value])?;
+        let nginx = shop.nginx()?;
+        Ok(Self {
+            shop,
+            file,
+            _nginx: nginx,
+        })
+    }
+
+    fn get(&self, leaf: &Leaf) -> Result<Answer> {
+        let files = leaf.write(&self.shop.world().scratch("leaf")?)?;
+        let address = self.shop.web_address(WEB);
+        Curl::new(&self.shop.stranger)?
+            .arg("-k")
+            .certificate(&files)
+            .get(&format!("https://{address}/"))
+    }
+
+    fn expect_refused(&self, leaf: &Leaf) -> Result<()> {
+        let answer = self.get(leaf)?;
+        ensure!(answer.exit != Some(0), "{answer:?}");
+        Ok(())
+    }
+
+    /// A connection that stays.
+    fn keep(&self, leaf: &Leaf) -> Result<ClientStream> {
+        let socket = self.shop.stranger.connect(self.shop.web_address(WEB))?;
+        socket.set_read_timeout(Some(SOON))?;
+        let stream = tls::connect(socket, Some(leaf), &[])?;
+        until("the connection", SOON, || {
+            let connections = self.shop.agents.b.connections()?;
+            let open = connections.iter().any(|c| c["phase"] == "open");
+            Ok(open.then_some(()))
+        })?;
+        Ok(stream)
+    }
+
+    fn expect_cut(&self, mut kept: ClientStream) -> Result<()> {
+        ensure!(
+            !matches!(kept.read(&mut [0; 1]), Ok(1..)),
+            "somebody has said something"
+        );
+        let labels = [("reason", "untrusted")];
+        let name = "sealane_connections_cut_total";
+        self.shop.metric(NodeName::B, name, &labels, 1.0)
+    }
+
+    fn expect_error(&self, text: &str) -> Result<()> {
+        until("the error in status", SOON, || {
+            let status = self.shop.agents.b.status()?;
+            let error = status["trusted"][0]["error"].as_str();
+            Ok(error.is_some_and(|e| e.contains(text)).then_some(()))
+        })
+    }
+}
+
+/// Workloads of another mesh get in with its roots, as whom they are, and out when it is trusted no more.
+pub fn federation(stage: &Stage<'_>) -> Result<()> {
+    let others = Pki::foreign()?;
+    let bundle = "b.example=";
+    let setting = Setting::new(stage, "--trust-bundle", bundle, others.root_pem())?;
+    let good = others.leaf(&Wanted::spiffe(OTHERS))?;
+    setting.get(&good)?.expect_ok(GREETING)?;
+    let same_name = Pki::foreign()?.leaf(&Wanted::spiffe(OTHERS))?;
+    setting.expect_refused(&same_name).context("another root")?;
+    let own_name = others.leaf(&Wanted::spiffe(OWN))?;
+    setting
+        .expect_refused(&own_name)
+        .context("their root, our name")?;
+
+    let allow = super::authorization::ALLOW
+        .replace(&OWN["spiffe://".len()..], &OTHERS["spiffe://".len()..]);
+    let objects = &setting.shop.world().objects;
+    objects.raw(FILE, &allow)?;
+    setting.shop.agents.b.wait_current(objects)?;
+    setting
+        .get(&good)?
+        .expect_ok(GREETING)
+        .context("by principal")?;
+    let another = others.leaf(&Wanted::spiffe("spiffe://b.example/ns/front/sa/other"))?;
+    let answer = setting.get(&another)?;
+    ensure!(answer.status == 403, "another principal: {answer:?}");
+
+    let kept = setting.keep(&good)?;
+    fs::write(&setting.file, "nonsense")?;
+    setting.expect_error("neither PEM")?;
+    setting
+        .get(&good)?
+        .expect_ok(GREETING)
+        .context("with a bad file")?;
+    fs::write(&setting.file, "{\"keys\": []}")?;
+    setting.expect_cut(kept)?;
+    setting.expect_refused(&good).context("no root any more")
+}
+
+/// A revoked certificate ends what it has opened, and opens nothing more.
+pub fn revoked(stage: &Stage<'_>) -> Result<()> {
+    let mesh = Pki::make_mesh(&stage.world.ca)?;
+    let none = mesh.revocation_list(&[])?;
+    let setting = Setting::new(stage, "--crl", "", &none)?;
+    let (lost, other) = (
+        mesh.leaf(&Wanted::spiffe(OWN))?,
+        mesh.leaf(&Wanted::spiffe(OWN))?,
+    );
+    setting.get(&lost)?.expect_ok(GREETING)?;
+    let kept = setting.keep(&lost)?;
+    let mut stays = setting.keep(&other)?;
+
+    let wrong = Pki::foreign()?.revocation_list(&[&other])?;
+    let list = mesh.revocation_list(&[&lost])?;
+    fs::write(&setting.file, wrong + &list)?;
+    setting.expect_cut(kept)?;
+    setting.expect_refused(&lost)?;
+    // Not by a list of somebody else's.
+    setting
+        .get(&other)?
+        .expect_ok(GREETING)
+        .context("another certificate")?;
+    stays
+        .sock
+        .set_read_timeout(Some(Duration::from_millis(200)))?;
+    let quiet = stays.read(&mut [0; 1]).map_err(|error| error.kind());
+    ensure!(
+        quiet == Err(std::io::ErrorKind::WouldBlock),
+        "the other's connection: {quiet:?}"
+    );
+    setting
+        .shop
+        .get(&setting.shop.customer)?
+        .expect_ok(GREETING)?;
+    fs::remove_file(&setting.file)?;
+    setting.expect_error("No such file")?;
+    setting.expect_refused(&lost).context("without the file")
+}
