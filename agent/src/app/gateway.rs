@@ -19,7 +19,7 @@ use crate::{
     admin::{Health, serve_http},
     config::GatewayConfig,
     control::{FileSource, Settings, SourceStatus},
-    proxy::{Connections, Gateway, Pending, Timeouts},
+    proxy::{Connections, Gateway, Offload, Pending, Timeouts},
     store,
     telemetry::Metrics,
     tls::Terminations,
@@ -65,18 +65,7 @@ async fn start(
     let (writer, store) = store::store();
     let settings = Settings::from(config.mesh.clone());
     let (source, source_status) = FileSource::new(config.source.clone(), settings, writer);
-    let gateway = Arc::new(Gateway {
-        entrance: ArcSwapOption::empty(),
-        offload,
-        connections: Arc::new(Connections::default()),
-        pending: Arc::new(Pending::default()),
-        metrics: metrics.clone(),
-        timeouts: Timeouts {
-            handshake: config.serve.handshake_timeout,
-            detect: config.serve.handshake_timeout,
-            connect: CONNECT_TIMEOUT,
-        },
-    });
+    let gateway = Arc::new(closed(&config, offload, metrics.clone()));
     let (condition, told) = watch::channel(Condition::unread());
     let health = Arc::new(GatewayHealth {
         metrics: metrics.clone(),
@@ -92,12 +81,29 @@ async fn start(
         configs: Some(configs),
         condition,
         metrics: metrics.clone(),
+        files: false,
         open: HashMap::new(),
     };
     tasks.spawn(follower.run(stop.clone()));
     tokio::spawn(notices::watch_source(source_status, metrics));
     tokio::spawn(announce_ready(health, stop.clone()));
     gateway
+}
+
+/// One that lets nobody in yet.
+fn closed(config: &GatewayConfig, offload: Offload, metrics: Metrics) -> Gateway {
+    Gateway {
+        entrance: ArcSwapOption::empty(),
+        offload,
+        connections: Arc::new(Connections::default()),
+        pending: Arc::new(Pending::default()),
+        metrics,
+        timeouts: Timeouts {
+            handshake: config.serve.handshake_timeout,
+            detect: config.serve.handshake_timeout,
+            connect: CONNECT_TIMEOUT,
+        },
+    }
 }
 
 /// Answers what is asked over HTTP.

@@ -109,3 +109,98 @@ impl Configs {
         format!("{}: {trouble}: {consequence}", tls.credential)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+    use crate::{
+        policy::{DocumentKind, DocumentRef, Documents, Gateway, Policy, Scope, Work},
+        tls::Suites,
+    };
+
+    fn mutual() -> Arc<ServerTls> {
+        let spec = r#"{"servers": [{"port": {"number": 443, "name": "p", "protocol": "HTTPS"}, "hosts": ["*"],
+                       "tls": {"mode": "MUTUAL", "credentialName": "c"}}]}"#;
+        let document = DocumentRef::new(DocumentKind::Gateway, "edge", "g");
+        let gateway = Gateway::new(document, None, serde_json::from_str(spec).unwrap());
+        let documents = Documents {
+            gateways: vec![gateway.unwrap()],
+            ..Documents::default()
+        };
+        let scope = Scope {
+            root_namespace: "root",
+            cluster_domain: "cluster.local",
+            trust_domains: &[],
+        };
+        let policy = Policy::compile(scope, documents);
+        let labels = crate::policy::Labels::new();
+        let mut servers = policy.routes().gateways().of(&labels);
+        match &servers.next().unwrap().server.work {
+            Work::Terminate(tls) => Arc::clone(tls),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn put_pair(dir: &Path) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(dir.join("tls.crt"), certificate.pem()).unwrap();
+        fs::write(dir.join("tls.key"), key.serialize_pem()).unwrap();
+    }
+
+    fn put_authority(dir: &Path) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        fs::write(dir.join("ca.crt"), root.pem()).unwrap();
+    }
+
+    #[test]
+    fn what_is_bad_changes_nothing_and_what_is_gone_closes() {
+        let root = tempfile::tempdir().unwrap();
+        let (found, dir) = (
+            Found::Mounted(root.path().to_owned()),
+            root.path().join("c"),
+        );
+        let tls = mutual();
+        let mut configs = Configs::new(Terminations::new(&Suites::preferring(&[])));
+        let mut look = || {
+            let troubles = configs.update(&[Arc::clone(&tls)], &found);
+            let healthy = troubles[&tls.credential].is_none();
+            (healthy, configs.current().remove(&tls))
+        };
+        assert!(matches!(look(), (false, None)));
+        fs::create_dir(&dir).unwrap();
+        put_pair(&dir);
+        assert!(
+            matches!(look(), (false, None)),
+            "MUTUAL without authorities"
+        );
+        put_authority(&dir);
+        let (healthy, first) = look();
+        let first = first.filter(|_| healthy).unwrap();
+        let same = |other: &Arc<ServerConfig>| Arc::ptr_eq(&first, other);
+        assert!(look().1.is_some_and(|c| same(&c)), "made again for nothing");
+
+        fs::write(dir.join("tls.key"), "no key").unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some_and(|c| same(&c)));
+        fs::remove_file(dir.join("tls.key")).unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some_and(|c| same(&c)));
+        put_pair(&dir);
+        let (healthy, next) = look();
+        assert!(healthy && next.is_some_and(|c| !same(&c)));
+        fs::remove_file(dir.join("ca.crt")).unwrap();
+        assert!(matches!(look(), (false, None)), "the authorities are gone");
+        put_authority(&dir);
+        assert!(matches!(look(), (true, Some(_))));
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(look(), (false, None)), "the Secret is gone");
+    }
+}

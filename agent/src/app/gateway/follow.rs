@@ -51,6 +51,8 @@ pub(super) struct Follower {
     pub(super) configs: Option<Configs>,
     pub(super) condition: watch::Sender<Condition>,
     pub(super) metrics: Metrics,
+    /// Whether certificates are in files that nobody tells of.
+    pub(super) files: bool,
     /// By the port that clients know.
     pub(super) open: HashMap<u16, CancellationToken>,
 }
@@ -61,11 +63,10 @@ impl Follower {
             let mut source = DirectoryWatch::new(self.config.source.clone()).await;
             let mut tick = tokio::time::interval(LOOK);
             loop {
-                let looks = self.config.credentials.is_some();
                 tokio::select! {
                     snapshot = self.store.changed() => if snapshot.is_none() { return },
                     () = source.changed() => {}
-                    _ = tick.tick(), if looks || self.is_incomplete() => {}
+                    _ = tick.tick(), if self.must_look() => {}
                 }
                 self.update().await;
             }
@@ -76,13 +77,9 @@ impl Follower {
         }
     }
 
-    /// Files are not told of, and somebody else may leave a port.
-    fn is_incomplete(&self) -> bool {
-        let entrance = self.gateway.entrance.load();
-        let files = |tls: &Arc<ServerTls>| matches!(tls.credential, Credential::Files { .. });
-        let condition = self.condition.borrow();
-        !condition.unready.is_empty()
-            || (entrance.iter()).any(|entrance| entrance.configs.keys().any(files))
+    /// Somebody else may leave a port, too.
+    fn must_look(&self) -> bool {
+        self.files || !self.condition.borrow().unready.is_empty()
     }
 
     async fn update(&mut self) {
@@ -116,14 +113,13 @@ impl Follower {
         condition: &mut Condition,
     ) {
         let wanted = terminated(&snapshot, &own.labels);
+        let mut credentials = wanted.iter().map(|tls| &tls.credential);
+        self.files = self.config.credentials.is_some()
+            || credentials.any(|credential| matches!(credential, Credential::Files { .. }));
         let Some(mut configs) = self.configs.take() else {
             return;
         };
-        let places = Places {
-            source: self.config.source.clone(),
-            mounted: self.config.credentials.clone(),
-            namespace: own.namespace().to_owned(),
-        };
+        let places = self.places(&own);
         let looking = move || {
             let troubles = configs.update(&wanted, &places.look());
             (configs, troubles)
@@ -133,12 +129,12 @@ impl Follower {
             let lost = "certificates can't be read any more: start this gateway again";
             return condition.unready.push(lost.to_owned());
         };
-        for (credential, trouble) in &troubles {
+        for (credential, trouble) in troubles {
             let name = credential.to_string();
-            self.metrics
-                .set_credential_healthy(&name, trouble.is_none());
+            let healthy = trouble.is_none();
+            self.metrics.set_credential_healthy(&name, healthy);
+            condition.problems.extend(trouble);
         }
-        condition.problems.extend(troubles.into_values().flatten());
         condition
             .problems
             .extend(objections(&self.config, &snapshot, &own));
@@ -150,6 +146,14 @@ impl Follower {
         })));
         self.configs = Some(configs);
         self.listen(&ports, condition);
+    }
+
+    fn places(&self, own: &Workload) -> Places {
+        Places {
+            source: self.config.source.clone(),
+            mounted: self.config.credentials.clone(),
+            namespace: own.namespace().to_owned(),
+        }
     }
 
     fn listen(&mut self, ports: &BTreeMap<u16, Family>, condition: &mut Condition) {

@@ -103,6 +103,10 @@ impl<'a> Meshes<'a> {
         objects.raw_on(NodeName::B, "secret.yaml", &text)
     }
 
+    fn https(&self) -> String {
+        format!("https://{}/", self.host.as_str())
+    }
+
     /// What the application does: plain HTTP.
     fn get(&self) -> Result<Answer> {
         Curl::new(&self.customer)?.get(&format!("http://{}/", self.host.as_str()))
@@ -138,7 +142,7 @@ pub fn cross_mesh(stage: &Stage<'_>) -> Result<()> {
         "not in clear behind the gateway"
     );
 
-    let https = format!("https://{}/", meshes.host.as_str());
+    let https = meshes.https();
     let curl = || Curl::new(&meshes.stranger);
     let bare = curl()?
         .arg("--cacert")
@@ -156,24 +160,27 @@ pub fn cross_mesh(stage: &Stage<'_>) -> Result<()> {
     let clear = curl()?.get(&format!("http://{}/", meshes.host.as_str()))?;
     ensure!(clear.status == 301, "{clear:?}");
 
+    forgets(&meshes)
+}
+
+/// The third root is taken away, and another put in its place: it isn't trusted any more.
+fn forgets(meshes: &Meshes<'_>) -> Result<()> {
     meshes.publish(None)?;
     until("clients to be refused without the third root", SOON, || {
         Ok((meshes.get()?.status == 0).then_some(()))
     })?;
-    let other = OpensslRoot::new(&world.scratch("another-root")?)?;
-    let other = other.leaf("other", meshes.host.as_str())?;
+    let directory = meshes.stage.world.scratch("another-root")?;
+    let other = OpensslRoot::new(&directory)?.leaf("other", meshes.host.as_str())?;
     meshes.publish(Some(&other.root))?;
-    let trusts_another = || -> Result<Answer> {
-        // Its own certificate is still of the third root.
-        curl()?
-            .certificate(&LeafFiles {
-                root: meshes.server.root.clone(),
-                ..other.clone()
-            })
-            .get(&https)
+    // The gateway's own certificate is still of the third root.
+    let other = LeafFiles {
+        root: meshes.server.root.clone(),
+        ..other
     };
     until("another root's clients to be let in", SOON, || {
-        Ok(trusts_another()?.expect_ok(GREETING).is_ok().then_some(()))
+        let curl = Curl::new(&meshes.stranger)?.certificate(&other);
+        let answer = curl.get(&meshes.https())?;
+        Ok(answer.expect_ok(GREETING).is_ok().then_some(()))
     })?;
     ensure!(meshes.get()?.status == 0, "the third root is trusted still");
 

@@ -159,13 +159,6 @@ impl WrittenTls {
         errors: &mut Vec<Invalid>,
     ) -> Option<Work> {
         let before = errors.len();
-        if self.https_redirect == Some(true) {
-            let field = at.clone().key("httpsRedirect");
-            errors.push(Invalid::new(
-                field,
-                Reason::Instead("clients come with TLS"),
-            ));
-        }
         let clients = match self.mode.unwrap_or_default() {
             WrittenMode::Passthrough => {
                 self.refuse_all(at, errors);
@@ -215,6 +208,13 @@ impl WrittenTls {
     }
 
     fn refuse_unsupported(&self, at: &FieldPath, errors: &mut Vec<Invalid>) {
+        let redirect = [("httpsRedirect", self.https_redirect == Some(true))];
+        refuse(
+            at,
+            &redirect,
+            &Reason::Instead("clients come with TLS"),
+            errors,
+        );
         refuse(
             at,
             &[("caCrl", self.ca_crl.is_some())],
