@@ -107,6 +107,7 @@ mod tests {
         // With tokio's own 96 bytes this fills three blocks of 128, in which tasks are allocated.
         let task = size_of::<super::serving::Serving>();
         assert!(task <= 288, "{task}");
-        assert!(size_of::<super::Connection>() <= 240);
+        // With the counters of its Arc and malloc's word this fills a chunk of 272.
+        assert!(size_of::<super::Connection>() <= 248);
     }
 }

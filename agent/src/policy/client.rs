@@ -111,6 +111,9 @@ impl ClientRules {
     /// The client's namespace is asked first, then the service's, then the root; the first that has a rule for the
     /// host decides, and in it the most specific host, and then the rule that selects its clients.
     fn applying(&self, client: &Workload, service: &Service) -> Option<&Merged> {
+        if self.hosts.is_empty() {
+            return None;
+        }
         let scopes = [client.namespace(), &*service.name.namespace, ROOT];
         scopes.into_iter().find_map(|namespace| {
             Host::meaning(&service.host).find_map(|host| {

@@ -10,6 +10,7 @@
 
 mod document;
 mod legacy;
+mod selected;
 
 use std::collections::BTreeMap;
 
@@ -18,10 +19,8 @@ pub use legacy::LegacyPolicySpec;
 
 pub use document::{Mode, MutualTls, PeerAuthentication, PeerAuthenticationSpec, WrittenMode};
 
-use super::{
-    DocumentKind, DocumentRef,
-    selector::{Labels, selects},
-};
+use self::selected::{Selected, Selection};
+use super::{DocumentKind, DocumentRef};
 use crate::workload::Workload;
 
 /// Compiled peer authentication of a whole mesh.
@@ -29,8 +28,8 @@ use crate::workload::Workload;
 pub struct PeerModes {
     mesh: Option<Scope>,
     namespaces: BTreeMap<String, Scope>,
-    /// By namespace, oldest first.
-    workloads: BTreeMap<String, Vec<Selected>>,
+    /// By namespace.
+    workloads: BTreeMap<String, Selection>,
 }
 
 /// A document that has no effect on any workload, as in Istio. Worth a warning: its author thinks otherwise.
@@ -85,14 +84,6 @@ struct Scope {
     mode: Option<Mode>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Selected {
-    document: DocumentRef,
-    labels: Labels,
-    mode: Option<Mode>,
-    ports: BTreeMap<u16, Mode>,
-}
-
 /// A mode and the document that says so; `None` is the built-in default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effective<'a> {
@@ -134,7 +125,7 @@ impl PeerModes {
             return Some(Ignored::SelectorInRoot { document });
         }
         let selected = self.workloads.entry(document.namespace.clone());
-        selected.or_default().push(Selected {
+        selected.or_default().add(Selected {
             document,
             labels,
             mode,
@@ -220,10 +211,8 @@ impl PeerModes {
     }
 
     fn selected(&self, workload: &Workload) -> Option<&Selected> {
-        let selected = self.workloads.get(workload.namespace())?;
-        selected
-            .iter()
-            .find(|s| selects(&s.labels, &workload.labels))
+        let selection = self.workloads.get(workload.namespace())?;
+        selection.of(&workload.labels)
     }
 }
 

@@ -75,7 +75,7 @@ pub enum Session {
         /// What the client asked the server for; kept by the server's side only.
         server_name: Option<Box<str>>,
         /// The peer's, where any may be revoked.
-        certificates: Option<Box<[CertificateId]>>,
+        certificates: Option<Box<Vec<CertificateId>>>,
     },
     /// With somebody who is not of the mesh, as a DestinationRule says, or a Gateway.
     Tls(Box<Agreed>),

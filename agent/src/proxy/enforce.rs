@@ -69,7 +69,9 @@ fn is_trusted(proxy: &Proxy, connection: &Connection) -> bool {
         Direction::Inbound => client,
         Direction::Outbound => server,
     };
-    proxy.tls.still_trusts(peer, certificates.as_deref())
+    proxy
+        .tls
+        .still_trusts(peer, certificates.as_deref().map(Vec::as_slice))
 }
 
 pub(super) fn cut_reason(refusal: Refusal) -> CutReason {

@@ -43,7 +43,7 @@ impl CertificateId {
     }
 
     /// Those of a chain.
-    pub(super) fn of_chain(chain: &[CertificateDer<'_>]) -> Box<[Self]> {
+    pub(super) fn of_chain(chain: &[CertificateDer<'_>]) -> Vec<Self> {
         let parsed = chain.iter().filter_map(|c| EndEntityCert::try_from(c).ok());
         parsed.map(|c| Self::new(c.issuer(), c.serial())).collect()
     }

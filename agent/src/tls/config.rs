@@ -246,9 +246,9 @@ impl TlsConfigs {
 
     /// What must be remembered of a peer's certificates.
     #[must_use]
-    pub fn remembered(&self, certificates: Box<[CertificateId]>) -> Option<Box<[CertificateId]>> {
+    pub fn remembered(&self, certificates: Vec<CertificateId>) -> Option<Box<Vec<CertificateId>>> {
         let revokes = self.credentials.anchors().revokes();
-        revokes.then_some(certificates)
+        revokes.then(|| Box::new(certificates))
     }
 
     /// Whether a peer who has proven its identity is trusted still.

@@ -43,7 +43,7 @@ pub struct Established<P = SpiffeId> {
     pub secrets: Secrets,
     pub peer: P,
     /// What the peer has proved it with.
-    pub certificates: Box<[CertificateId]>,
+    pub certificates: Vec<CertificateId>,
     /// The name that the client asked the server for.
     pub server_name: Option<Box<str>>,
 }

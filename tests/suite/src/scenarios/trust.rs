@@ -1,6 +1,11 @@
 //! Whom the mesh trusts besides its own CA, and whom not any more.
 
-use std::{fs, io::Read as _, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use sealane_harness::{
@@ -57,12 +62,15 @@ impl<'a> Setting<'a> {
     fn keep(&self, leaf: &Leaf) -> Result<ClientStream> {
         let socket = self.shop.stranger.connect(self.shop.web_address(WEB))?;
         socket.set_read_timeout(Some(SOON))?;
-        let stream = tls::connect(socket, Some(leaf), &[])?;
-        until("the connection", SOON, || {
-            let connections = self.shop.agents.b.connections()?;
-            let open = connections.iter().any(|c| c["phase"] == "open");
-            Ok(open.then_some(()))
-        })?;
+        let mut stream = tls::connect(socket, Some(leaf), &[])?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains(GREETING) {
+            let mut some = [0; 512];
+            let read = stream.read(&mut some).context("the answer")?;
+            ensure!(read > 0, "the answer ended: {answer:?}");
+            answer.extend_from_slice(&some[..read]);
+        }
         Ok(stream)
     }
 
