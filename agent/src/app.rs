@@ -6,6 +6,7 @@
 
 mod authority;
 mod desired;
+mod gateway;
 mod inspect;
 mod notices;
 mod offload;
@@ -41,6 +42,7 @@ use crate::{
     trust::{Trust, TrustReader},
 };
 pub use authority::serve_ca;
+pub use gateway::run_gateway;
 use inspect::Inspector;
 
 /// For an endpoint to answer a connect: the client has its connection already and waits.
@@ -60,8 +62,8 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
 
     let result = until_told(captured, &stop).await;
     let open = proxy.connections.len();
-    tracing::info!(connections = open, limit = ?config.drain, "draining");
-    proxy.connections.drain(config.drain).await;
+    tracing::info!(connections = open, limit = ?config.serve.drain, "draining");
+    proxy.connections.drain(config.serve.drain).await;
     admin_stop.cancel();
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
@@ -96,7 +98,7 @@ impl Parts {
         let svids = Svids::new(issuer, Arc::new(SystemTime::now), metrics.clone());
         let svids = Arc::new(svids);
         let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
-        let offload = offload::start(config, &metrics).await;
+        let offload = offload::start(&config.serve, &metrics).await;
         let (capture, flows, notices, capture_status) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
@@ -213,7 +215,7 @@ fn proxy(
         recent: RecentFlows::new(config.flow_retention),
         metrics,
         timeouts: Timeouts {
-            handshake: config.handshake_timeout,
+            handshake: config.serve.handshake_timeout,
             detect: config.detect_timeout,
             connect: CONNECT_TIMEOUT,
         },
@@ -222,16 +224,23 @@ fn proxy(
 
 /// Waits for a signal, or for capture to fail, then stops capturing.
 async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let told = tokio::select! {
-        _ = terminate.recv() => true,
-        _ = interrupt.recv() => true,
-        _ = &mut captured => false,
+        told = told_to_stop() => told.map(|()| true),
+        _ = &mut captured => Ok(false),
     };
     stop.cancel();
-    anyhow::ensure!(told, "capture has ended by itself: see the log");
+    anyhow::ensure!(told?, "capture has ended by itself: see the log");
     captured.await.context("capture")
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 /// From each snapshot: SVIDs for the identities of this node's pods first, then capture.

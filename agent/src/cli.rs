@@ -1,7 +1,9 @@
 //! The command line as typed. Does not judge it: `config` does, and says what to do about it.
 
 mod ca;
+mod gateway;
 mod review;
+mod serve;
 mod trust;
 
 use std::path::PathBuf;
@@ -9,13 +11,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaServeArgs, CaStatusArgs};
+pub use gateway::GatewayArgs;
 pub use review::{
     AskArgs, AuthzCheckArgs, CertsArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
 };
 pub use trust::TrustArgs;
 
-use crate::offload::KeyLimit;
+pub use serve::ServeArgs;
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
@@ -43,6 +46,12 @@ pub enum Command {
     /// a kernel with BTF. Is ready when /readyz of --admin answers 200 and the log says `ready`; SIGTERM or
     /// SIGINT drains and stops it.
     Agent(Box<AgentArgs>),
+    /// Run a gateway: take connections from outside of the mesh as Istio's Gateways say, and forward them.
+    ///
+    /// An ordinary program in an ordinary pod, without privileges. TLS ends here where a Gateway says so; where its pod
+    /// is in the mesh, the agent of its node makes what goes on from here mutual TLS. Is ready when /readyz of --admin
+    /// answers 200.
+    Gateway(Box<GatewayArgs>),
     /// Tell how the agent is: source, CA, capture and workloads.
     ///
     /// Exits with 0 when the agent is ready, 1 when it is not, 2 when it can't be asked.
@@ -121,25 +130,6 @@ pub struct AgentArgs {
     #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
 
-    /// How log lines are written to stderr
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SEALANE_LOG_FORMAT",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
-
-    /// error, warn, info, debug, trace or off; per module as in info,sealane::capture=debug. One line per
-    /// connection comes from sealane::access=info
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "SEALANE_LOG_LEVEL",
-        default_value = "info"
-    )]
-    pub log_level: String,
-
     /// How long after the agent's last sign of life the kernel takes it for lost: STRICT then refuses new
     /// connections, PERMISSIVE lets them pass directly (1s to 1h)
     #[arg(
@@ -150,24 +140,6 @@ pub struct AgentArgs {
     )]
     pub lease: String,
 
-    /// How long open connections may go on after SIGTERM (0s to 1h)
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SEALANE_DRAIN",
-        default_value = "30s"
-    )]
-    pub drain: String,
-
-    /// How long a TLS handshake may take (100ms to 5m)
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SEALANE_HANDSHAKE_TIMEOUT",
-        default_value = "10s"
-    )]
-    pub handshake_timeout: String,
-
     /// How long a client that the mesh doesn't know may stay silent before it counts as plaintext, for
     /// protocols in which the server speaks first (1ms to 30s)
     #[arg(
@@ -177,26 +149,6 @@ pub struct AgentArgs {
         default_value = "100ms"
     )]
     pub detect_timeout: String,
-
-    /// How connections use the kernel's TLS, where it has one: auto for all that it can, copy to move bytes
-    /// through the agent's memory all the same, off for TLS in the agent
-    #[arg(
-        long,
-        value_name = "MODE",
-        env = "SEALANE_KTLS",
-        default_value = "auto"
-    )]
-    pub ktls: Ktls,
-
-    /// MiB that one AES-GCM key may seal before a connection changes to its next one; where the kernel can't, the
-    /// connection ends in order (4 to 262144, which is 256 GiB)
-    #[arg(
-        long,
-        value_name = "MIB",
-        env = "SEALANE_KEY_LIMIT",
-        default_value_t = KeyLimit::MOST
-    )]
-    pub key_limit: u32,
 
     /// For how long flows are remembered, to try policies on: at most 4096, the quietest are forgotten first
     /// (1s to 24h)
@@ -216,6 +168,9 @@ pub struct AgentArgs {
         default_value = "24h"
     )]
     pub svid_ttl: String,
+
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 /// What the commands that ask a running agent were given.
@@ -328,7 +283,7 @@ mod tests {
         assert_eq!(args.ca.ca_dir, PathBuf::from("/var/lib/sealane/ca"));
         assert_eq!(args.admin, "127.0.0.1:15020");
         assert_eq!(args.socket, PathBuf::from("/run/sealane/agent.sock"));
-        assert_eq!(args.log_format, LogFormat::Text);
+        assert_eq!(args.serve.log_format, LogFormat::Text);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod ca;
 mod cgroup;
 mod duration;
+mod gateway;
 mod trust;
 
 use std::{
@@ -17,9 +18,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 pub use ca::{CaServeConfig, CaSource, order};
 
 pub use crate::cli::{Ktls, LogFormat};
+pub use gateway::GatewayConfig;
+
 use crate::{
     ca::{ParseCaAddressError, ParseNodeAccountError},
-    cli::{AgentArgs, MeshArgs},
+    cli::{AgentArgs, MeshArgs, ServeArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
     trust::TrustConfig,
@@ -66,14 +69,20 @@ pub struct AgentConfig {
     pub trust: TrustConfig,
     pub admin: SocketAddr,
     pub socket: PathBuf,
-    pub log: LogConfig,
     pub lease: Duration,
-    pub drain: Duration,
-    pub handshake_timeout: Duration,
     pub detect_timeout: Duration,
     /// For how long flows are remembered.
     pub flow_retention: Duration,
     pub svid_ttl: Duration,
+    pub serve: ServeConfig,
+}
+
+/// What everything that carries connections can be told.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    pub log: LogConfig,
+    pub drain: Duration,
+    pub handshake_timeout: Duration,
     pub ktls: Ktls,
     pub key_limit: KeyLimit,
 }
@@ -128,6 +137,12 @@ pub enum ConfigError {
     NodeAccount { source: ParseNodeAccountError },
     #[error("--dns-name `{value}` is neither a DNS name nor an address")]
     ServerName { value: String },
+    #[error("--pod `{value}` is not NAMESPACE/NAME: write istio-system/ingressgateway-0")]
+    Pod { value: String },
+    #[error("--label `{value}` is not KEY=VALUE: write istio=ingressgateway")]
+    Label { value: String },
+    #[error("--port `{value}` is not PORT:LISTEN: write 443:8443")]
+    PortMap { value: String },
     #[error(
         "--log-level `{value}`: {source}; write a level such as info, or info,sealane::capture=debug"
     )]
@@ -190,15 +205,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             mesh,
             admin: address("--admin", &args.admin)?,
             socket: socket(&args.socket)?,
-            log: LogConfig::new(args.log_format, &args.log_level)?,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
-            drain: parse("--drain", &args.drain, Duration::ZERO, minutes(60))?,
-            handshake_timeout: parse(
-                "--handshake-timeout",
-                &args.handshake_timeout,
-                Duration::from_millis(100),
-                minutes(5),
-            )?,
             detect_timeout: parse(
                 "--detect-timeout",
                 &args.detect_timeout,
@@ -212,10 +219,26 @@ impl TryFrom<&AgentArgs> for AgentConfig {
                 minutes(24 * 60),
             )?,
             svid_ttl,
+            serve: ServeConfig::try_from(&args.serve)?,
+        })
+    }
+}
+
+impl TryFrom<&ServeArgs> for ServeConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: &ServeArgs) -> Result<Self, ConfigError> {
+        use duration::parse;
+        let hour = Duration::from_secs(3600);
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(300));
+        let timeout = &args.handshake_timeout;
+        let value = args.key_limit;
+        Ok(Self {
+            log: LogConfig::new(args.log_format, &args.log_level)?,
+            drain: parse("--drain", &args.drain, Duration::ZERO, hour)?,
+            handshake_timeout: parse("--handshake-timeout", timeout, least, most)?,
             ktls: args.ktls,
-            key_limit: KeyLimit::mebibytes(args.key_limit).ok_or(ConfigError::KeyLimit {
-                value: args.key_limit,
-            })?,
+            key_limit: KeyLimit::mebibytes(value).ok_or(ConfigError::KeyLimit { value })?,
         })
     }
 }

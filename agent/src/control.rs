@@ -7,11 +7,16 @@ mod error;
 mod file;
 mod names;
 mod objects;
+mod secrets;
 mod yaml;
 
 pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
-pub use file::{FileSource, Loaded, SourceStatus, load, load_changes, load_texts, subdirectories};
+pub use file::{
+    DirectoryWatch, FileSource, Loaded, SourceStatus, load, load_changes, load_texts,
+    subdirectories,
+};
 pub use objects::Cache;
+pub use secrets::{Secret, SecretError, Secrets, SecretsError, secrets};
 pub use yaml::{FieldPath, YamlProblem};

@@ -11,7 +11,7 @@ use sealane::{
     app,
     cli::{CaCommand, Cli, Command, PolicyCommand},
     commands,
-    config::{AgentConfig, CaServeConfig, LogConfig},
+    config::{AgentConfig, CaServeConfig, GatewayConfig, LogConfig},
     offload::sys,
     telemetry,
 };
@@ -40,7 +40,14 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Agent(args) => agent(AgentConfig::try_from(args.as_ref())?),
+        Command::Agent(args) => {
+            let config = AgentConfig::try_from(args.as_ref())?;
+            serve(&config.serve.log.clone(), app::run(config))
+        }
+        Command::Gateway(args) => {
+            let config = GatewayConfig::try_from(args.as_ref())?;
+            serve(&config.serve.log.clone(), app::run_gateway(config))
+        }
         Command::Status(args) => ask(commands::status(&args, &mut io::stdout())),
         Command::Connections(args) => ask(commands::connections(&args, &mut io::stdout())),
         Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
@@ -50,32 +57,27 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::AuthzCheck(args) => ask(commands::authz_check(&args, &mut io::stdout())),
         Command::Policy(PolicyCommand::Lint(args)) => commands::lint(&args, &mut io::stdout()),
         Command::Policy(PolicyCommand::Diff(args)) => ask(commands::diff(&args, &mut io::stdout())),
-        Command::Ca(CaCommand::Serve(args)) => serve_ca(CaServeConfig::try_from(args.as_ref())?),
+        Command::Ca(CaCommand::Serve(args)) => {
+            let config = CaServeConfig::try_from(args.as_ref())?;
+            serve(&config.log.clone(), app::serve_ca(config))
+        }
         Command::Ca(CaCommand::Status(args)) => ask(commands::ca_status(&args, &mut io::stdout())),
         Command::Ca(CaCommand::Issue(args)) => commands::ca_issue(&args, &mut io::stdout()),
         Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }
 }
 
-fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
-    sys::one_heap();
-    run_daemon(&config.log.clone(), app::run(config))
-}
-
-fn serve_ca(config: CaServeConfig) -> anyhow::Result<ExitCode> {
-    run_daemon(&config.log.clone(), app::serve_ca(config))
-}
-
-fn run_daemon(
+fn serve(
     log: &LogConfig,
-    daemon: impl Future<Output = anyhow::Result<()>>,
+    serving: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<ExitCode> {
+    sys::one_heap();
     telemetry::init(log).context("starting the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(daemon)?;
+    runtime.block_on(serving)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -43,8 +43,9 @@ pub use peer::{
 pub use reference::{DocumentKind, DocumentRef};
 pub use selector::{Labels, WorkloadSelector};
 pub use traffic::{
-    Addresses, Gateway, GatewaySpec, HostAddresses, Routed, Routes, ServiceEntry, ServiceEntrySpec,
-    VirtualService, VirtualServiceSpec,
+    Addresses, Caller, Clients, Credential, Family, Gateway, GatewaySpec, Gateways, HostAddresses,
+    NoRoute, Routed, Routes, Served, Server, ServerTls, ServiceEntry, ServiceEntrySpec, TlsVersion,
+    VirtualService, VirtualServiceSpec, Work,
 };
 
 use crate::{identity::TrustDomain, workload::Workload};
@@ -105,7 +106,7 @@ impl Policy {
             routes: Routes::compile(
                 scope.cluster_domain,
                 virtual_services,
-                &gateways,
+                gateways,
                 &mut ignored,
             ),
             authorization: Authorization::compile(

@@ -4,10 +4,12 @@
 //! the bytes of both. Does not know how connections got here (`capture`) or how TLS works (`tls`).
 
 mod accept;
+mod carrier;
 mod close;
 mod connections;
 mod dial;
 mod enforce;
+mod gateway;
 mod inbound;
 mod limits;
 mod outbound;
@@ -25,11 +27,14 @@ use std::{sync::Arc, time::Duration};
 
 pub use connections::{Connection, Connections, Phase, Route, Session};
 pub use enforce::{enforce, enforce_trust};
+pub use gateway::{Entrance, Gateway};
 pub use limits::Pending;
 pub use protect::{KernelTls, Offload};
 pub use recent::{Recent, RecentFlow, RecentFlows};
 pub use relay::RelayError;
 pub use unseen::{Pods, enforce_unseen};
+
+use accept::{Place, accept};
 
 use crate::{
     capture::{Flows, Listeners, Pod},
@@ -68,21 +73,28 @@ impl Proxy {
     pub fn serve(self: &Arc<Self>, pod: &Arc<Pod>, listeners: Listeners) {
         self.pods.add(pod);
         for listener in listeners.outbound {
-            tokio::spawn(accept::accept(
-                Arc::clone(self),
-                Arc::clone(pod),
-                listener,
-                |proxy, pod, arrival| tokio::spawn(outbound::serve(proxy, pod, arrival)),
-            ));
+            let (proxy, at) = (Arc::clone(self), Arc::clone(pod));
+            tokio::spawn(accept(place(pod), listener, move |arrival| {
+                tokio::spawn(outbound::serve(
+                    Arc::clone(&proxy),
+                    Arc::clone(&at),
+                    arrival,
+                ));
+            }));
         }
         for listener in listeners.inbound {
-            tokio::spawn(accept::accept(
-                Arc::clone(self),
-                Arc::clone(pod),
-                listener,
-                |proxy, pod, arrival| tokio::spawn(inbound::serve(proxy, pod, arrival)),
-            ));
+            let (proxy, at) = (Arc::clone(self), Arc::clone(pod));
+            tokio::spawn(accept(place(pod), listener, move |arrival| {
+                tokio::spawn(inbound::serve(Arc::clone(&proxy), Arc::clone(&at), arrival));
+            }));
         }
+    }
+}
+
+fn place(pod: &Pod) -> Place {
+    Place {
+        name: pod.name.to_string(),
+        stop: pod.stop.clone(),
     }
 }
 

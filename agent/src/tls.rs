@@ -10,20 +10,26 @@ mod handshake;
 mod heard;
 mod hello;
 mod keys;
+mod named;
 mod originate;
+mod pem;
 pub mod record;
 mod revocation;
 mod schedule;
+mod terminate;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verifier;
 mod verify;
 
 pub use anchors::{CertificateId, TrustAnchors};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
-pub use handshake::{Established, HandshakeError, accept, connect, originate};
+pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use originate::{OriginateError, web_client};
+pub use pem::PemError;
 pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
+pub use terminate::{Material, TerminateError, Terminations};
 pub use verify::VerifyError;

@@ -1,7 +1,7 @@
 //! Finds out at start what the kernel's TLS can, tells log and metrics, and chooses what follows from it.
 
 use crate::{
-    config::{AgentConfig, Ktls},
+    config::{Ktls, ServeConfig},
     offload::{Capabilities, limit_pipes, probe},
     proxy::{KernelTls, Offload},
     telemetry::Metrics,
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Probes, unless kernel TLS is off.
-pub(super) async fn start(config: &AgentConfig, metrics: &Metrics) -> Offload {
+pub(super) async fn start(config: &ServeConfig, metrics: &Metrics) -> Offload {
     let allowed = match config.ktls {
         Ktls::Auto => KernelTls::Auto,
         Ktls::Copy => KernelTls::Copy,

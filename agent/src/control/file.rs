@@ -13,3 +13,4 @@ pub use listing::subdirectories;
 pub(super) use load::texts;
 pub use load::{Loaded, load, load_changes, load_texts};
 pub use source::{FileSource, SourceStatus};
+pub use watch::DirectoryWatch;

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 pub use cache::Cache;
 pub use collect::Collector;
 pub use endpoint_slice::EndpointSliceFacts;
+pub use pieces::pieces;
 pub use pod::{Owner, PodFacts};
 pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
 pub use switch::SWITCH;

@@ -35,6 +35,11 @@ pub struct Document {
 
 impl Document {
     #[must_use]
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
+    #[must_use]
     pub fn root(&self) -> Node<'_> {
         Node::new(&self.value, &self.lines)
     }

@@ -74,7 +74,7 @@ impl Documents {
                 &self.gateways,
                 candidate.gateways,
                 |gateway| &gateway.document,
-                |_, _| {},
+                |next, present| next.created = present.created.or(next.created),
             ),
             mesh_mode: candidate.mesh_mode.or(self.mesh_mode),
         }

@@ -34,11 +34,28 @@ impl Host {
         }
     }
 
+    /// Whether a host can be meant by both, which are [whole](Self::whole).
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Suffix(a), Self::Suffix(b)) => a.ends_with(b) || b.ends_with(a),
+            (suffix @ Self::Suffix(_), Self::Exact(host) | Self::Short(host))
+            | (Self::Exact(host) | Self::Short(host), suffix) => suffix.matches(host),
+        }
+    }
+
     #[must_use]
     pub(super) fn whole(self, namespace: &str, cluster_domain: &str) -> Self {
         match self {
             Self::Short(name) => Self::Exact(format!("{name}.{namespace}.svc.{cluster_domain}")),
             whole => whole,
+        }
+    }
+
+    /// The higher, the fewer hosts it means.
+    pub(super) fn specificity(&self) -> (bool, usize) {
+        match self {
+            Self::Exact(host) | Self::Short(host) => (true, host.len()),
+            Self::Suffix(suffix) => (false, suffix.len()),
         }
     }
 

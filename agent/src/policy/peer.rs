@@ -44,6 +44,11 @@ pub enum Ignored {
         document: DocumentRef,
         winner: DocumentRef,
     },
+    #[error("{document} has no effect for the gateway {gateway}: there is none of this name")]
+    NoGateway {
+        document: DocumentRef,
+        gateway: String,
+    },
     #[error(
         "{document}: {part} has no effect: {winner} is older and says the same of the same host"
     )]
@@ -53,10 +58,15 @@ pub enum Ignored {
         winner: DocumentRef,
     },
     #[error(
-        "{document} has no effect: it is for gateways, and this version of Sealane runs none: nothing takes \
-         connections from outside of the mesh"
+        "{document} has {first} and {second} on port {port}, and which of them a request is for can't be told without a \
+         look into HTTP: connections are refused unless both lead to the same place"
     )]
-    NoGateway { document: DocumentRef },
+    NeedsHttp {
+        document: DocumentRef,
+        port: u16,
+        first: DocumentRef,
+        second: DocumentRef,
+    },
     #[error(
         "{document} leads to {host}, which no service and no ServiceEntry has: connections that it matches are refused"
     )]

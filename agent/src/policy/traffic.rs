@@ -2,14 +2,18 @@
 //! outside of the mesh, `Gateway` for those that come in from there.
 
 mod gateway;
+mod gateways;
 mod service_entry;
 mod virtual_service;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-pub use gateway::{Gateway, GatewaySpec};
+pub use gateway::{
+    Clients, Credential, Family, Gateway, GatewaySpec, Server, ServerTls, TlsVersion, Work,
+};
+pub use gateways::{Caller, Gateways, NoRoute, Served};
 pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
-use virtual_service::{Protocols, Route};
+use virtual_service::{Asked, MESH, Protocols, Route};
 pub use virtual_service::{VirtualService, VirtualServiceSpec};
 
 use super::{DocumentRef, Ignored, host::Host};
@@ -22,6 +26,7 @@ pub struct Routes {
     services: Vec<VirtualService>,
     /// Which of them are for a host.
     hosts: BTreeMap<Host, Vec<usize>>,
+    gateways: Gateways,
 }
 
 /// Where else a connection goes.
@@ -39,36 +44,34 @@ impl Routes {
     pub(super) fn compile(
         cluster_domain: &str,
         mut services: Vec<VirtualService>,
-        gateways: &[Gateway],
+        gateways: Vec<Gateway>,
         ignored: &mut Vec<Ignored>,
     ) -> Self {
-        ignored.extend(gateways.iter().map(|gateway| Ignored::NoGateway {
-            document: gateway.document.clone(),
-        }));
         services.sort_by(|a, b| {
             let older = a.document.precedence(a.created);
             older.cmp(&b.document.precedence(b.created))
         });
-        let mut of_pods = Vec::new();
-        for service in services {
-            if service.is_for_pods() {
-                of_pods.push(service.whole(cluster_domain));
-            } else {
-                ignored.push(Ignored::NoGateway {
-                    document: service.document,
-                });
-            }
-        }
+        let whole = services.into_iter().map(|s| s.whole(cluster_domain));
+        let mut services: Vec<_> = whole.collect();
+        let gateways = Gateways::compile(cluster_domain, gateways, &services, ignored);
+        services.retain(VirtualService::is_for_pods);
         let mut hosts = BTreeMap::<_, Vec<_>>::new();
-        for (index, service) in of_pods.iter().enumerate() {
+        for (index, service) in services.iter().enumerate() {
             for host in service.hosts() {
                 hosts.entry(host.clone()).or_default().push(index);
             }
         }
         Self {
-            services: of_pods,
+            services,
             hosts,
+            gateways,
         }
+    }
+
+    /// What comes in from outside of the mesh.
+    #[must_use]
+    pub fn gateways(&self) -> &Gateways {
+        &self.gateways
     }
 
     /// What is said of connections of `client` to a port of a service, if anything is. `address` is where the client
@@ -86,15 +89,17 @@ impl Routes {
         let mut visible = routes.filter(|routes| routes.visibility.reaches(client.namespace()));
         let routes = visible.next()?;
         let protocol = service.port(port).map_or(Protocol::Unknown, |p| p.protocol);
-        let Route { destination, .. } = routes.routes.iter().find(|route| {
-            route.protocols.take(protocol) && route.matches(client, service, port, address)
-        })?;
-        Some(Routed {
-            host: destination.host(),
-            subset: destination.subset.as_deref(),
-            port: destination.port,
-            document: &routes.document,
-        })
+        let asked = Asked {
+            client,
+            through: MESH,
+            // The client asks for the name of the host that it connects to.
+            name: Some(&service.host),
+            port,
+            address,
+        };
+        let mut of_list = routes.routes.iter().filter(|r| r.protocols.take(protocol));
+        let route = of_list.find(|route| route.matches(&asked))?;
+        Some(route.routed(&routes.document))
     }
 
     /// Ports that something is said of for a host, which its service need not have.
@@ -120,10 +125,9 @@ impl Routes {
 
     /// Hosts that connections are sent to, each with who says so.
     pub fn destinations(&self) -> impl Iterator<Item = (&str, &DocumentRef)> {
-        self.services.iter().flat_map(|service| {
-            let routes = service.routes.iter();
-            routes.map(move |route| (route.destination.host(), &service.document))
-        })
+        let services = self.services.iter();
+        let of_pods = services.flat_map(VirtualService::destinations);
+        of_pods.chain(self.gateways.destinations())
     }
 }
 

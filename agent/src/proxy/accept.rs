@@ -1,18 +1,14 @@
 //! The accept loop of one listener.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Proxy,
     close::{arm_reset, reset},
     dial::canonical,
 };
-use crate::capture::Pod;
 
 /// An accepted connection with both of its addresses, IPv4 as IPv4.
 pub(super) struct Arrival {
@@ -21,16 +17,23 @@ pub(super) struct Arrival {
     pub(super) local: SocketAddr,
 }
 
+/// Where connections arrive.
+pub(super) struct Place {
+    /// For the log.
+    pub(super) name: String,
+    /// Cancelled when it is no more.
+    pub(super) stop: CancellationToken,
+}
+
 /// Pause after accept failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts until the pod leaves, then takes what the backlog still holds: those clients were told that they
+/// Accepts until the place is gone, then takes what the backlog still holds: those clients were told that they
 /// are connected.
 pub(super) async fn accept(
-    proxy: Arc<Proxy>,
-    pod: Arc<Pod>,
+    Place { name, stop }: Place,
     listener: TcpListener,
-    serve: fn(Arc<Proxy>, Arc<Pod>, Arrival) -> JoinHandle<()>,
+    serve: impl Fn(Arrival),
 ) {
     let take = |stream: TcpStream, peer: SocketAddr| {
         // Gone again already: nothing to serve.
@@ -39,7 +42,7 @@ pub(super) async fn accept(
         };
         // In every phase: until it is served to its end, the client must not read an end.
         if let Err(error) = arm_reset(&stream) {
-            tracing::warn!(workload = %pod.name, %error, "can't serve a connection safely: it is reset");
+            tracing::warn!(at = name, %error, "can't serve a connection safely: it is reset");
             return reset(stream);
         }
         let arrival = Arrival {
@@ -47,7 +50,7 @@ pub(super) async fn accept(
             peer: canonical(peer),
             local: canonical(local),
         };
-        serve(Arc::clone(&proxy), Arc::clone(&pod), arrival);
+        serve(arrival);
     };
     loop {
         tokio::select! {
@@ -56,14 +59,14 @@ pub(super) async fn accept(
                 Ok((stream, peer)) => take(stream, peer),
                 Err(error) if is_transient(&error) => {}
                 Err(error) => {
-                    tracing::warn!(workload = %pod.name, %error, "can't accept");
+                    tracing::warn!(at = name, %error, "can't accept");
                     tokio::select! {
                         () = tokio::time::sleep(BACK_OFF) => {}
-                        () = pod.stop.cancelled() => break,
+                        () = stop.cancelled() => break,
                     }
                 }
             },
-            () = pod.stop.cancelled() => break,
+            () = stop.cancelled() => break,
         }
     }
 }

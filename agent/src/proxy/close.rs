@@ -3,7 +3,7 @@
 use std::{io, net::Shutdown, time::Duration};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 /// From now on the socket ends in a reset however it is closed, also by the kernel when the agent is killed:
 /// an application must not take a crash for the end of its data.
@@ -29,6 +29,18 @@ pub(super) fn reset(stream: TcpStream) {
         let _ = rustix::net::connect_unspec(&stream);
     }
     drop(stream);
+}
+
+/// For a client to read its answer.
+const TO_READ: Duration = Duration::from_secs(5);
+
+/// Closes after the last answer, which has been sent with its end: what the client still sends must be read, or closing
+/// would reset it before it has read the answer.
+pub(super) async fn hear_out(mut stream: TcpStream) {
+    let mut sink = vec![0; 16 * 1024];
+    let reading = async { while matches!(stream.read(&mut sink).await, Ok(1..)) {} };
+    let _ = timeout(TO_READ, reading).await;
+    let _ = disarm_reset(&stream);
 }
 
 /// Sends a FIN; the other direction stays open.

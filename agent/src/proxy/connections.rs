@@ -77,7 +77,7 @@ pub enum Session {
         /// The peer's, where any may be revoked.
         certificates: Option<Box<Vec<CertificateId>>>,
     },
-    /// With a server that is not of the mesh, as a DestinationRule says. Of outbound connections only.
+    /// With somebody who is not of the mesh, as a DestinationRule says, or a Gateway.
     Tls(Box<Agreed>),
     Plaintext,
 }

@@ -1,4 +1,4 @@
-//! Connections that the agent opens inside a pod's network namespace.
+//! Connections that an agent opens inside a pod's network namespace, and a gateway in its own.
 
 use std::{
     io,
@@ -9,11 +9,16 @@ use std::{
 use aya::maps::MapError;
 use socket2::{Domain, Socket, Type};
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{error::Elapsed, timeout},
 };
 
-use crate::capture::{Flows, Netns, NetnsCookie, NetnsError, as_proxy};
+use super::outcome::Failure;
+use crate::{
+    capture::{Flows, Netns, NetnsCookie, NetnsError, as_proxy},
+    telemetry::RefusalReason,
+    workload::Endpoint,
+};
 
 /// Why nobody was reached.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +33,58 @@ pub(super) enum DialError {
     Publish(#[from] MapError),
 }
 
-/// Dials a peer of the pod: the source address is the pod's own.
-pub(super) async fn peer(
-    netns: &Netns,
+/// A socket with which a pod dials its peers: the source address is the pod's own.
+pub(super) fn of_pod(netns: &Netns, to: SocketAddr) -> Result<TcpSocket, DialError> {
+    let socket = netns.enter(|| socket(to))??;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// A socket of the own network namespace.
+pub(super) fn own(to: SocketAddr) -> Result<TcpSocket, DialError> {
+    Ok(TcpSocket::from_std_stream(socket(to)?.into()))
+}
+
+/// Endpoints are tried in turn; three that can't be reached are enough.
+pub(super) async fn first(
+    candidates: &[Endpoint],
+    within: Duration,
+    socket: impl Fn(SocketAddr) -> Result<TcpSocket, DialError>,
+) -> Result<(Endpoint, TcpStream), Failure> {
+    let mut last = String::new();
+    for endpoint in candidates.iter().take(3) {
+        let address = SocketAddr::new(endpoint.address, endpoint.port);
+        let connected = match socket(address) {
+            Ok(socket) => connect(socket, address, within).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(stream) => return Ok((*endpoint, stream)),
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(Failure::RefusedBecause(RefusalReason::Unreachable, last))
+}
+
+async fn connect(
+    socket: TcpSocket,
     to: SocketAddr,
     within: Duration,
 ) -> Result<TcpStream, DialError> {
-    let socket = netns.enter(|| socket(to))??;
-    let socket = TcpSocket::from_std_stream(socket.into());
     Ok(timeout(within, socket.connect(to)).await??)
+}
+
+/// Listens in the own network namespace; on an IPv6 address also for IPv4.
+pub(super) fn listener(on: SocketAddr) -> io::Result<TcpListener> {
+    /// The kernel caps it at `net.core.somaxconn`.
+    const BACKLOG: i32 = 4096;
+    let socket = socket(on)?;
+    socket.set_reuse_address(true)?;
+    if on.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&on.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Dials the pod's application, which will see `client` as its peer until that is withdrawn.
@@ -60,8 +108,7 @@ pub(super) async fn application(
         netns: netns.cookie(),
         port: local.port(),
     };
-    let connected = timeout(within, socket.connect(to)).await;
-    match connected.map_err(DialError::from).and_then(|r| Ok(r?)) {
+    match connect(socket, to, within).await {
         Ok(stream) => Ok((stream, published)),
         Err(error) => {
             published.withdraw(flows, to);

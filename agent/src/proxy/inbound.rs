@@ -172,7 +172,9 @@ async fn secure(
             ));
         }
     };
-    let FirstBytes { greeting, bytes } = first;
+    let FirstBytes {
+        greeting, bytes, ..
+    } = first;
     match (greeting, strict) {
         (Greeting::Closed, true) => Err(Failure::Abandoned),
         (Greeting::MeshTls, _) | (Greeting::OtherTls, true) => {

@@ -102,7 +102,9 @@ async fn connect(
     connection.enter(Phase::Connecting);
     let lead = lead(snapshot, &source, destination)?;
     let candidates = candidates(snapshot, &lead, destination)?;
-    let (endpoint, stream) = dial_one(proxy, pod, &candidates).await?;
+    let within = proxy.timeouts.connect;
+    let socket = |to| dial::of_pod(&pod.netns, to);
+    let (endpoint, stream) = dial::first(&candidates, within, socket).await?;
     let protection = route(snapshot, connection, &source, &lead, endpoint)?;
     let wire = match protection {
         Protection::Mesh(server) => {
@@ -214,23 +216,6 @@ fn candidates(
         return Err(Failure::RefusedBecause(RefusalReason::NoEndpoint, text));
     }
     Ok(candidates)
-}
-
-/// Endpoints are tried in turn; three that can't be reached are enough.
-async fn dial_one(
-    proxy: &Proxy,
-    pod: &Pod,
-    candidates: &[Endpoint],
-) -> Result<(Endpoint, TcpStream), Failure> {
-    let mut last = String::new();
-    for endpoint in candidates.iter().take(3) {
-        let address = SocketAddr::new(endpoint.address, endpoint.port);
-        match dial::peer(&pod.netns, address, proxy.timeouts.connect).await {
-            Ok(stream) => return Ok((*endpoint, stream)),
-            Err(error) => last = format!("{address}: {error}"),
-        }
-    }
-    Err(Failure::RefusedBecause(RefusalReason::Unreachable, last))
 }
 
 /// A socket on which a handshake begins.

@@ -4,7 +4,7 @@
 use tokio::net::TcpStream;
 
 use super::{
-    Proxy,
+    carrier::Carrier,
     close::reset,
     connections::Connection,
     outcome::Failure,
@@ -136,20 +136,20 @@ impl Offload {
 
 /// [`Offload::protect`] for a connection: what came of it is counted and shown.
 pub(super) fn protected<P>(
-    proxy: &Proxy,
+    carrier: &impl Carrier,
     connection: &Connection,
     prepared: Prepared,
     peer: Peer,
     established: Established<P>,
 ) -> Result<Wire, Failure> {
-    match proxy.offload.protect(prepared, peer, established) {
+    match carrier.offload().protect(prepared, peer, established) {
         Ok((wire, transport)) => {
             connection.set_transport(transport);
-            proxy.metrics.connection_protected(transport);
+            carrier.metrics().connection_protected(transport);
             Ok(wire)
         }
         Err(error) => {
-            proxy.metrics.offload_failed();
+            carrier.metrics().offload_failed();
             let reason = RefusalReason::OffloadFailed;
             Err(Failure::RefusedBecause(reason, error.to_string()))
         }

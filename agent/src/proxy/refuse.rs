@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    close::{disarm_reset, reset},
+    close::{hear_out, reset},
     inbound::Accepted,
 };
 use crate::{
@@ -24,8 +24,6 @@ use crate::{
 
 /// For the client to say something. In protocols in which the server begins it waits in vain, and not for long.
 const TO_SPEAK: Duration = Duration::from_secs(1);
-/// For the client to read the answer.
-const TO_READ: Duration = Duration::from_secs(5);
 /// A request line may be so long.
 const MAX_LINE: usize = 8 * 1024;
 /// Envoy's answer, for one request.
@@ -44,10 +42,7 @@ pub(super) async fn refuse(accepted: Accepted, refusal: Refusal) {
         Accepted::MutualTls { established, .. } => Refused::secured(established),
     };
     if heard_out && matches!(timeout(TO_SPEAK, refused.tell()).await, Ok(Ok(true))) {
-        // What the client still sends must be read, or closing would reset it before it has read the answer.
-        let _ = timeout(TO_READ, refused.read_to_end()).await;
-        let _ = disarm_reset(&refused.stream);
-        return;
+        return hear_out(refused.stream).await;
     }
     reset(refused.stream);
 }
@@ -145,12 +140,6 @@ impl Refused {
             };
             self.input.drain(..used);
         }
-    }
-
-    async fn read_to_end(&mut self) -> io::Result<()> {
-        let mut sink = vec![0; MAX_PLAINTEXT];
-        while self.stream.read(&mut sink).await? > 0 {}
-        Ok(())
     }
 }
 

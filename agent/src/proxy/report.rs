@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
     Proxy,
+    carrier::Carrier,
     connections::{Connection, Phase, Registered, Session},
     dial::Published,
     outcome::Failure,
@@ -13,27 +14,27 @@ use crate::{
     identity::SpiffeId,
     policy::Mode,
     telemetry::{
-        AccessRecord, ActiveConnection, Direction, PeerLabels, Reporter, ResponseFlags, Security,
+        AccessRecord, ActiveConnection, Direction, PeerLabels, ResponseFlags, Security,
         ServiceLabels, TcpLabels, TcpSeries,
     },
     workload::Workload,
 };
 
 /// Accompanies a connection from its registration to its end.
-pub(super) struct Report {
-    proxy: Arc<Proxy>,
+pub(super) struct Report<C: Carrier = Proxy> {
+    carrier: Arc<C>,
     registered: Registered,
     series: Option<TcpSeries>,
     _active: ActiveConnection,
 }
 
-impl Report {
-    pub(super) fn new(proxy: Arc<Proxy>, registered: Registered) -> Self {
+impl<C: Carrier> Report<C> {
+    pub(super) fn new(carrier: Arc<C>, registered: Registered) -> Self {
         let direction = registered.connection.direction;
         Self {
             series: None,
-            _active: proxy.metrics.connection_active(direction),
-            proxy,
+            _active: carrier.metrics().connection_active(direction),
+            carrier,
             registered,
         }
     }
@@ -45,14 +46,18 @@ impl Report {
     /// Counts the beginning of the relay.
     pub(super) fn opened(&mut self) {
         self.connection().enter(Phase::Open);
-        let series = self.proxy.metrics.tcp(&self.labels(ResponseFlags::None));
+        let series = self
+            .carrier
+            .metrics()
+            .tcp(&self.labels(ResponseFlags::None));
         series.opened();
         self.series = Some(series);
     }
 
     /// The application is not asked for its peer any more.
     pub(super) fn withdraw(&self, published: Published) {
-        published.withdraw(&self.proxy.flows, self.connection().destination);
+        let application = self.connection().destination;
+        self.carrier.withdraw(published, application);
     }
 
     /// Counts and logs the end.
@@ -60,16 +65,16 @@ impl Report {
         let refused = result.as_ref().err().and_then(Failure::refusal);
         if let Some(reason) = refused {
             let direction = self.connection().direction;
-            self.proxy.metrics.connection_refused(direction, reason);
+            self.carrier.metrics().connection_refused(direction, reason);
         }
-        self.proxy.recent.ended(self.connection(), refused);
+        self.carrier.ended(self.connection(), refused);
         let flags = match result {
             Ok(()) | Err(Failure::Abandoned) => ResponseFlags::None,
             Err(failure) => response_flags(failure, self.connection().direction),
         };
         match &self.series {
             Some(series) if flags == ResponseFlags::None => series.closed(),
-            Some(_) => self.proxy.metrics.tcp(&self.labels(flags)).closed(),
+            Some(_) => self.carrier.metrics().tcp(&self.labels(flags)).closed(),
             None => {}
         }
         self.log(result);
@@ -112,10 +117,7 @@ impl Report {
         let server = route.and_then(|r| r.server.as_deref());
         let service = route.and_then(|r| r.service.as_deref());
         TcpLabels {
-            reporter: match self.connection().direction {
-                Direction::Inbound => Reporter::Destination,
-                Direction::Outbound => Reporter::Source,
-            },
+            reporter: self.carrier.reporter(self.connection().direction),
             source: peer(route.and_then(|r| r.source.as_deref()), source),
             destination: peer(server, destination),
             service: match (service, server) {
@@ -163,7 +165,7 @@ fn response_flags(failure: &Failure, direction: Direction) -> ResponseFlags {
     }
 }
 
-impl Meter for Report {
+impl<C: Carrier> Meter for Report<C> {
     fn up(&self, bytes: u64) {
         match self.connection().direction {
             Direction::Outbound => self.count_received(bytes),
@@ -179,11 +181,11 @@ impl Meter for Report {
     }
 
     fn key_updated(&self) {
-        self.proxy.metrics.key_updated();
+        self.carrier.metrics().key_updated();
     }
 }
 
-impl Report {
+impl<C: Carrier> Report<C> {
     fn count_received(&self, bytes: u64) {
         self.connection().received.fetch_add(bytes, Relaxed);
         if let Some(series) = &self.series {

@@ -7,6 +7,8 @@ use std::{
 };
 
 use super::{
+    Proxy,
+    carrier::Carrier,
     dial::Published,
     outcome::Failure,
     relay::{Meter as _, Relay},
@@ -14,33 +16,35 @@ use super::{
 };
 
 /// To be spawned.
-pub(super) struct Serving(Stage);
+pub(super) struct Serving<C: Carrier = Proxy>(Stage<C>);
 
 #[expect(
     clippy::large_enum_variant,
     reason = "the large one is what lasts: boxed, it would cost an allocation more"
 )]
-enum Stage {
+enum Stage<C: Carrier> {
     /// Nothing comes of connections that were refused.
-    Setup(Pin<Box<dyn Future<Output = Option<Open>> + Send>>),
-    Open(Open),
+    Setup(Setup<C>),
+    Open(Open<C>),
     Ended,
 }
 
+type Setup<C> = Pin<Box<dyn Future<Output = Option<Open<C>>> + Send>>;
+
 /// An established connection.
-pub(super) struct Open {
-    report: Report,
+pub(super) struct Open<C: Carrier = Proxy> {
+    report: Report<C>,
     relay: Relay,
     client: Option<Published>,
 }
 
-impl Serving {
-    pub(super) fn new(setup: impl Future<Output = Option<Open>> + Send + 'static) -> Self {
+impl<C: Carrier> Serving<C> {
+    pub(super) fn new(setup: impl Future<Output = Option<Open<C>>> + Send + 'static) -> Self {
         Self(Stage::Setup(Box::pin(setup)))
     }
 }
 
-impl Future for Serving {
+impl<C: Carrier> Future for Serving<C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -63,9 +67,9 @@ impl Future for Serving {
     }
 }
 
-impl Open {
+impl<C: Carrier> Open<C> {
     /// `client` shows the application who its client is.
-    pub(super) fn new(mut report: Report, relay: Relay, client: Option<Published>) -> Self {
+    pub(super) fn new(mut report: Report<C>, relay: Relay, client: Option<Published>) -> Self {
         report.opened();
         report.down(relay.received());
         Self {

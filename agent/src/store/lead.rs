@@ -159,14 +159,33 @@ impl Snapshot {
     ) -> Result<Lead<'s>, LeadError> {
         let service = service.filter(|service| service.is_known_in(client.namespace()));
         let routes = self.policy.routes();
-        let routed = service.and_then(|service| routes.of(client, service, port, address));
-        let (service, port) = match routed {
-            Some(routed) => {
-                let (service, port) = self.routed(client, routed, port)?;
-                (Some(service), port)
-            }
-            None => (service, port),
-        };
+        match service.and_then(|service| routes.of(client, service, port, address)) {
+            Some(routed) => self.follow(client, routed, port),
+            None => self.arrive(client, service, port, None),
+        }
+    }
+
+    /// Where a route leads a client that has asked for a port.
+    ///
+    /// # Errors
+    /// When that is where nobody is.
+    pub fn follow<'s>(
+        &'s self,
+        client: &Workload,
+        routed: Routed<'s>,
+        asked: u16,
+    ) -> Result<Lead<'s>, LeadError> {
+        let (service, port) = self.routed(client, routed, asked)?;
+        self.arrive(client, Some(service), port, Some(routed))
+    }
+
+    fn arrive<'s>(
+        &'s self,
+        client: &Workload,
+        service: Option<&'s Arc<Service>>,
+        port: u16,
+        routed: Option<Routed<'s>>,
+    ) -> Result<Lead<'s>, LeadError> {
         let clients = self.policy.clients();
         let subset = routed.and_then(|routed| routed.subset);
         let labels = match (service, subset, routed) {

@@ -69,6 +69,7 @@ pub(super) struct CertificateFamilies {
     pub(super) failures: IntCounterVec,
     pub(super) issue_duration: Histogram,
     pub(super) ca_healthy: IntGauge,
+    pub(super) credentials: IntGaugeVec,
 }
 
 /// The pods of this node and the programs in the kernel.
@@ -183,6 +184,12 @@ impl CertificateFamilies {
                 r,
                 "ca_healthy",
                 "1 while the CA issues, 0 while the last attempt for an identity has failed.",
+            )?,
+            credentials: gauges(
+                r,
+                "gateway_credential_healthy",
+                "1 for a Gateway's credential that is in force as it is, 0 for one that can't be used.",
+                &["credential"],
             )?,
         })
     }

@@ -172,6 +172,8 @@ label_values! {
         NoCertificate = "no_certificate",
         /// Where the connection was meant to go isn't known.
         NoOriginalDestination = "no_original_destination",
+        /// No Gateway or VirtualService is for what the client asks for.
+        NoRoute = "no_route",
         /// The service has no ready endpoint of the address family.
         NoEndpoint = "no_endpoint",
         AmbiguousHost = "ambiguous_host",

@@ -173,6 +173,14 @@ impl Metrics {
         certificates.refresh.with_label_values(&[result]).inc();
     }
 
+    /// Whether a gateway's credential is what is in force.
+    pub fn set_credential_healthy(&self, credential: &str, healthy: bool) {
+        let family = &self.0.certificates.credentials;
+        family
+            .with_label_values(&[credential])
+            .set(i64::from(healthy));
+    }
+
     pub fn set_ca_healthy(&self, healthy: bool) {
         self.0.certificates.ca_healthy.set(i64::from(healthy));
     }

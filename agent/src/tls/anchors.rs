@@ -134,7 +134,7 @@ impl TrustAnchors {
     }
 }
 
-fn chain_error(error: webpki::Error) -> Error {
+pub(super) fn chain_error(error: webpki::Error) -> Error {
     use webpki::Error as E;
     match error {
         E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding.into(),

@@ -22,6 +22,7 @@ use super::{
     CertificateId, TrustAnchors,
     heard::{AnyName, Listener},
     originate::{self, OriginateError, Originations},
+    verifier::Verifier,
     verify::PeerVerifier,
 };
 use crate::{
@@ -81,7 +82,7 @@ impl Suites {
 
     /// rustls' provider with these, and with its suites of TLS 1.2 for foreign clients. Its key exchanges are
     /// X25519MLKEM768, then X25519, P-256 and P-384.
-    fn provider(&self) -> CryptoProvider {
+    pub(super) fn provider(&self) -> CryptoProvider {
         let provider = aws_lc_rs::default_provider();
         let tls12 = provider
             .cipher_suites
@@ -184,7 +185,7 @@ impl TlsConfigs {
                 let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_protocol_versions(&[&TLS13])?
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_custom_certificate_verifier(Arc::new(Verifier(verifier)))
                     .with_client_cert_resolver(resolver(svid));
                 config.alpn_protocols = vec![MESH_ALPN.to_vec()];
                 config.resumption = Resumption::disabled();
@@ -223,7 +224,7 @@ impl TlsConfigs {
                 let verifier = PeerVerifier::new(Arc::clone(anchors), None, algorithms);
                 let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_protocol_versions(&[&TLS13, &TLS12])?
-                    .with_client_cert_verifier(Arc::new(verifier))
+                    .with_client_cert_verifier(Arc::new(Verifier(verifier)))
                     .with_cert_resolver(Arc::new(AnyName(resolver(svid))));
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;

@@ -3,7 +3,7 @@
 //! Records that follow the handshake are not even read: they are left in the socket for the record layer, or
 //! for the kernel, with the sequence numbers untouched.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use rustls::{
     ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite,
@@ -26,8 +26,11 @@ use super::{
 };
 use crate::identity::SpiffeId;
 
+mod alert;
 mod failure;
 
+pub use alert::decline;
+use alert::farewell;
 pub use failure::HandshakeError;
 
 /// Handshake messages that are not whole yet, at most: certificate chains are long, but not that long.
@@ -82,6 +85,20 @@ pub async fn accept(
 ) -> Result<Established, HandshakeError> {
     let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::from)?;
     of_mesh(establish(stream, connection, received).await?)
+}
+
+/// The server's part of a handshake with a client that is not of the mesh: the configuration says whom to trust.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn terminate(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    received: Vec<u8>,
+) -> Result<Established<()>, HandshakeError> {
+    let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::from)?;
+    let established = establish(stream, connection, received).await?;
+    Ok(established.with(()))
 }
 
 fn of_mesh(established: Established<Option<SpiffeId>>) -> Result<Established, HandshakeError> {
@@ -316,9 +333,7 @@ fn encode<Data>(
     }
 }
 
-/// Sends the alert that rustls has queued, and waits for the peer to have a chance to read it: closing a
-/// socket with unread data resets it, and a reset discards what the peer has not read yet (RFC 1122,
-/// section 4.2.2.13).
+/// Sends the alert that rustls has queued.
 async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S, incoming: &mut Incoming) {
     let mut outgoing = Vec::new();
     // Once: it would look at the input again after that. Which must be what it was, rustls still refers to it.
@@ -330,20 +345,7 @@ async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S, incoming: &mu
     if side.common().protocol_version() == Some(ProtocolVersion::TLSv1_2) {
         translate_alert(&mut outgoing);
     }
-    let farewell = async {
-        stream.write_all(&outgoing).await?;
-        stream.shutdown().await?;
-        let mut sink = [0; 1024];
-        for _ in 0..64 {
-            if stream.read(&mut sink).await? == 0 {
-                break;
-            }
-        }
-        io::Result::Ok(())
-    };
-    if !outgoing.is_empty() {
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), farewell).await;
-    }
+    farewell(stream, &outgoing).await;
 }
 
 /// `certificate_required` exists since TLS 1.3 only; older clients know `handshake_failure` (RFC 5246, section

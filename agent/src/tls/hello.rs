@@ -14,6 +14,8 @@ const MAX_HELLO: usize = 32 * 1024;
 #[derive(Debug)]
 pub struct FirstBytes {
     pub greeting: Greeting,
+    /// That the client asks for, in a ClientHello that was read to its end.
+    pub server_name: Option<Box<str>>,
     pub bytes: Vec<u8>,
 }
 
@@ -44,36 +46,60 @@ pub async fn first_bytes(
     patience: Duration,
 ) -> io::Result<FirstBytes> {
     let mut bytes = Vec::new();
-    let greeting = match timeout(patience, read_greeting(stream, whole, &mut bytes)).await {
-        Ok(greeting) => greeting?,
-        Err(_elapsed) => Greeting::Silent,
+    let heard = match timeout(patience, read_greeting(stream, whole, &mut bytes)).await {
+        Ok(heard) => heard?,
+        Err(_elapsed) => Greeting::Silent.into(),
     };
-    Ok(FirstBytes { greeting, bytes })
+    let Heard {
+        greeting,
+        server_name,
+    } = heard;
+    Ok(FirstBytes {
+        greeting,
+        server_name,
+        bytes,
+    })
+}
+
+/// What the first bytes tell.
+#[derive(Debug, PartialEq, Eq)]
+struct Heard {
+    greeting: Greeting,
+    server_name: Option<Box<str>>,
+}
+
+impl From<Greeting> for Heard {
+    fn from(greeting: Greeting) -> Self {
+        Self {
+            greeting,
+            server_name: None,
+        }
+    }
 }
 
 async fn read_greeting(
     stream: &mut TcpStream,
     whole: bool,
     bytes: &mut Vec<u8>,
-) -> io::Result<Greeting> {
+) -> io::Result<Heard> {
     loop {
-        if let Some(greeting) = classify(bytes, whole) {
-            return Ok(greeting);
+        if let Some(heard) = classify(bytes, whole) {
+            return Ok(heard);
         }
         bytes.reserve(2048);
         if stream.read_buf(bytes).await? == 0 {
             let nothing = bytes.is_empty();
             return Ok(if nothing {
-                Greeting::Closed
+                Greeting::Closed.into()
             } else {
-                Greeting::Plaintext
+                Greeting::Plaintext.into()
             });
         }
     }
 }
 
 /// `None`: can't be told yet.
-fn classify(bytes: &[u8], whole: bool) -> Option<Greeting> {
+fn classify(bytes: &[u8], whole: bool) -> Option<Heard> {
     // RFC 8446, sections 5.1 and 4: handshake record, legacy version 3.x, (length,) client_hello.
     let opening: [fn(u8) -> bool; 6] = [
         |b| b == 22,
@@ -84,23 +110,23 @@ fn classify(bytes: &[u8], whole: bool) -> Option<Greeting> {
         |b| b == 1,
     ];
     if bytes.iter().zip(opening).any(|(byte, fits)| !fits(*byte)) {
-        return Some(Greeting::Plaintext);
+        return Some(Greeting::Plaintext.into());
     }
     if bytes.len() < opening.len() {
         return None;
     }
     if !whole {
-        return Some(Greeting::OtherTls);
+        return Some(Greeting::OtherTls.into());
     }
     parse(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Option<Greeting> {
+fn parse(bytes: &[u8]) -> Option<Heard> {
     let mut acceptor = Acceptor::default();
     let mut unread = bytes;
     while !unread.is_empty() {
         if acceptor.read_tls(&mut unread).is_err() {
-            return Some(Greeting::Plaintext);
+            return Some(Greeting::Plaintext.into());
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => {
@@ -108,17 +134,20 @@ fn parse(bytes: &[u8]) -> Option<Greeting> {
                 let mesh = hello
                     .alpn()
                     .is_some_and(|mut offers| offers.any(|offer| offer.starts_with(MESH_ALPN)));
-                return Some(if mesh {
-                    Greeting::MeshTls
-                } else {
-                    Greeting::OtherTls
+                return Some(Heard {
+                    greeting: if mesh {
+                        Greeting::MeshTls
+                    } else {
+                        Greeting::OtherTls
+                    },
+                    server_name: hello.server_name().map(Into::into),
                 });
             }
             Ok(None) => {}
-            Err(_) => return Some(Greeting::Plaintext),
+            Err(_) => return Some(Greeting::Plaintext.into()),
         }
     }
-    (bytes.len() > MAX_HELLO).then_some(Greeting::Plaintext)
+    (bytes.len() > MAX_HELLO).then(|| Greeting::Plaintext.into())
 }
 
 #[cfg(test)]
@@ -127,6 +156,7 @@ mod tests {
 
     #[test]
     fn openings_are_told_apart_as_soon_as_possible() {
+        let classify = |bytes, whole| classify(bytes, whole).map(|heard| heard.greeting);
         assert_eq!(classify(b"", true), None);
         assert_eq!(classify(b"G", true), Some(Greeting::Plaintext));
         assert_eq!(classify(&[22], true), None);

@@ -10,28 +10,22 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor, verify_server_name,
-    },
-    crypto::{
-        CryptoProvider,
-        aws_lc_rs::{self, sign::any_supported_type},
-        verify_tls12_signature, verify_tls13_signature,
-    },
-    server::ParsedCertificate,
+    ClientConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject};
+use rustls_pki_types::ServerName;
 use tokio::task::spawn_blocking;
-use webpki::EndEntityCert;
-use zeroize::Zeroize as _;
 
-use self::files::{authorities, certificates, of_the_system, read};
-use super::heard::Listener;
+use self::files::{of_the_system, parsed, read};
+use super::{
+    heard::Listener,
+    named::Named,
+    pem::{self, PemError},
+    verifier::Verifier,
+};
 use crate::{
     file::Stamp,
     policy::{CertificateFiles, Origination},
@@ -48,22 +42,18 @@ pub enum OriginateError {
     #[error("reading certificates was interrupted")]
     Interrupted,
     #[error("{path}: {source}", path = .path.display())]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("{path}: no certificate in it", path = .path.display())]
-    Empty { path: PathBuf },
-    #[error("{path}: {source}", path = .path.display())]
-    Certificate { path: PathBuf, source: Error },
+    Pem { path: PathBuf, source: PemError },
     #[error("{chain} and {key}: {source}", chain = .files.chain.display(), key = .files.key.display())]
     Pair {
         files: CertificateFiles,
-        source: Error,
+        source: PemError,
     },
     #[error("no certificate authority of the system: name one with caCertificates")]
     NoAuthorities,
     #[error("{0:?} is not a name that a server can be asked for")]
     ServerName(String),
     #[error(transparent)]
-    Rustls(#[from] Error),
+    Rustls(#[from] rustls::Error),
 }
 
 /// Makes and keeps configurations, while their files stay as they are.
@@ -134,18 +124,16 @@ impl Originations {
     }
 
     fn make(&self, origination: &Origination) -> Result<ClientConfig, OriginateError> {
-        let verifier = NamedVerifier {
-            roots: match &origination.authorities {
-                Some(path) => authorities(path)?,
-                None => of_the_system()?,
-            },
-            names: origination.names.clone(),
-            provider: Arc::clone(&self.provider),
+        let roots = match &origination.authorities {
+            Some(path) => parsed(path, pem::authorities)?,
+            None => of_the_system()?,
         };
+        let names = origination.names.clone();
+        let named = Named::new(roots, names, true, Arc::clone(&self.provider));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::new(Verifier(named)));
         let mut config = match &origination.certificate {
             Some(files) => {
                 let own = SingleCertAndKey::from(Arc::new(Self::own(files)?));
@@ -160,18 +148,8 @@ impl Originations {
     }
 
     fn own(files: &CertificateFiles) -> Result<CertifiedKey, OriginateError> {
-        let chain = certificates(&files.chain)?;
-        let pem = read(&files.key)?;
-        let mut der =
-            PrivateKeyDer::from_pem_slice(&pem).map_err(|source| OriginateError::Pem {
-                path: files.key.clone(),
-                source,
-            })?;
-        let key = any_supported_type(&der);
-        der.zeroize();
-        let pair = key.map(|key| CertifiedKey::new(chain, key));
-        let matching = pair.and_then(|pair| pair.keys_match().map(|()| pair));
-        matching.map_err(|source| OriginateError::Pair {
+        let chain = parsed(&files.chain, pem::certificates)?;
+        pem::pair(chain, &read(&files.key)?).map_err(|source| OriginateError::Pair {
             files: files.clone(),
             source,
         })
@@ -184,7 +162,7 @@ impl Originations {
 /// When there are none.
 pub fn web_client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, OriginateError> {
     let roots = match authorities {
-        Some(path) => files::authorities(path)?,
+        Some(path) => parsed(path, pem::authorities)?,
         None => of_the_system()?,
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -205,82 +183,4 @@ pub(super) fn server_name(
     let name = origination.sni.as_deref().unwrap_or(host);
     let parsed = ServerName::try_from(name.to_owned());
     parsed.map_err(|_| OriginateError::ServerName(name.to_owned()))
-}
-
-/// A chain to one of the roots, and one of several names (Istio's `subjectAltNames`).
-#[derive(Debug)]
-struct NamedVerifier {
-    roots: RootCertStore,
-    /// Empty: the name that the server was asked for.
-    names: Vec<String>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl NamedVerifier {
-    fn named(&self, certificate: &CertificateDer<'_>, asked: &ServerName<'_>) -> Result<(), Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        if self.names.is_empty() {
-            return verify_server_name(&parsed, asked);
-        }
-        let end_entity = EndEntityCert::try_from(certificate);
-        let has = |name: &String| {
-            if name.contains("://") {
-                let end_entity = end_entity.as_ref();
-                return end_entity.is_ok_and(|e| e.valid_uri_names().any(|uri| uri == name));
-            }
-            let name = ServerName::try_from(name.as_str());
-            name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
-        };
-        if self.names.iter().any(has) {
-            Ok(())
-        } else {
-            Err(CertificateError::NotValidForName.into())
-        }
-    }
-}
-
-impl ServerCertVerifier for NamedVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        asked: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(end_entity)?,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
-        self.named(end_entity, asked)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
 }

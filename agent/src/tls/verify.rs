@@ -3,16 +3,11 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-};
+use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::TrustAnchors;
+use super::{TrustAnchors, verifier::Check};
 use crate::identity::{SpiffeId, SvidNameError, spiffe_id};
 
 /// Why a certificate of the right form is not accepted. What is wrong with the form or the chain is told by
@@ -56,89 +51,34 @@ impl PeerVerifier {
     }
 }
 
-impl ServerCertVerifier for PeerVerifier {
-    fn verify_server_cert(
+impl Check for PeerVerifier {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
+        asked: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let usage = KeyUsage::server_auth();
+    ) -> Result<(), Error> {
+        let usage = match asked {
+            Some(_) => KeyUsage::server_auth(),
+            None => KeyUsage::client_auth(),
+        };
         let actual = self
             .anchors
             .verify(end_entity, intermediates, now, usage, self.algorithms)?;
-        match &self.expected {
-            Some(expected) if *expected == actual => Ok(ServerCertVerified::assertion()),
-            Some(expected) => Err(ours(VerifyError::WrongIdentity {
+        match (&self.expected, asked) {
+            (Some(expected), _) if *expected == actual => Ok(()),
+            (Some(expected), _) => Err(ours(VerifyError::WrongIdentity {
                 expected: expected.clone(),
                 actual,
             })),
-            None => Err(Error::General("no expected identity".to_owned())),
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Error::General("no expected identity".to_owned())),
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for PeerVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let usage = KeyUsage::client_auth();
-        self.anchors
-            .verify(end_entity, intermediates, now, usage, self.algorithms)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
     }
 }
 

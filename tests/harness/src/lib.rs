@@ -16,6 +16,7 @@ pub mod authority;
 pub mod cgroup;
 pub mod enter;
 pub mod fault;
+pub mod gateway;
 pub mod hosts;
 pub mod http;
 pub mod isolation;
@@ -35,6 +36,7 @@ pub mod wait;
 pub mod world;
 
 pub use agent::Agent;
+pub use gateway::Gateway;
 pub use hosts::HostName;
 pub use isolation::Run;
 pub use pod::{Family, NodeName, Pod, PodSpec};

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use crate::pod::PodSpec;
+use crate::pod::{NodeName, PodSpec};
 
 /// The namespace that every world starts with inside the mesh, and the one outside.
 pub const MESH: &str = "shop";
@@ -119,7 +119,23 @@ impl Objects {
     /// # Errors
     /// When it can't be written.
     pub fn raw(&self, file: &str, text: &str) -> Result<()> {
-        for directory in &self.directories {
+        self.put(&self.directories, file, text)
+    }
+
+    /// Writes a file into the source directory of one node: another mesh doesn't know of it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn raw_on(&self, node: NodeName, file: &str, text: &str) -> Result<()> {
+        let index = match node {
+            NodeName::A => 0,
+            NodeName::B => 1,
+        };
+        self.put(&self.directories[index..=index], file, text)
+    }
+
+    fn put(&self, directories: &[PathBuf], file: &str, text: &str) -> Result<()> {
+        for directory in directories {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let staged = self.staging.join(number.to_string());
             fs::write(&staged, text)?;
@@ -163,6 +179,14 @@ impl Objects {
     /// When it can't be written.
     pub fn pod(&self, pod: &PodManifest) -> Result<()> {
         self.raw(&pod_file(&pod.spec), &pod_yaml(pod)?)
+    }
+
+    /// Tells the agent of the pod's own node alone.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn pod_at_home(&self, pod: &PodManifest) -> Result<()> {
+        self.raw_on(pod.spec.node, &pod_file(&pod.spec), &pod_yaml(pod)?)
     }
 
     /// # Errors

@@ -1,5 +1,7 @@
 //! Certificates for foreigners: of the mesh's own root, of another one, expired, or for whomever.
 
+mod openssl;
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
@@ -14,6 +16,8 @@ use rcgen::{
     RevocationReason, RevokedCertParams, SanType, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+pub use openssl::OpensslRoot;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -6,6 +6,7 @@ mod basics;
 mod candidates;
 mod certificates;
 mod faults;
+mod gateways;
 mod harness;
 mod input;
 mod life;
@@ -24,6 +25,7 @@ mod restarts;
 mod review;
 mod services;
 mod streams;
+mod third_root;
 mod toggles;
 mod trust;
 mod wire;
@@ -82,6 +84,10 @@ pub const ALL: &[Scenario] = &[
     scenario("outside-simple", outside::simple),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
+    scenario("third-root-cross-mesh", third_root::cross_mesh),
+    scenario("gateway-redirect", gateways::redirect),
+    scenario("gateway-sni", gateways::sni),
+    scenario("gateway-reload", gateways::reload),
     scenario("forgotten-keys", certificates::forgotten_keys),
     scenario("federation", trust::federation),
     scenario("revoked", trust::revoked),

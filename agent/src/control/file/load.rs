@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use zeroize::Zeroize as _;
+
 use super::listing::{Entry, Listing};
 use crate::control::{
     SourceText,
@@ -101,7 +103,11 @@ fn load_listed(
         Ok(listing) => {
             for entry in &listing.entries {
                 match read(entry) {
-                    Ok(text) => collect(&mut collector, &entry.name, &text),
+                    Ok(mut text) => {
+                        collect(&mut collector, &entry.name, &text);
+                        // It may hold Secrets, which are nobody's business here.
+                        text.zeroize();
+                    }
                     Err(error) => collector.errors.push(error),
                 }
             }

@@ -111,15 +111,7 @@ plain! {
     DestinationRule: DestinationRuleSpec,
     ServiceEntry: ServiceEntrySpec,
     VirtualService: VirtualServiceSpec,
-}
-
-impl FromObject for Gateway {
-    type Object = PolicyObject<GatewaySpec>;
-
-    fn from_object(name: &ObjectName, object: Self::Object) -> Result<Self, Vec<BadField>> {
-        let document = reference(DocumentKind::Gateway, name);
-        Self::new(document, object.spec.unwrap_or_default()).map_err(bad_fields)
-    }
+    Gateway: GatewaySpec,
 }
 
 /// What Istio had before 1.5: `Policy` or `MeshPolicy`.

@@ -1,229 +1,173 @@
 //! `Gateway` (<https://istio.io/latest/docs/reference/config/networking/gateway/>): what comes in from outside of the
-//! mesh. Read and checked; no gateway is run yet.
+//! mesh, and what becomes of it there.
 
-use serde::{Deserialize, de::IgnoredAny};
+mod tls;
+mod written;
 
-use super::virtual_service::port;
+use std::sync::Arc;
+
+pub use tls::{Clients, Credential, ServerTls, TlsVersion};
+pub use written::GatewaySpec;
+use written::Seen;
+
+use super::virtual_service::{Protocols, VirtualService};
 use crate::policy::{
-    DocumentRef, FieldPath, Invalid, Reason, field::refuse, host::Host, selector::Labels,
+    DocumentRef, FieldPath, Invalid, Labels, Reason, host::Host, selector::selects,
 };
 
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
     pub(in crate::policy) document: DocumentRef,
+    pub(in crate::policy) created: Option<i64>,
+    /// Of the pods that serve it.
+    selector: Labels,
+    pub(super) servers: Vec<Server>,
 }
 
-/// `spec`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct GatewaySpec {
-    #[serde(rename = "selector")]
-    _selector: Option<Labels>,
-    servers: Option<Vec<Server>>,
+/// What a gateway takes on one of its ports, for some hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// As clients know it.
+    pub port: u16,
+    hosts: Vec<ServerHost>,
+    pub work: Work,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct Server {
-    #[serde(rename = "name")]
-    _name: Option<String>,
-    port: Option<ServerPort>,
-    hosts: Option<Vec<String>>,
-    tls: Option<ServerTls>,
-    bind: Option<IgnoredAny>,
-    default_endpoint: Option<IgnoredAny>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ServerHost {
+    /// Of the `VirtualService`s that may have it; `None`: any.
+    namespace: Option<String>,
+    host: Host,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct ServerPort {
-    number: i64,
-    name: Option<String>,
-    protocol: Option<Protocol>,
-    target_port: Option<IgnoredAny>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum Protocol {
-    #[serde(rename = "HTTP")]
+/// What is done with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// Requests are sent to the same place in HTTPS.
+    Redirect,
+    /// HTTP in clear goes on as it is.
     Http,
-    #[serde(rename = "HTTPS")]
-    Https,
-    #[serde(rename = "HTTP2")]
-    Http2,
-    #[serde(rename = "GRPC")]
-    Grpc,
-    #[serde(rename = "GRPC-WEB")]
-    GrpcWeb,
-    #[serde(rename = "TCP")]
+    /// Bytes in clear go on as they are.
     Tcp,
-    #[serde(rename = "TLS")]
-    Tls,
-    #[serde(rename = "MONGO")]
-    Mongo,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct ServerTls {
-    https_redirect: Option<bool>,
-    mode: Option<Mode>,
-    server_certificate: Option<String>,
-    private_key: Option<String>,
-    ca_certificates: Option<String>,
-    credential_name: Option<String>,
-    #[serde(rename = "subjectAltNames")]
-    _subject_alt_names: Option<Vec<String>>,
-    ca_crl: Option<IgnoredAny>,
-    verify_certificate_spki: Option<IgnoredAny>,
-    verify_certificate_hash: Option<IgnoredAny>,
-    min_protocol_version: Option<IgnoredAny>,
-    max_protocol_version: Option<IgnoredAny>,
-    cipher_suites: Option<IgnoredAny>,
-    credential_names: Option<IgnoredAny>,
-}
-
-/// Of a server that terminates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Mode {
+    /// TLS goes on as it is, by the name that it asks for.
     Passthrough,
-    Simple,
-    Mutual,
-    AutoPassthrough,
-    IstioMutual,
-    OptionalMutual,
+    /// TLS ends here.
+    Terminate(Arc<ServerTls>),
+}
+
+/// What clients of a port speak, which all of its servers have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    Http,
+    Tcp,
+    Tls,
+}
+
+impl Work {
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Redirect | Self::Http => Family::Http,
+            Self::Tcp => Family::Tcp,
+            Self::Passthrough | Self::Terminate(_) => Family::Tls,
+        }
+    }
+
+    /// The list of a `VirtualService` that counts (Istio: `buildGatewayNetworkFilters`).
+    pub(super) fn routes(&self) -> Protocols {
+        match self {
+            Self::Redirect | Self::Http => Protocols::Http,
+            Self::Tcp => Protocols::Tcp,
+            Self::Passthrough => Protocols::Tls,
+            Self::Terminate(tls) if tls.http => Protocols::Http,
+            Self::Terminate(_) => Protocols::Tcp,
+        }
+    }
 }
 
 impl Gateway {
     /// # Errors
     /// Every field that makes no sense, or asks for what Sealane doesn't do.
-    pub fn new(document: DocumentRef, spec: GatewaySpec) -> Result<Self, Vec<Invalid>> {
+    pub fn new(
+        document: DocumentRef,
+        created: Option<i64>,
+        spec: GatewaySpec,
+    ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
-        let servers = spec.servers.unwrap_or_default();
+        let written = spec.servers.unwrap_or_default();
         let at = FieldPath::of("spec.servers");
-        if servers.is_empty() {
+        if written.is_empty() {
             errors.push(Invalid::new(at.clone(), Reason::Empty));
         }
-        for (index, server) in servers.into_iter().enumerate() {
-            server.check(&at.clone().index(index), &mut errors);
+        let mut seen = Seen::default();
+        let mut servers = Vec::new();
+        for (index, server) in written.into_iter().enumerate() {
+            servers.extend(server.checked(&at.clone().index(index), &mut seen, &mut errors));
         }
         if errors.is_empty() {
-            Ok(Self { document })
+            Ok(Self {
+                document,
+                created,
+                selector: spec.selector.unwrap_or_default(),
+                servers,
+            })
         } else {
             Err(errors)
         }
     }
+
+    #[must_use]
+    pub fn document(&self) -> &DocumentRef {
+        &self.document
+    }
+
+    /// `NAMESPACE/NAME`, as `VirtualService`s call it.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.document.namespace, self.document.name)
+    }
+
+    /// With all hosts in full.
+    #[must_use]
+    pub(super) fn whole(mut self, cluster_domain: &str) -> Self {
+        let own = &self.document.namespace;
+        for host in self.servers.iter_mut().flat_map(|s| &mut s.hosts) {
+            host.host = host.host.clone().whole(own, cluster_domain);
+            if host.namespace.as_deref() == Some(".") {
+                host.namespace = Some(own.clone());
+            }
+        }
+        self
+    }
+
+    /// Whether pods with these labels serve it.
+    pub(super) fn is_of(&self, labels: &Labels) -> bool {
+        selects(&self.selector, labels)
+    }
 }
 
 impl Server {
-    fn check(self, at: &FieldPath, errors: &mut Vec<Invalid>) {
-        let others = [
-            ("bind", self.bind.is_some()),
-            ("defaultEndpoint", self.default_endpoint.is_some()),
-        ];
-        refuse(at, &others, &Reason::TrafficManagement, errors);
-        hosts(
-            self.hosts.unwrap_or_default(),
-            &at.clone().key("hosts"),
-            errors,
-        );
-        let at_port = at.clone().key("port");
-        let Some(protocol) = self.port.and_then(|port| port.check(&at_port, errors)) else {
-            errors.push(Invalid::new(at_port.key("protocol"), Reason::Empty));
-            return;
-        };
-        let at = at.clone().key("tls");
-        match (protocol, self.tls) {
-            (Protocol::Https | Protocol::Tls, None) => {
-                errors.push(Invalid::new(at, Reason::NeededFor("HTTPS and TLS")));
-            }
-            (Protocol::Https | Protocol::Tls, Some(tls)) => tls.check(&at, errors),
-            (_, Some(tls)) if tls.https_redirect == Some(true) && tls.mode.is_none() => {}
-            (_, Some(_)) => errors.push(Invalid::new(at, Reason::PlainServer)),
-            (_, None) => {}
-        }
-    }
-}
-
-impl ServerPort {
-    /// What is spoken there, if it says so.
-    fn check(self, at: &FieldPath, errors: &mut Vec<Invalid>) -> Option<Protocol> {
-        port(self.number, &at.clone().key("number"), errors);
-        let deprecated = [("targetPort", self.target_port.is_some())];
-        refuse(at, &deprecated, &Reason::TrafficManagement, errors);
-        if self.name.is_none_or(|name| name.is_empty()) {
-            errors.push(Invalid::new(at.clone().key("name"), Reason::Empty));
-        }
-        self.protocol
-    }
-}
-
-impl ServerTls {
-    fn check(self, at: &FieldPath, errors: &mut Vec<Invalid>) {
-        let others = [
-            ("caCrl", self.ca_crl.is_some()),
-            (
-                "verifyCertificateSpki",
-                self.verify_certificate_spki.is_some(),
-            ),
-            (
-                "verifyCertificateHash",
-                self.verify_certificate_hash.is_some(),
-            ),
-            ("minProtocolVersion", self.min_protocol_version.is_some()),
-            ("maxProtocolVersion", self.max_protocol_version.is_some()),
-            ("cipherSuites", self.cipher_suites.is_some()),
-            ("credentialNames", self.credential_names.is_some()),
-        ];
-        let instead = Reason::Instead("TLS 1.2 and 1.3 with rustls' suites, one credential");
-        refuse(at, &others, &instead, errors);
-        let mutual = match self.mode.unwrap_or(Mode::Passthrough) {
-            Mode::Passthrough | Mode::AutoPassthrough | Mode::IstioMutual => {
-                let instead = Reason::Instead("SIMPLE, MUTUAL and OPTIONAL_MUTUAL are");
-                errors.push(Invalid::new(at.clone().key("mode"), instead));
-                return;
-            }
-            Mode::Simple => false,
-            Mode::Mutual | Mode::OptionalMutual => true,
-        };
-        let is_set = |field: &Option<String>| field.as_ref().is_some_and(|f| !f.is_empty());
-        if is_set(&self.credential_name) {
-            let files = [
-                ("serverCertificate", self.server_certificate.is_some()),
-                ("privateKey", self.private_key.is_some()),
-                ("caCertificates", self.ca_certificates.is_some()),
-            ];
-            let instead = Reason::Instead("beside credentialName");
-            refuse(at, &files, &instead, errors);
-            return;
-        }
-        let needed = [
-            ("serverCertificate", is_set(&self.server_certificate), true),
-            ("privateKey", is_set(&self.private_key), true),
-            ("caCertificates", is_set(&self.ca_certificates), mutual),
-        ];
-        for (key, _, _) in needed
+    /// How much it is for this name alone; `None` if it isn't for it. Without a name, what is for every name counts.
+    pub(super) fn specificity(&self, name: Option<&str>) -> Option<(bool, usize)> {
+        let matching = self
+            .hosts
             .iter()
-            .filter(|(_, is_set, is_needed)| *is_needed && !is_set)
-        {
-            let reason = Reason::NeededFor("a server without credentialName");
-            errors.push(Invalid::new(at.clone().key(key), reason));
-        }
+            .filter(|h| h.host.matches(name.unwrap_or_default()));
+        matching.map(|h| h.host.specificity()).max()
     }
-}
 
-/// `HOST` or `NAMESPACE/HOST`, where the namespace may be `*` or `.`.
-fn hosts(written: Vec<String>, at: &FieldPath, errors: &mut Vec<Invalid>) {
-    if written.is_empty() {
-        errors.push(Invalid::new(at.clone(), Reason::Empty));
-    }
-    for (index, written) in written.into_iter().enumerate() {
-        let host = written.split_once('/').map_or(&*written, |(_, host)| host);
-        if Host::parse(host).is_none() {
-            let field = at.clone().index(index);
-            errors.push(Invalid::new(field, Reason::Host(written)));
-        }
+    /// Whether some of its hosts are also the other's, which may have them.
+    pub(super) fn takes(&self, routes: &VirtualService) -> bool {
+        let namespace = &routes.document.namespace;
+        let mut hosts = self.hosts.iter();
+        hosts.any(
+            |ServerHost {
+                 namespace: of,
+                 host,
+             }| {
+                of.as_ref().is_none_or(|of| of == namespace)
+                    && routes.hosts().any(|other| other.overlaps(host))
+            },
+        )
     }
 }

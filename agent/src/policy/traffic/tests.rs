@@ -23,7 +23,7 @@ fn entry(spec: Spec<'_>) -> Result<ServiceEntry, Vec<String>> {
 
 fn gateway(spec: Spec<'_>) -> Result<Gateway, Vec<String>> {
     let spec = serde_json::from_str(spec).unwrap();
-    Gateway::new(document(DocumentKind::Gateway), spec).map_err(|errors| fields(&errors))
+    Gateway::new(document(DocumentKind::Gateway), None, spec).map_err(|errors| fields(&errors))
 }
 
 fn fields(errors: &[crate::policy::Invalid]) -> Vec<String> {
@@ -117,8 +117,36 @@ fn what_a_gateway_must_not_say() {
             "spec.servers[0].tls",
         ),
         (
-            server("TLS", r#", "tls": {"mode": "PASSTHROUGH"}"#),
+            server("TLS", r#", "tls": {"mode": "ISTIO_MUTUAL"}"#),
             "spec.servers[0].tls.mode",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "PASSTHROUGH", "credentialName": "c"}"#,
+            ),
+            "spec.servers[0].tls.credentialName",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "../c"}"#,
+            ),
+            "spec.servers[0].tls.credentialName",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "c", "minProtocolVersion": "TLSV1_1"}"#,
+            ),
+            "spec.servers[0].tls.minProtocolVersion",
+        ),
+        (
+            server(
+                "TLS",
+                r#", "tls": {"mode": "SIMPLE", "credentialName": "c", "cipherSuites": ["AES128-SHA"]}"#,
+            ),
+            "spec.servers[0].tls.cipherSuites[0]",
         ),
         (
             server(
@@ -174,7 +202,7 @@ fn the_first_route_that_matches_of_the_nearest_document() {
                 r#"{"port": 1}, {"sourceLabels": {"app": "x"}}"#,
             ),
         ],
-        &[],
+        Vec::new(),
         &mut Vec::new(),
     );
     let service = |host: &str| Service {
@@ -196,4 +224,155 @@ fn the_first_route_that_matches_of_the_nearest_document() {
     assert_eq!(to(&y, "a.example", 80), None);
     assert_eq!(to(&y, "b.example", 80).as_deref(), Some("wild.example"));
     assert_eq!(to(&y, "a.other", 80), None);
+}
+
+/// Gateways and routes of the namespace `shop` as (name, specification).
+fn gateways(edges: &[(&str, &str)], services: &[(&str, &str)]) -> (Routes, Vec<Ignored>) {
+    let mut ignored = Vec::new();
+    let named = |kind, name: &str| DocumentRef::new(kind, "shop", name);
+    let edges = edges.iter().map(|(name, spec)| {
+        let spec = serde_json::from_str(spec).unwrap();
+        Gateway::new(named(DocumentKind::Gateway, name), None, spec).unwrap()
+    });
+    let services = services.iter().map(|(name, spec)| {
+        let spec = serde_json::from_str(spec).unwrap();
+        VirtualService::new(named(DocumentKind::VirtualService, name), None, spec).unwrap()
+    });
+    let (edges, services) = (edges.collect(), services.collect());
+    let routes = Routes::compile("cluster.local", services, edges, &mut ignored);
+    (routes, ignored)
+}
+
+fn server(port: u16, protocol: &str, hosts: &str, tls: &str) -> String {
+    format!(
+        r#"{{"port": {{"number": {port}, "name": "{protocol}{port}{hosts}", "protocol": "{protocol}"}},
+            "hosts": ["{hosts}"] {tls}}}"#
+    )
+}
+
+fn edge(servers: &[String]) -> String {
+    let servers = servers.join(",");
+    format!(r#"{{"selector": {{"app": "edge"}}, "servers": [{servers}]}}"#)
+}
+
+fn through(gateway: &str, host: &str, list: &str, matching: &str, to: &str) -> String {
+    format!(
+        r#"{{"hosts": ["{host}"], "gateways": ["{gateway}"],
+            "{list}": [{{ {matching} "route": [{{"destination": {{"host": "{to}"}}}}]}}]}}"#
+    )
+}
+
+/// Where a client gets to, or why not.
+fn lead(routes: &Routes, port: u16, name: Option<&str>) -> String {
+    let own = &workload("shop", "app=edge");
+    let gateways = routes.gateways();
+    let Some(served) = gateways.server(&own.labels, port, name) else {
+        return "no server".to_owned();
+    };
+    let caller = Caller {
+        gateway: own,
+        name,
+        address: "10.0.0.1".parse().unwrap(),
+    };
+    match gateways.route(served, caller) {
+        Ok(routed) => routed.host.to_owned(),
+        Err(NoRoute::Nobody { .. }) => "nobody".to_owned(),
+        Err(NoRoute::Ambiguous { .. }) => "ambiguous".to_owned(),
+    }
+}
+
+#[test]
+fn names_choose_servers_and_routes_of_gateways() {
+    let simple = r#", "tls": {"mode": "SIMPLE", "credentialName": "c"}"#;
+    let pass = r#", "tls": {"mode": "PASSTHROUGH"}"#;
+    let edges = edge(&[
+        server(443, "HTTPS", "*", simple),
+        server(443, "TLS", "raw.example", pass),
+        server(8443, "HTTPS", "*.example", simple),
+        server(9000, "TCP", "*", ""),
+    ]);
+    let sni = r#""match": [{"sniHosts": ["raw.example"]}],"#;
+    let (routes, ignored) = gateways(
+        &[("edge", &edges)],
+        &[
+            ("a", &through("edge", "a.example", "http", "", "a")),
+            (
+                "wild",
+                &through("shop/edge", "*.example", "http", "", "wild"),
+            ),
+            ("raw", &through("./edge", "raw.example", "tls", sni, "raw")),
+            (
+                "tcp",
+                &through("edge.shop.svc.cluster.local", "*", "tcp", "", "db"),
+            ),
+            ("lost", &through("other/edge", "x.example", "http", "", "x")),
+        ],
+    );
+    let whole = |name: &str| format!("{name}.shop.svc.cluster.local");
+    for (port, name, expected) in [
+        (443, Some("a.example"), whole("a")),
+        (443, Some("b.example"), whole("wild")),
+        (443, Some("raw.example"), whole("raw")),
+        (443, Some("a.other"), "nobody".to_owned()),
+        (443, None, "ambiguous".to_owned()),
+        (8443, Some("a.example"), whole("a")),
+        (8443, Some("a.other"), "no server".to_owned()),
+        (8443, None, "no server".to_owned()),
+        (9000, None, whole("db")),
+        (1, None, "no server".to_owned()),
+    ] {
+        assert_eq!(lead(&routes, port, name), expected, "{port} {name:?}");
+    }
+    assert!(
+        matches!(&ignored[..], [Ignored::NoGateway { gateway, .. }] if gateway == "other/edge"),
+        "{ignored:?}"
+    );
+    let stranger = workload("shop", "app=web");
+    assert!(routes.gateways().ports(&stranger.labels).is_empty());
+}
+
+#[test]
+fn what_needs_a_look_into_http_is_told() {
+    let edges = edge(&[server(80, "HTTP", "*", "")]);
+    let services = |to: &str| {
+        [
+            ("a", through("edge", "a.example", "http", "", "a")),
+            ("b", through("edge", "b.example", "http", "", to)),
+        ]
+    };
+    let compiled = |to: &str| {
+        let services = services(to);
+        let services: Vec<_> = services.iter().map(|(n, s)| (*n, &**s)).collect();
+        gateways(&[("edge", &edges)], &services)
+    };
+    let (routes, ignored) = compiled("b");
+    assert_eq!(lead(&routes, 80, None), "ambiguous");
+    assert!(
+        matches!(ignored[..], [Ignored::NeedsHttp { port: 80, .. }]),
+        "{ignored:?}"
+    );
+    let (routes, ignored) = compiled("a");
+    assert_eq!(lead(&routes, 80, None), "a.shop.svc.cluster.local");
+    assert!(ignored.is_empty(), "{ignored:?}");
+}
+
+#[test]
+fn namespaces_of_hosts_and_ports_of_others() {
+    let edges = edge(&[server(
+        443,
+        "TLS",
+        "other/*",
+        r#", "tls": {"mode": "PASSTHROUGH"}"#,
+    )]);
+    let young = edge(&[server(443, "HTTP", "*", "")]);
+    let sni = r#""match": [{"sniHosts": ["a.example"]}],"#;
+    let (routes, _) = gateways(
+        &[("edge", &edges), ("young", &young)],
+        &[("a", &through("edge", "a.example", "tls", sni, "a"))],
+    );
+    assert_eq!(lead(&routes, 443, Some("a.example")), "nobody");
+    let own = workload("shop", "app=edge");
+    let shadowed = routes.gateways().shadowed(&own.labels);
+    let shadowed: Vec<_> = shadowed.map(|s| s.gateway.name.as_str()).collect();
+    assert_eq!(shadowed, ["young"]);
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
+use super::Routed;
 use crate::{
     policy::{
         DocumentRef, FieldPath, Invalid, Reason,
@@ -14,7 +15,7 @@ use crate::{
         host::Host,
         selector::{Labels, selects},
     },
-    workload::{Service, Visibility, Workload},
+    workload::{Visibility, Workload},
 };
 
 mod written;
@@ -23,7 +24,7 @@ pub use written::VirtualServiceSpec;
 use written::{WrittenDestination, WrittenMatch, WrittenRoute};
 
 /// Pods, rather than a gateway.
-const MESH: &str = "mesh";
+pub(super) const MESH: &str = "mesh";
 
 /// One document that makes sense in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,32 +82,48 @@ impl Destination {
     }
 }
 
+/// A connection that is to be routed.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) client: &'a Workload,
+    /// [`MESH`], or the gateway.
+    pub(super) through: &'a str,
+    /// The host that the client asks for.
+    pub(super) name: Option<&'a str>,
+    pub(super) port: u16,
+    /// Where the client connects to, if that is known.
+    pub(super) address: Option<IpAddr>,
+}
+
 impl Route {
     /// Those that it names.
     pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
         self.matches.iter().filter_map(|matching| matching.port)
     }
 
-    pub(super) fn matches(
-        &self,
-        client: &Workload,
-        service: &Service,
-        port: u16,
-        address: Option<IpAddr>,
-    ) -> bool {
+    pub(super) fn matches(&self, asked: &Asked<'_>) -> bool {
         let holds = |matching: &Match| {
-            let in_subnets = matching.subnets.is_empty()
-                || address.is_some_and(|a| matching.subnets.iter().any(|net| net.contains(&a)));
-            let mut names = matching.names.iter();
-            matching.port.is_none_or(|asked| asked == port)
-                && (matching.gateways.is_empty() || matching.gateways.iter().any(|g| g == MESH))
-                && selects(&matching.labels, &client.labels)
-                && matching.namespace.as_deref().is_none_or(|n| n == client.namespace())
-                // The client asks for the name of the host that it connects to.
-                && (matching.names.is_empty() || names.any(|name| name.matches(&service.host)))
-                && in_subnets
+            let in_subnets = |a: IpAddr| matching.subnets.iter().any(|net| net.contains(&a));
+            let is_named = |n: &str| matching.names.iter().any(|name| name.matches(n));
+            let mut gateways = matching.gateways.iter();
+            let namespace = matching.namespace.as_deref();
+            matching.port.is_none_or(|port| port == asked.port)
+                && (matching.gateways.is_empty() || gateways.any(|g| g == asked.through))
+                && selects(&matching.labels, &asked.client.labels)
+                && namespace.is_none_or(|n| n == asked.client.namespace())
+                && (matching.names.is_empty() || asked.name.is_some_and(is_named))
+                && (matching.subnets.is_empty() || asked.address.is_some_and(in_subnets))
         };
         self.matches.is_empty() || self.matches.iter().any(holds)
+    }
+
+    pub(super) fn routed<'p>(&'p self, document: &'p DocumentRef) -> Routed<'p> {
+        Routed {
+            host: self.destination.host(),
+            subset: self.destination.subset.as_deref(),
+            port: self.destination.port,
+            document,
+        }
     }
 }
 
@@ -154,28 +171,80 @@ impl VirtualService {
         self.gateways.iter().any(|gateway| gateway == MESH)
     }
 
-    /// With all hosts in full.
+    pub(super) fn is_for_gateways(&self) -> bool {
+        self.through().next().is_some()
+    }
+
+    /// Its gateways, once it is [whole](Self::whole).
+    pub(super) fn through(&self) -> impl Iterator<Item = &str> {
+        let gateways = self.gateways.iter().map(String::as_str);
+        gateways.filter(|gateway| *gateway != MESH)
+    }
+
+    pub(super) fn is_visible_in(&self, namespace: &str) -> bool {
+        self.visibility.reaches(namespace)
+    }
+
+    /// Hosts that connections are sent to, and who says so.
+    pub(super) fn destinations(&self) -> impl Iterator<Item = (&str, &DocumentRef)> {
+        let routes = self.routes.iter();
+        routes.map(|route| (route.destination.host(), &self.document))
+    }
+
+    /// With all hosts and gateways in full.
     #[must_use]
     pub(super) fn whole(self, cluster_domain: &str) -> Self {
         let namespace = self.document.namespace.clone();
         let whole = |host: Host| host.whole(&namespace, cluster_domain);
+        let through = |names: Vec<String>| -> Vec<_> {
+            let names = names.iter();
+            names.map(|name| gateway(name, &namespace)).collect()
+        };
         let routes = self.routes.into_iter().map(|route| Route {
             destination: Destination {
                 host: whole(route.destination.host),
                 ..route.destination
             },
+            matches: (route.matches.into_iter())
+                .map(|matching| Match {
+                    gateways: through(matching.gateways),
+                    ..matching
+                })
+                .collect(),
             ..route
         });
         Self {
             routes: routes.collect(),
             hosts: self.hosts.into_iter().map(whole).collect(),
+            gateways: through(self.gateways),
             ..self
         }
+    }
+
+    /// How much it is for this host alone; `None` if it isn't for it.
+    pub(super) fn specificity(&self, host: &str) -> Option<(bool, usize)> {
+        let matching = self.hosts.iter().filter(|h| h.matches(host));
+        matching.map(Host::specificity).max()
     }
 
     /// All that it is for.
     pub(in crate::policy) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter()
+    }
+}
+
+/// `NAMESPACE/NAME` of a gateway, from that, from a name in the own namespace, or from what it was before Istio 1.2:
+/// a host (Istio: `resolveGatewayName`).
+fn gateway(written: &str, own: &str) -> String {
+    match (written.split_once('/'), written.split_once('.')) {
+        _ if written == MESH => MESH.to_owned(),
+        (Some((".", name)), _) => format!("{own}/{name}"),
+        (Some(_), _) => written.to_owned(),
+        (None, Some((name, rest))) => {
+            let namespace = rest.split('.').next().unwrap_or_default();
+            format!("{namespace}/{name}")
+        }
+        (None, None) => format!("{own}/{written}"),
     }
 }
 

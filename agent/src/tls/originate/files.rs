@@ -6,13 +6,13 @@ use std::{
 };
 
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 use super::OriginateError;
 use crate::{
     file::{self, Stamp},
     policy::Origination,
+    tls::PemError,
 };
 
 /// Size of one file: all authorities of a system are a quarter of it.
@@ -36,27 +36,15 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, OriginateError> {
     file::read(path, LIMIT).map_err(|source| failed(path, source))
 }
 
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OriginateError> {
-    let pem = read(path)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let path = path.to_owned();
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err(OriginateError::Empty { path }),
-        Ok(certificates) => Ok(certificates),
-        Err(source) => Err(OriginateError::Pem { path, source }),
-    }
-}
-
-pub(super) fn authorities(path: &Path) -> Result<RootCertStore, OriginateError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        let added = roots.add(certificate);
-        added.map_err(|source| OriginateError::Certificate {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
-    Ok(roots)
+/// What a file says, as PEM.
+pub(super) fn parsed<T>(
+    path: &Path,
+    parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
+) -> Result<T, OriginateError> {
+    parse(&read(path)?).map_err(|source| OriginateError::Pem {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 pub(super) fn of_the_system() -> Result<RootCertStore, OriginateError> {

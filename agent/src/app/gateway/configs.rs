@@ -1,0 +1,206 @@
+//! The TLS of a gateway's servers, made again when their certificates change. What can't be used leaves what was in force
+//! before; what is gone leaves nothing.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    hash::BuildHasher as _,
+    sync::Arc,
+};
+
+use rustls::ServerConfig;
+
+use super::credentials::{CredentialError, Found};
+use crate::{
+    policy::{Credential, ServerTls},
+    tls::{Material, TerminateError, Terminations},
+};
+
+pub(super) type Current = HashMap<Arc<ServerTls>, Arc<ServerConfig>>;
+
+/// Keeps the last good ones.
+pub(super) struct Configs {
+    terminations: Terminations,
+    /// Keyed at random: tells one material from the next without keeping it.
+    hasher: RandomState,
+    kept: HashMap<Arc<ServerTls>, Kept>,
+}
+
+struct Kept {
+    fingerprint: u64,
+    config: Arc<ServerConfig>,
+}
+
+/// What is wrong with a credential.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Terminate(#[from] TerminateError),
+}
+
+impl Configs {
+    pub(super) fn new(terminations: Terminations) -> Self {
+        Self {
+            terminations,
+            hasher: RandomState::new(),
+            kept: HashMap::new(),
+        }
+    }
+
+    /// What is in force for these servers now, and what is wrong with each credential. Blocks.
+    pub(super) fn update(
+        &mut self,
+        wanted: &[Arc<ServerTls>],
+        found: &Found,
+    ) -> BTreeMap<Credential, Option<String>> {
+        self.kept.retain(|tls, _| wanted.contains(tls));
+        let mut troubles = BTreeMap::new();
+        for tls in wanted {
+            let material = found.material(&tls.credential);
+            let taken = material
+                .map_err(Trouble::from)
+                .and_then(|m| self.take(tls, &m));
+            let trouble = taken.err().map(|trouble| self.suffer(tls, &trouble));
+            let told = troubles.entry(tls.credential.clone()).or_insert(None);
+            *told = told.take().or(trouble);
+        }
+        troubles
+    }
+
+    pub(super) fn current(&self) -> Current {
+        let kept = self.kept.iter();
+        kept.map(|(tls, kept)| (Arc::clone(tls), Arc::clone(&kept.config)))
+            .collect()
+    }
+
+    fn take(&mut self, tls: &Arc<ServerTls>, material: &Material) -> Result<(), Trouble> {
+        let Material {
+            chain,
+            key,
+            authorities,
+        } = material;
+        let fingerprint = self.hasher.hash_one((chain, &**key, authorities));
+        let same = self.kept.get(tls);
+        if same.is_some_and(|kept| kept.fingerprint == fingerprint) {
+            return Ok(());
+        }
+        let config = Arc::new(self.terminations.config(tls, material)?);
+        let kept = Kept {
+            fingerprint,
+            config,
+        };
+        self.kept.insert(Arc::clone(tls), kept);
+        Ok(())
+    }
+
+    fn suffer(&mut self, tls: &Arc<ServerTls>, trouble: &Trouble) -> String {
+        let closed = match trouble {
+            Trouble::Credential(error) => error.is_absence(),
+            Trouble::Terminate(error) => matches!(error, TerminateError::NoAuthorities),
+        };
+        if closed {
+            self.kept.remove(tls);
+        }
+        let consequence = match self.kept.contains_key(tls) {
+            true => "the one before stays in force",
+            false => "connections are refused",
+        };
+        format!("{}: {trouble}: {consequence}", tls.credential)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+    use crate::{
+        policy::{DocumentKind, DocumentRef, Documents, Gateway, Policy, Scope, Work},
+        tls::Suites,
+    };
+
+    fn mutual() -> Arc<ServerTls> {
+        let spec = r#"{"servers": [{"port": {"number": 443, "name": "p", "protocol": "HTTPS"}, "hosts": ["*"],
+                       "tls": {"mode": "MUTUAL", "credentialName": "c"}}]}"#;
+        let document = DocumentRef::new(DocumentKind::Gateway, "edge", "g");
+        let gateway = Gateway::new(document, None, serde_json::from_str(spec).unwrap());
+        let documents = Documents {
+            gateways: vec![gateway.unwrap()],
+            ..Documents::default()
+        };
+        let scope = Scope {
+            root_namespace: "root",
+            cluster_domain: "cluster.local",
+            trust_domains: &[],
+        };
+        let policy = Policy::compile(scope, documents);
+        let labels = crate::policy::Labels::new();
+        let mut servers = policy.routes().gateways().of(&labels);
+        match &servers.next().unwrap().server.work {
+            Work::Terminate(tls) => Arc::clone(tls),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn put_pair(dir: &Path) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(dir.join("tls.crt"), certificate.pem()).unwrap();
+        fs::write(dir.join("tls.key"), key.serialize_pem()).unwrap();
+    }
+
+    fn put_authority(dir: &Path) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        fs::write(dir.join("ca.crt"), root.pem()).unwrap();
+    }
+
+    #[test]
+    fn what_is_bad_changes_nothing_and_what_is_gone_closes() {
+        let root = tempfile::tempdir().unwrap();
+        let (found, dir) = (
+            Found::Mounted(root.path().to_owned()),
+            root.path().join("c"),
+        );
+        let tls = mutual();
+        let mut configs = Configs::new(Terminations::new(&Suites::preferring(&[])));
+        let mut look = || {
+            let troubles = configs.update(&[Arc::clone(&tls)], &found);
+            let healthy = troubles[&tls.credential].is_none();
+            (healthy, configs.current().remove(&tls))
+        };
+        assert!(matches!(look(), (false, None)));
+        fs::create_dir(&dir).unwrap();
+        put_pair(&dir);
+        assert!(
+            matches!(look(), (false, None)),
+            "MUTUAL without authorities"
+        );
+        put_authority(&dir);
+        let (healthy, first) = look();
+        let first = first.filter(|_| healthy).unwrap();
+        let same = |other: &Arc<ServerConfig>| Arc::ptr_eq(&first, other);
+        assert!(look().1.is_some_and(|c| same(&c)), "made again for nothing");
+
+        fs::write(dir.join("tls.key"), "no key").unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some_and(|c| same(&c)));
+        fs::remove_file(dir.join("tls.key")).unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some_and(|c| same(&c)));
+        put_pair(&dir);
+        let (healthy, next) = look();
+        assert!(healthy && next.is_some_and(|c| !same(&c)));
+        fs::remove_file(dir.join("ca.crt")).unwrap();
+        assert!(matches!(look(), (false, None)), "the authorities are gone");
+        put_authority(&dir);
+        assert!(matches!(look(), (true, Some(_))));
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(look(), (false, None)), "the Secret is gone");
+    }
+}

@@ -1,0 +1,38 @@
+//! What a peer is told when there is no connection for it.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// For the peer to read it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// `unrecognized_name` in a record of its own (RFC 6066, section 3; RFC 8446, section 6).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Tells a client that nobody here has the name that it asks for, and ends the stream.
+pub async fn decline(stream: &mut TcpStream) {
+    farewell(stream, &UNRECOGNIZED_NAME).await;
+}
+
+/// Sends an alert, and waits for the peer to have a chance to read it: closing a socket with unread data resets it,
+/// and a reset discards what the peer has not read yet (RFC 1122, section 4.2.2.13).
+pub(super) async fn farewell(stream: &mut TcpStream, alert: &[u8]) {
+    let farewell = async {
+        stream.write_all(alert).await?;
+        stream.shutdown().await?;
+        let mut sink = [0; 1024];
+        for _ in 0..64 {
+            if stream.read(&mut sink).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    if !alert.is_empty() {
+        let _ = timeout(PATIENCE, farewell).await;
+    }
+}
