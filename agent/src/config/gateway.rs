@@ -32,10 +32,18 @@ impl TryFrom<&GatewayArgs> for GatewayConfig {
         let credentials = credentials.map(|path| absolute("--credentials", path));
         Ok(Self {
             pod,
-            labels: args.labels.iter().map(label).collect::<Result<_, _>>()?,
+            labels: args
+                .labels
+                .iter()
+                .map(|written| label(written))
+                .collect::<Result<_, _>>()?,
             source: directory(&args.source)?,
             credentials: credentials.transpose()?,
-            ports: args.ports.iter().map(port).collect::<Result<_, _>>()?,
+            ports: args
+                .ports
+                .iter()
+                .map(|written| port(written))
+                .collect::<Result<_, _>>()?,
             mesh: MeshConfig::try_from(&args.mesh)?,
             admin: address("--admin", &args.admin)?,
             serve: ServeConfig::try_from(&args.serve)?,
@@ -43,21 +51,21 @@ impl TryFrom<&GatewayArgs> for GatewayConfig {
     }
 }
 
-fn label(written: &String) -> Result<(String, String), ConfigError> {
+fn label(written: &str) -> Result<(String, String), ConfigError> {
     match written.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(ConfigError::Label {
-            value: written.clone(),
+            value: written.to_owned(),
         }),
     }
 }
 
-fn port(written: &String) -> Result<(u16, u16), ConfigError> {
+fn port(written: &str) -> Result<(u16, u16), ConfigError> {
     let parsed = written.split_once(':').and_then(|(from, to)| {
         let number = |text: &str| text.parse().ok().filter(|port| *port > 0);
         number(from).zip(number(to))
     });
     parsed.ok_or_else(|| ConfigError::PortMap {
-        value: written.clone(),
+        value: written.to_owned(),
     })
 }

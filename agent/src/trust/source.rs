@@ -145,7 +145,7 @@ impl Trust {
     /// When there is nobody by whom endpoints could be trusted.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), TrustError> {
         let (told, mut answers) = mpsc::channel(1);
-        let _asking = self.ask(told)?;
+        let _asking = self.ask(&told)?;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -160,7 +160,7 @@ impl Trust {
 
     fn ask(
         &self,
-        told: mpsc::Sender<(usize, Result<Bundle, EndpointError>)>,
+        told: &mpsc::Sender<(usize, Result<Bundle, EndpointError>)>,
     ) -> Result<JoinSet<()>, TrustError> {
         let mut asking = JoinSet::new();
         let mut client: Option<Arc<ClientConfig>> = None;

@@ -40,8 +40,8 @@ pub enum NoRoute {
     )]
     Ambiguous {
         gateway: DocumentRef,
-        first: DocumentRef,
-        second: DocumentRef,
+        first: Box<DocumentRef>,
+        second: Box<DocumentRef>,
     },
 }
 
@@ -249,8 +249,8 @@ fn only<'p>(
         None => Ok(Some((first, route))),
         Some((second, _)) => Err(NoRoute::Ambiguous {
             gateway: served.gateway.clone(),
-            first: first.document.clone(),
-            second: second.document.clone(),
+            first: Box::new(first.document.clone()),
+            second: Box::new(second.document.clone()),
         }),
     }
 }
