@@ -113,8 +113,8 @@ impl Gateways {
                     ignored.push(Ignored::NeedsHttp {
                         document: through.document.clone(),
                         port: server.port,
-                        first,
-                        second,
+                        first: *first,
+                        second: *second,
                     });
                 }
             }
