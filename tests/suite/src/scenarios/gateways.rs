@@ -164,6 +164,27 @@ pub fn redirect(stage: &Stage<'_>) -> Result<()> {
         .expect_ok(GREETING)
 }
 
+/// Two that end TLS, and one that passes it on.
+fn three_hosts() -> String {
+    let server = |name: &str, tls: &str| {
+        format!(
+            "{{port: {{number: {HTTPS}, name: {name}, protocol: HTTPS}}, hosts: [{name}.example], tls: {{{tls}}}}}"
+        )
+    };
+    gateway(&[
+        server("one", "mode: SIMPLE, credentialName: one"),
+        server("two", "mode: SIMPLE, credentialName: two"),
+        server("own", "mode: PASSTHROUGH"),
+    ]) + &routed("one", "one.example", "http: [{", &to("one"))
+        + &routed("two", "two.example", "http: [{", &to("two"))
+        + &routed(
+            "own",
+            "own.example",
+            "tls: [{match: [{sniHosts: [own.example]}], ",
+            &to("own"),
+        )
+}
+
 /// Names choose certificate and service; TLS of other names passes as it is; nobody's names are refused. What goes on from
 /// the gateway is mutual TLS with its identity, since its pod is in the mesh.
 pub fn sni(stage: &Stage<'_>) -> Result<()> {
@@ -178,24 +199,7 @@ pub fn sni(stage: &Stage<'_>) -> Result<()> {
     for (index, name, port) in [(21, "one", WEB), (22, "two", WEB), (23, "own", HTTPS)] {
         service(world, name, index, port)?;
     }
-    let server = |name: &str, tls: &str| {
-        format!(
-            "{{port: {{number: {HTTPS}, name: {name}, protocol: HTTPS}}, hosts: [{name}.example], tls: {{{tls}}}}}"
-        )
-    };
-    let documents = gateway(&[
-        server("one", "mode: SIMPLE, credentialName: one"),
-        server("two", "mode: SIMPLE, credentialName: two"),
-        server("own", "mode: PASSTHROUGH"),
-    ]) + &routed("one", "one.example", "http: [{", &to("one"))
-        + &routed("two", "two.example", "http: [{", &to("two"))
-        + &routed(
-            "own",
-            "own.example",
-            "tls: [{match: [{sniHosts: [own.example]}], ",
-            &to("own"),
-        )
-        + &format!("{}---\n{}", pair("one", &one)?, pair("two", &two)?);
+    let documents = three_hosts() + &format!("{}---\n{}", pair("one", &one)?, pair("two", &two)?);
     let edge = Edge::new(stage, &documents)?;
     let mut kept = Vec::new();
     for (name, listener) in [
@@ -226,14 +230,23 @@ pub fn sni(stage: &Stage<'_>) -> Result<()> {
     let opened = "istio_tcp_connections_opened_total";
     edge.shop.metric(NodeName::A, opened, &labels, 3.0)?;
 
+    nobody(&edge, &one)?;
+    http1_only(&edge)
+}
+
+/// A name that no server is for.
+fn nobody(edge: &Edge<'_>, files: &LeafFiles) -> Result<()> {
     let before = edge.refused("no_route")?;
-    edge.curl("https://nobody.example/", Some(&one.root))?
+    edge.curl("https://nobody.example/", Some(&files.root))?
         .expect_exit(Exit::TLS_CONNECT_ERROR)?;
     // Once the client has read why.
     until("the refusal to be counted", SOON, || {
         Ok((edge.refused("no_route")? == before + 1.0).then_some(()))
-    })?;
-    // Nothing but HTTP/1.1 is agreed on.
+    })
+}
+
+/// Nothing else is agreed on.
+fn http1_only(edge: &Edge<'_>) -> Result<()> {
     let h2 = SClient {
         pod: &edge.shop.stranger,
         server: edge.address(HTTPS),
@@ -293,6 +306,16 @@ pub fn reload(stage: &Stage<'_>) -> Result<()> {
         talk().context("the connection from before")?;
     }
 
+    broken_pair(&edge, &first, &second)?;
+    world.objects.remove("cert.yaml")?;
+    until("the door to close", SOON, || {
+        Ok(shown(&edge).is_err().then_some(()))
+    })?;
+    talk().context("an open connection after all that")
+}
+
+/// A certificate with another's key is told, and the last good one stays.
+fn broken_pair(edge: &Edge<'_>, first: &LeafFiles, second: &LeafFiles) -> Result<()> {
     let healthy = || -> Result<f64> {
         Ok(edge
             .gateway
@@ -305,20 +328,12 @@ pub fn reload(stage: &Stage<'_>) -> Result<()> {
         "cert",
         &[("tls.crt", &first.certificate), ("tls.key", &second.key)],
     )?;
-    world.objects.raw("cert.yaml", &broken)?;
+    edge.shop.world().objects.raw("cert.yaml", &broken)?;
     until("the broken pair to be told", SOON, || {
         Ok((healthy()? == 0.0).then_some(()))
     })?;
-    ensure!(
-        shown(&edge)? == serial(&first)?,
-        "the last good one is gone"
-    );
-
-    world.objects.remove("cert.yaml")?;
-    until("the door to close", SOON, || {
-        Ok(shown(&edge).is_err().then_some(()))
-    })?;
-    talk().context("an open connection after all that")
+    ensure!(shown(edge)? == serial(first)?, "the last good one is gone");
+    Ok(())
 }
 
 /// The serial of the certificate that the gateway shows.

@@ -188,131 +188,21 @@ fn forgets(meshes: &Meshes<'_>) -> Result<()> {
     meshes.wait_ok("the third root again")
 }
 
+/// As the reference has them.
+const MESH_A: &str = include_str!("third_root/mesh-a.yaml");
+const MESH_B: &str = include_str!("third_root/mesh-b.yaml");
+
 fn mesh_a(host: &str, client: &LeafFiles) -> String {
-    let LeafFiles {
-        certificate,
-        key,
-        root,
-    } = client;
-    let (certificate, key, root) = (certificate.display(), key.display(), root.display());
-    format!(
-        "
-apiVersion: networking.istio.io/v1alpha3
-kind: VirtualService
-metadata:
-  name: helloworld-vs
-  namespace: {MESH}
-spec:
-  hosts:
-  - {host}
-  http:
-  - match:
-    - port: 80
-    route:
-    - destination:
-        host: {host}
-        subset: tls-origination
-        port:
-          number: 443
----
-apiVersion: networking.istio.io/v1alpha3
-kind: ServiceEntry
-metadata:
-  name: helloworld-se
-  namespace: {MESH}
-spec:
-  hosts:
-  - {host}
-  ports:
-  - number: 443
-    name: https-port-for-tls-origination
-    protocol: HTTPS
-  resolution: DNS
-  location: MESH_EXTERNAL
----
-apiVersion: networking.istio.io/v1alpha3
-kind: DestinationRule
-metadata:
-  name: helloworld-dr
-  namespace: {MESH}
-spec:
-  host: {host}
-  subsets:
-  - name: tls-origination
-    trafficPolicy:
-      portLevelSettings:
-      - port:
-          number: 443
-        tls:
-          mode: MUTUAL
-          clientCertificate: {certificate}
-          privateKey: {key}
-          caCertificates: {root}
-"
-    )
+    let show = |path: &Path| path.display().to_string();
+    let text = MESH_A.replace("{MESH}", MESH).replace("{host}", host);
+    text.replace("{certificate}", &show(&client.certificate))
+        .replace("{key}", &show(&client.key))
+        .replace("{root}", &show(&client.root))
 }
 
 fn mesh_b(host: &str) -> String {
-    format!(
-        "
-apiVersion: v1
-kind: Service
-metadata:
-  name: helloworld
-  namespace: {MESH}
-  labels:
-    app: helloworld
-spec:
-  clusterIP: None
-  ports:
-  - port: {SERVICE}
-    name: http
-  selector:
-    app: helloworld
----
-apiVersion: networking.istio.io/v1alpha3
-kind: Gateway
-metadata:
-  name: service-gateway
-  namespace: {ROOT}
-spec:
-  selector:
-    istio: ingressgateway
-  servers:
-    - port:
-        number: 80
-        name: http
-        protocol: HTTP
-      tls:
-        httpsRedirect: true
-      hosts:
-        - \"*\"
-    - port:
-        number: 443
-        name: https
-        protocol: HTTPS
-      hosts:
-        - \"*\"
-      tls:
-        mode: MUTUAL
-        credentialName: {CREDENTIAL}
----
-apiVersion: networking.istio.io/v1alpha3
-kind: VirtualService
-metadata:
-  name: helloworld-vs
-  namespace: {ROOT}
-spec:
-  hosts:
-  - {host}
-  gateways:
-  - service-gateway
-  http:
-  - route:
-    - destination:
-        host: helloworld.{MESH}.svc.cluster.local
-        port:
-          number: {SERVICE}
-"
-    )
+    let text = MESH_B.replace("{MESH}", MESH).replace("{ROOT}", ROOT);
+    text.replace("{host}", host)
+        .replace("{SERVICE}", &SERVICE.to_string())
+        .replace("{CREDENTIAL}", CREDENTIAL)
 }
