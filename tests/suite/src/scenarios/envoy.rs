@@ -177,43 +177,42 @@ pub fn server_refused(stage: &Stage<'_>) -> Result<()> {
     let setting = server_setting(stage)?;
     let behind = setting.pod.listen(BEHIND)?;
     let right = setting.inbound(Mode::Permissive, Protocol::Tcp)?;
-    let trusting = || Accepts::TrustDomain(TRUST_DOMAIN.to_owned());
-    let (own, customer) = (setting.pod.identity(), setting.shop.customer.identity());
-    let with = |tls: Tls| Inbound {
-        tls,
-        ..right.clone()
-    };
-    let old = Tls {
-        newest: TlsVersion::V1_2,
-        ..right.tls.clone()
-    };
+    let mut old = right.tls.clone();
+    old.newest = TlsVersion::V1_2;
+    let like = |identity: &str| setting.tls(identity, right.tls.accepts.clone());
+    let own = setting.pod.identity();
     let elsewhere = Accepts::TrustDomain("elsewhere.test".to_owned());
     let somebody = Accepts::Exactly(SOMEBODY.to_owned());
+    let foreign = setting.tls_of(&Pki::foreign()?, &own, right.tls.accepts.clone())?;
     let cases = [
-        ("is somebody else", with(setting.tls(SOMEBODY, trusting())?)),
-        ("is the client", with(setting.tls(&customer, trusting())?)),
-        (
-            "has another root",
-            with(setting.tls_of(&Pki::foreign()?, &own, trusting())?),
-        ),
-        ("speaks TLS 1.2", with(old)),
-        ("wants somebody else", with(setting.tls(&own, somebody)?)),
-        ("wants another mesh", with(setting.tls(&own, elsewhere)?)),
-        (
-            "allows somebody else",
-            Inbound {
-                allowed: Some(SOMEBODY.to_owned()),
-                ..right.clone()
-            },
-        ),
+        ("is somebody else", like(SOMEBODY)?),
+        ("is the client", like(&setting.shop.customer.identity())?),
+        ("has another root", foreign),
+        ("speaks TLS 1.2", old),
+        ("wants somebody else", setting.tls(&own, somebody)?),
+        ("wants another mesh", setting.tls(&own, elsewhere)?),
     ];
-    for (what, inbound) in cases {
-        let _envoy = setting.serve(&inbound)?;
-        expect_refused(&setting.ask_backend("/")?).with_context(|| format!("Envoy {what}"))?;
-        expect_silence(&behind).with_context(|| format!("Envoy {what}"))?;
+    let mut wrong = right.clone();
+    for (what, tls) in cases {
+        wrong.tls = tls;
+        expect_none_behind(&setting, &wrong, &behind).with_context(|| format!("Envoy {what}"))?;
     }
+    let mut wrong = right.clone();
+    wrong.allowed = Some(SOMEBODY.to_owned());
+    expect_none_behind(&setting, &wrong, &behind).context("Envoy allows somebody else")?;
     setting.handshake_failed(NodeName::A, "client", "wrong_identity")?;
     setting.handshake_failed(NodeName::A, "client", "untrusted")
+}
+
+/// The client is refused, and nothing of it reaches the application.
+fn expect_none_behind(
+    setting: &Setting<'_>,
+    inbound: &Inbound,
+    behind: &TcpListener,
+) -> Result<()> {
+    let _envoy = setting.serve(inbound)?;
+    expect_refused(&setting.ask_backend("/")?)?;
+    expect_silence(behind)
 }
 
 fn client_setting<'a>(stage: &Stage<'a>) -> Result<Setting<'a>> {

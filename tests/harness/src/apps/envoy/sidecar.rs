@@ -124,13 +124,13 @@ impl Tls {
 impl Inbound {
     pub(super) fn configuration(&self) -> Value {
         let application = SocketAddr::from(([127, 0, 0, 1], self.application));
-        let mut listener = listener("virtualInbound", self.port, self.chains());
+        let mut listener = listener("virtualInbound", self.port, &self.chains());
         listener["listener_filters"] = json!([typed(
             "envoy.filters.listener.tls_inspector",
             "filters.listener.tls_inspector.v3.TlsInspector",
             json!({}),
         )]);
-        document(listener, cluster(&self.cluster(), application))
+        document(&listener, &cluster(&self.cluster(), application))
     }
 
     fn cluster(&self) -> String {
@@ -209,7 +209,7 @@ impl Outbound {
         let chains = json!([{"filters": [filter]}]);
         let mut cluster = cluster(&name, self.server);
         cluster["transport_socket"] = self.transport_socket();
-        document(listener("virtualOutbound", Self::PORT, chains), cluster)
+        document(&listener("virtualOutbound", Self::PORT, &chains), &cluster)
     }
 
     fn transport_socket(&self) -> Value {
@@ -226,11 +226,11 @@ impl Outbound {
     }
 }
 
-fn document(listener: Value, cluster: Value) -> Value {
+fn document(listener: &Value, cluster: &Value) -> Value {
     json!({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
 }
 
-fn listener(name: &str, port: u16, filter_chains: Value) -> Value {
+fn listener(name: &str, port: u16, filter_chains: &Value) -> Value {
     let address = json!({"address": "::", "port_value": port, "ipv4_compat": true});
     json!({
         "name": name,
