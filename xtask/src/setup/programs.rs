@@ -8,7 +8,7 @@ use super::{Outcome, apt};
 use crate::{process, vm::share};
 
 /// A program, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 25] = [
     // aws-lc, rustls' cryptography, is C.
     ("cc", "gcc libc6-dev"),
     ("curl", "curl"),
@@ -22,6 +22,8 @@ const PROGRAMS: [(&str, &str); 24] = [
     ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
+    // For Envoy, which is not Debian's.
+    ("pip3", "python3-pip"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
     ("qemu-system-x86_64", "qemu-system-x86"),

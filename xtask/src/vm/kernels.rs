@@ -23,11 +23,16 @@ pub struct Kernel {
     pub cpu: String,
     #[serde(default)]
     pub tests: Vec<String>,
+    /// Those of the whole list.
+    #[serde(skip)]
+    natively: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    natively: Vec<String>,
     kernel: Vec<Kernel>,
 }
 
@@ -53,13 +58,16 @@ fn any_processor() -> String {
 pub fn list() -> Result<Vec<Kernel>> {
     let file = workspace::root().join("tests/vm/kernels.toml");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let document: Document =
+    let mut document: Document =
         basic_toml::from_str(&text).with_context(|| file.display().to_string())?;
     ensure!(
         !document.kernel.is_empty(),
         "{} lists no kernel",
         file.display()
     );
+    for kernel in &mut document.kernel {
+        kernel.natively.clone_from(&document.natively);
+    }
     Ok(document.kernel)
 }
 
@@ -84,14 +92,15 @@ pub fn named(name: Option<&str>) -> Result<Kernel> {
 impl Kernel {
     /// Whether the test of this name belongs on it.
     pub fn is_for(&self, test: &str) -> bool {
-        self.tests.is_empty() || self.tests.iter().any(|part| test.contains(part))
+        let is_in = |parts: &[String]| parts.iter().any(|part| test.contains(part));
+        (self.tests.is_empty() || is_in(&self.tests)) && !is_in(&self.natively)
     }
 
     /// # Errors
     /// When the list asks for tests that there aren't: nothing would fail where they are missing.
     pub fn check(&self, tests: &[String]) -> Result<()> {
         let is_none = |part: &&String| !tests.iter().any(|test| test.contains(part.as_str()));
-        match self.tests.iter().find(is_none) {
+        match self.tests.iter().chain(&self.natively).find(is_none) {
             Some(part) => bail!("tests/vm/kernels.toml: {}: no test is {part:?}", self.name),
             None => Ok(()),
         }
@@ -263,15 +272,33 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn packages_by_pattern_and_version() {
-        let kernel = Kernel {
+    fn kernel() -> Kernel {
+        Kernel {
             name: "6.12".into(),
             package: "linux-image-6.12.*-cloud-amd64".into(),
             suite: None,
             cpu: any_processor(),
             tests: Vec::new(),
-        };
+            natively: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn tests_are_chosen_or_left_to_the_host() {
+        let mut kernel = kernel();
+        assert!(kernel.is_for("envoy-server::v4") && kernel.is_for("redis::v6"));
+        kernel.natively.push("envoy-".into());
+        assert!(!kernel.is_for("envoy-server::v4") && kernel.is_for("redis::v6"));
+        kernel.tests.push("::v4".into());
+        assert!(!kernel.is_for("envoy-server::v4") && !kernel.is_for("redis::v6"));
+        let all = ["redis::v4", "envoy-server::v4"].map(str::to_owned);
+        assert!(kernel.check(&all).is_ok());
+        assert!(kernel.check(&all[..1]).is_err());
+    }
+
+    #[test]
+    fn packages_by_pattern_and_version() {
+        let kernel = kernel();
         let names = [
             "linux-image-6.12.9+deb12-cloud-amd64",
             "linux-image-6.12.117+deb12-cloud-amd64",

@@ -76,7 +76,8 @@ fn write_configuration(prefix: &Path, listeners: &[Listener], text: &str) -> Res
             servers,
             "server {{ listen 0.0.0.0:{port}{tls}; listen [::]:{port}{tls}; {certificate}\n\
              location / {{ default_type text/plain; return 200 \"{text}\"; }}\n\
-             location /peer {{ default_type text/plain; return 200 \"$remote_addr\"; }} }}\n"
+             location /peer {{ default_type text/plain; return 200 \"$remote_addr\"; }}\n\
+             location /certificate {{ default_type text/plain; return 200 \"$http_x_forwarded_client_cert\"; }} }}\n"
         )?;
     }
     let mut paths = String::new();
