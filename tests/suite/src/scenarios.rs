@@ -132,6 +132,7 @@ pub const ALL: &[Scenario] = &[
     scenario("envoy-server-refused", envoy::server_refused),
     scenario("envoy-client", envoy::client),
     scenario("envoy-client-refused", envoy::client_refused),
+    scenario("envoy-key-update", envoy::key_update),
     scenario("bad-documents", input::bad_documents),
     scenario("vanished-netns", input::vanished_netns),
     scenario("same-address", input::same_address),

@@ -13,6 +13,7 @@ use sealane_harness::{
         Accepts, Answer, Curl, Envoy, Exit, Inbound, Mode, Nginx, Outbound, Protocol, Tls,
         TlsVersion,
     },
+    kernel,
     objects::MESH,
     pace,
     pki::{Pki, Wanted},
@@ -42,12 +43,12 @@ struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    fn new(stage: &Stage<'a>, node: NodeName, name: &str) -> Result<Self> {
+    fn new(stage: &Stage<'a>, node: NodeName, name: &str, flags: &[&str]) -> Result<Self> {
         let pod = stage.world.pod(PodSpec {
             sandbox: false,
             ..PodSpec::new(node, MESH, name)
         })?;
-        let shop = stage.shop("STRICT")?;
+        let shop = stage.shop_with("STRICT", flags)?;
         let mesh = Pki::of_mesh(&stage.world.ca)?;
         Ok(Self { shop, pod, mesh })
     }
@@ -109,8 +110,8 @@ fn expect_stream(from: &Pod, address: SocketAddr, at: &Pod, port: u16) -> Result
     finish(&pair)
 }
 
-fn server_setting<'a>(stage: &Stage<'a>) -> Result<Setting<'a>> {
-    Setting::new(stage, NodeName::B, "backend")
+fn server_setting<'a>(stage: &Stage<'a>, flags: &[&str]) -> Result<Setting<'a>> {
+    Setting::new(stage, NodeName::B, "backend", flags)
 }
 
 impl Setting<'_> {
@@ -139,7 +140,7 @@ impl Setting<'_> {
 
 /// Our client and Envoy's server.
 pub fn server(stage: &Stage<'_>) -> Result<()> {
-    let setting = server_setting(stage)?;
+    let setting = server_setting(stage, &[])?;
     let nginx = Nginx::http(stage.world, &setting.pod, BEHIND, GREETING)?;
     for mode in [Mode::Permissive, Mode::Strict] {
         for protocol in [Protocol::Tcp, Protocol::Http] {
@@ -174,7 +175,7 @@ fn expect_forwarded(setting: &Setting<'_>, answer: &Answer) -> Result<()> {
 
 /// An Envoy that isn't who it should be gets nothing of ours; one that wants somebody else gives nothing.
 pub fn server_refused(stage: &Stage<'_>) -> Result<()> {
-    let setting = server_setting(stage)?;
+    let setting = server_setting(stage, &[])?;
     let behind = setting.pod.listen(BEHIND)?;
     let right = setting.inbound(Mode::Permissive, Protocol::Tcp)?;
     let mut old = right.tls.clone();
@@ -216,7 +217,7 @@ fn expect_none_behind(
 }
 
 fn client_setting<'a>(stage: &Stage<'a>) -> Result<Setting<'a>> {
-    let setting = Setting::new(stage, NodeName::A, "frontend")?;
+    let setting = Setting::new(stage, NodeName::A, "frontend", &[])?;
     let only_frontend = authorization::ALLOW.replace("sa/customer", "sa/frontend");
     let objects = &stage.world.objects;
     objects.raw(authorization::FILE, &only_frontend)?;
@@ -324,4 +325,21 @@ pub fn client_refused(stage: &Stage<'_>) -> Result<()> {
     }
     setting.handshake_failed(NodeName::B, "server", "untrusted")?;
     setting.handshake_failed(NodeName::B, "server", "peer_alert")
+}
+
+/// A key of ours that has sealed what it may: Envoy goes on with the next, as a server and as a client.
+pub fn key_update(stage: &Stage<'_>) -> Result<()> {
+    // Not every kernel can change its keys.
+    let setting = server_setting(stage, &["--ktls", "off", "--key-limit", "4"])?;
+    let shop = &setting.shop;
+    // Without these instructions the cipher is one that has no limit.
+    let least = f64::from(u8::from(kernel::has_aes_instructions()));
+    let updated = |node| shop.metric(node, "sealane_tls_key_updates_total", &[], least);
+    let _server = setting.serve(&setting.inbound(Mode::Strict, Protocol::Tcp)?)?;
+    let address = setting.pod.address(stage.family, PORT);
+    expect_stream(&shop.customer, address, &setting.pod, BEHIND)?;
+    updated(NodeName::A)?;
+    let _client = setting.call(&setting.outbound(PORT, Protocol::Tcp)?)?;
+    expect_stream(&setting.pod, setting.way_out(), &shop.web, PORT)?;
+    updated(NodeName::B)
 }
