@@ -16,7 +16,14 @@ pub struct Exit;
 impl Exit {
     pub const COULD_NOT_CONNECT: i32 = 7;
     pub const TLS_CONNECT_ERROR: i32 = 35;
+    pub const SEND_ERROR: i32 = 55;
     pub const RECEIVE_ERROR: i32 = 56;
+    /// What a reset is to curl, which depends on when it comes.
+    const RESET: [i32; 3] = [
+        Self::COULD_NOT_CONNECT,
+        Self::SEND_ERROR,
+        Self::RECEIVE_ERROR,
+    ];
 }
 
 /// One invocation.
@@ -90,6 +97,12 @@ impl Answer {
             bail!("expected 200 {body:?}: {}", self.output.describe());
         }
         Ok(())
+    }
+
+    /// Whether the connection was reset.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.exit.is_some_and(|exit| Exit::RESET.contains(&exit))
     }
 
     /// # Errors

@@ -76,11 +76,8 @@ impl<'a> Setting<'a> {
 /// Neither an answer nor a way past the refusal.
 fn expect_refused(answer: &Answer) -> Result<()> {
     const EMPTY_REPLY: i32 = 52;
-    let refused = [Exit::RECEIVE_ERROR, EMPTY_REPLY, Exit::COULD_NOT_CONNECT];
-    ensure!(
-        answer.exit.is_some_and(|code| refused.contains(&code)),
-        "{answer:?}"
-    );
+    let refused = answer.is_reset() || answer.exit == Some(EMPTY_REPLY);
+    ensure!(refused, "{answer:?}");
     Ok(())
 }
 

@@ -192,10 +192,7 @@ fn expect_refused(shop: &Shop<'_>, address: SocketAddr) -> Result<()> {
 
 /// Refused at once, not left hanging.
 fn is_refused(shop: &Shop<'_>, pod: &Pod) -> Result<bool> {
-    let exit = shop.get(pod)?.exit;
-    Ok([Exit::COULD_NOT_CONNECT, Exit::RECEIVE_ERROR]
-        .map(Some)
-        .contains(&exit))
+    Ok(shop.get(pod)?.is_reset())
 }
 
 /// A crash in the middle of a connection must not read as its regular end, at neither application.

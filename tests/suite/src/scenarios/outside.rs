@@ -88,9 +88,7 @@ impl<'a> Setting<'a> {
 
     pub(super) fn expect_refused(&self, reason: &str, least: f64) -> Result<()> {
         let answer = self.get(&self.shop.customer)?;
-        // A reset that comes at once is a failed connect to curl.
-        let refused = [Exit::RECEIVE_ERROR, Exit::COULD_NOT_CONNECT].map(Some);
-        ensure!(refused.contains(&answer.exit), "{answer:?}");
+        ensure!(answer.is_reset(), "{answer:?}");
         let labels = [("direction", "outbound"), ("reason", reason)];
         let name = "sealane_connections_refused_total";
         self.shop.metric(NodeName::A, name, &labels, least)
