@@ -10,8 +10,7 @@ use anyhow::{Context, Result, ensure};
 use sealane_harness::{
     NodeName, Pod, PodSpec,
     apps::{
-        Accepts, Answer, Curl, Envoy, Exit, Inbound, Mode, Nginx, Outbound, Protocol, Tls,
-        TlsVersion,
+        Accepts, Answer, Curl, Envoy, Inbound, Mode, Nginx, Outbound, Protocol, Tls, TlsVersion,
     },
     kernel,
     objects::MESH,

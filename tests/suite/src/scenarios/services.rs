@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 use anyhow::{Context, Result, ensure};
 use sealane_harness::{
     Family, NodeName, PodSpec, World,
-    apps::{Curl, Exit, Nginx},
+    apps::{Curl, Nginx},
     objects::{MESH, Service},
     pace,
 };
