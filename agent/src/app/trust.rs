@@ -22,11 +22,7 @@ pub(super) fn open(
 
 pub(super) fn spawn(trust: Trust, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
     let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = trust.run(stop).await {
-            tracing::error!(%error, "trust bundles are not followed any more");
-        }
-    });
+    tasks.spawn(trust.run(stop));
 }
 
 pub(super) fn status(reader: &TrustReader) -> Vec<api::Trusted> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -192,6 +192,7 @@ impl<I: Issue> Svids<I> {
         let mut running = FuturesUnordered::new();
         let mut due = VecDeque::new();
         let mut published = Instant::now();
+        let mut news = false;
         loop {
             while running.len() < self.issuer.at_once() {
                 if due.is_empty() {
@@ -201,15 +202,29 @@ impl<I: Issue> Svids<I> {
                 asked.insert(id.clone());
                 running.push(self.try_one(id));
             }
-            let Some((id, outcome, took)) = running.next().await else {
+            // What has come isn't held back while somebody slow is waited for.
+            let next = match running.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    if std::mem::take(&mut news) {
+                        self.publish(&self.held());
+                    }
+                    running.next().await
+                }
+            };
+            let Some((id, outcome, took)) = next else {
                 break;
             };
             self.record(&id, outcome, took);
-            if running.is_empty() || published.elapsed() > PUBLISH_PERIOD {
+            news = true;
+            if published.elapsed() > PUBLISH_PERIOD {
                 self.publish(&self.held());
-                published = Instant::now();
+                (published, news) = (Instant::now(), false);
                 tokio::task::yield_now().await;
             }
+        }
+        if news {
+            self.publish(&self.held());
         }
     }
 

@@ -111,6 +111,7 @@ impl Mesh {
         hasher.hash_one((
             &self.workloads,
             &self.services,
+            &self.bystanders,
             &self.policy,
             &self.documents,
         ))

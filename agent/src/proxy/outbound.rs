@@ -124,10 +124,26 @@ async fn connect(
     };
     // Registered above, evaluated now: a change of policy or trust either is seen here or finds the connection.
     trusted(proxy, connection)?;
-    match verdict(&proxy.store.current(), connection) {
+    let current = proxy.store.current();
+    if matches!(connection.session(), Some(Session::Plaintext))
+        && !is_same(snapshot, &current, endpoint)
+    {
+        return Err(Failure::Refused(RefusalReason::NoPolicy));
+    }
+    match verdict(&current, connection) {
         Verdict::Refuse(refusal) => Err(Failure::Refused(refusal.into())),
         Verdict::Allow => Ok(wire),
     }
+}
+
+/// Whether an address is still whose it was before it was dialled.
+fn is_same(before: &Snapshot, now: &Snapshot, endpoint: Endpoint) -> bool {
+    let pod = |snapshot: &Snapshot| {
+        snapshot
+            .workload_at(endpoint.address)
+            .map(|w| w.name.clone())
+    };
+    pod(before) == pod(now)
 }
 
 fn lead<'s>(

@@ -78,6 +78,8 @@ pub struct Trust {
     files: Files,
     /// Of the federated domains that have endpoints, by their place in the configuration.
     told: HashMap<usize, Told>,
+    /// `None`: nobody has endpoints.
+    client: Option<Arc<ClientConfig>>,
     current: Arc<ArcSwap<TrustAnchors>>,
     status: watch::Sender<Vec<TrustStatus>>,
 }
@@ -125,6 +127,10 @@ impl Trust {
         let mut files = Files::of(&config);
         files.look();
         files.check()?;
+        let mut sources = config.federated.iter().map(|(_, source)| source);
+        let asks = sources.any(|source| matches!(source, BundleSource::Endpoint(_)));
+        let authorities = config.endpoint_authorities.as_deref();
+        let client = asks.then(|| web_client(authorities)).transpose()?;
         let (status, changes) = watch::channel(Vec::new());
         let current = Arc::new(ArcSwap::from_pointee(TrustAnchors::default()));
         let trust = Self {
@@ -132,6 +138,7 @@ impl Trust {
             own,
             files,
             told: HashMap::new(),
+            client,
             current: Arc::clone(&current),
             status,
         };
@@ -140,17 +147,14 @@ impl Trust {
     }
 
     /// Follows until `stop`.
-    ///
-    /// # Errors
-    /// When there is nobody by whom endpoints could be trusted.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), TrustError> {
+    pub async fn run(mut self, stop: CancellationToken) {
         let (told, mut answers) = mpsc::channel(1);
-        let _asking = self.ask(&told)?;
+        let _asking = self.ask(&told);
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return,
                 _ = ticks.tick() => self.look().await,
                 Some((index, answer)) = answers.recv() => self.learn(index, answer),
                 Ok(()) = self.own.changed() => self.publish(),
@@ -158,35 +162,46 @@ impl Trust {
         }
     }
 
-    fn ask(
-        &self,
-        told: &mpsc::Sender<(usize, Result<Bundle, EndpointError>)>,
-    ) -> Result<JoinSet<()>, TrustError> {
+    fn ask(&self, told: &mpsc::Sender<(usize, Result<Bundle, EndpointError>)>) -> JoinSet<()> {
         let mut asking = JoinSet::new();
-        let mut client: Option<Arc<ClientConfig>> = None;
         for (index, (_, source)) in self.config.federated.iter().enumerate() {
-            if let BundleSource::Endpoint(endpoint) = source {
-                let config = match client.take() {
-                    Some(config) => config,
-                    None => web_client(self.config.endpoint_authorities.as_deref())?,
-                };
-                client = Some(Arc::clone(&config));
+            if let (BundleSource::Endpoint(endpoint), Some(client)) = (source, &self.client) {
+                let config = Arc::clone(client);
                 asking.spawn(endpoint.clone().follow(config, index, told.clone()));
             }
         }
-        Ok(asking)
+        asking
     }
 
     async fn look(&mut self) {
         let mut files = std::mem::take(&mut self.files);
-        let before = files.errors();
         let looking = spawn_blocking(move || (files.look(), files));
         // It doesn't panic, and nobody cancels it.
         if let Ok((changed, files)) = looking.await {
-            let new_errors = files.errors() != before;
             self.files = files;
-            if changed || new_errors {
-                self.publish();
+            if changed {
+                return self.publish();
+            }
+        }
+        // A file may have gone bad, and a list late, without being another.
+        let known = self.status.borrow().clone();
+        let status = self.describe();
+        if status != known {
+            self.complain(&known, &status);
+            self.status.send_replace(status);
+        }
+    }
+
+    fn complain(&self, known: &[TrustStatus], status: &[TrustStatus]) {
+        for TrustStatus {
+            what,
+            source,
+            error,
+            ..
+        } in status.iter().filter(|s| !known.contains(s))
+        {
+            if let Some(error) = error {
+                tracing::warn!(what, source, error, "trust");
             }
         }
     }
@@ -301,12 +316,6 @@ impl Files {
             changed |= file.look(RevocationList::parse);
         }
         changed
-    }
-
-    fn errors(&self) -> Vec<Option<String>> {
-        let bundles = self.bundles.values().map(|file| file.error.clone());
-        let lists = self.lists.iter().map(|file| file.error.clone());
-        bundles.chain(lists).collect()
     }
 
     fn check(&self) -> Result<(), TrustError> {

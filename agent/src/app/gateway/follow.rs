@@ -24,6 +24,8 @@ use crate::{
 /// How often files are looked at, and a port that is taken is tried again.
 const LOOK: Duration = Duration::from_secs(1);
 
+const LOST: &str = "certificates can't be read any more: start this gateway again";
+
 /// What is missing or wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Condition {
@@ -93,6 +95,8 @@ impl Follower {
             None => {
                 let missing = format!("Pod {} is not in the source", self.config.pod);
                 condition.unready.push(missing);
+                // What it may do isn't known any more.
+                self.gateway.entrance.store(None);
             }
         }
         let told = self.condition.borrow().clone();
@@ -117,7 +121,8 @@ impl Follower {
         self.files = self.config.credentials.is_some()
             || credentials.any(|credential| matches!(credential, Credential::Files { .. }));
         let Some(mut configs) = self.configs.take() else {
-            return;
+            self.gateway.entrance.store(None);
+            return condition.unready.push(LOST.to_owned());
         };
         let places = self.places(&own);
         let looking = move || {
@@ -126,8 +131,8 @@ impl Follower {
         };
         // Only a panic, which the log has, keeps it from coming back.
         let Ok((configs, troubles)) = spawn_blocking(looking).await else {
-            let lost = "certificates can't be read any more: start this gateway again";
-            return condition.unready.push(lost.to_owned());
+            self.gateway.entrance.store(None);
+            return condition.unready.push(LOST.to_owned());
         };
         for (credential, trouble) in troubles {
             let name = credential.to_string();

@@ -200,10 +200,18 @@ impl TokenKeys {
         if let Ok(stamp) = Stamp::of(&self.path)
             && stamp != held.stamp
         {
-            held.stamp = stamp;
             match read(&self.path) {
-                Ok(keys) => held.keys = Arc::new(keys),
-                Err(error) => tracing::warn!(%error, "the last good keys stay in use"),
+                Ok(keys) => {
+                    held.stamp = stamp;
+                    held.keys = Arc::new(keys);
+                }
+                Err(error) => {
+                    // What couldn't be read is tried again with the next token; what was read and is bad isn't.
+                    if !matches!(error, TokenKeysError::Read { .. }) {
+                        held.stamp = stamp;
+                    }
+                    tracing::warn!(%error, "the last good keys stay in use");
+                }
             }
         }
         Arc::clone(&held.keys)

@@ -121,15 +121,23 @@ impl Capture {
             .iter()
             .filter_map(|(name, enrolled)| {
                 let desired = self.desired.pods.get(name)?;
-                let here = enrolled.desired.sandbox == desired.sandbox && enrolled.is_current();
+                let here = enrolled.desired.sandbox.netns == desired.sandbox.netns
+                    && enrolled.is_current();
                 (!here).then(|| (name.clone(), desired.clone()))
             })
             .collect();
         for (name, desired) in changed {
             match self.enrol(&name, &desired) {
                 Ok((enrolled, listeners)) => {
-                    if let Some(previous) = self.enrolled.remove(&name) {
-                        self.leave(&previous);
+                    let previous = self.enrolled.remove(&name);
+                    let namespace = enrolled.pod.netns.cookie();
+                    match previous {
+                        // By another path: what is captured is the new listeners' already.
+                        Some(previous) if previous.pod.netns.cookie() == namespace => {
+                            previous.pod.stop.cancel();
+                        }
+                        Some(previous) => self.leave(&previous),
+                        None => {}
                     }
                     self.took_in(name, enrolled, listeners);
                 }
@@ -173,7 +181,9 @@ impl Capture {
             let Some(desired) = self.desired.pods.get(name) else {
                 continue;
             };
-            if enrolled.desired == *desired || enrolled.desired.sandbox != desired.sandbox {
+            if enrolled.desired == *desired
+                || enrolled.desired.sandbox.netns != desired.sandbox.netns
+            {
                 continue;
             }
             let cookie = enrolled.pod.netns.cookie().0;
@@ -223,7 +233,8 @@ impl Capture {
         let (enrolled, listeners) =
             enrol::prepare(&self.home, root, self.own_cgroup, name, desired)?;
         let cookie = enrolled.pod.netns.cookie();
-        if let Some(other) = self.by_cookie(cookie) {
+        let other = self.by_cookie(cookie);
+        if let Some(other) = other.filter(|other| other.pod.name != *name) {
             return Err(EnrolError::SharedNamespace {
                 path: desired.sandbox.netns.clone(),
                 other: other.pod.name.to_string(),

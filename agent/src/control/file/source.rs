@@ -126,10 +126,11 @@ impl FileSource {
             result
         });
         match result {
-            Ok(Ok(loaded)) => self.accept(loaded, addresses),
+            Ok(Ok(loaded)) => return self.accept(loaded, addresses),
             Ok(Err(errors)) => self.refuse(errors.texts()),
             Err(error) => self.refuse(vec![format!("reading the directory failed: {error}")]),
         }
+        self.lay_over(addresses);
     }
 
     fn accept(&mut self, loaded: Loaded, addresses: Arc<Addresses>) {
@@ -205,7 +206,12 @@ impl FileSource {
     /// What name servers say is new; it counts whatever state the directory is in.
     fn readdress(&mut self) {
         let addresses = self.addresses.borrow_and_update().clone();
-        let Some(published) = &mut self.published else {
+        self.lay_over(addresses);
+    }
+
+    fn lay_over(&mut self, addresses: Arc<Addresses>) {
+        let published = self.published.as_mut();
+        let Some(published) = published.filter(|p| p.addresses != addresses) else {
             return;
         };
         let snapshot = readdressed(&self.writer.current(), &addresses);

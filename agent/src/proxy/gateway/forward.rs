@@ -41,22 +41,22 @@ impl Client<'_> {
         })
     }
 
-    /// What must not be sent in clear is refused, unless there is an agent that sees to it.
+    /// What must not be sent in clear is refused, unless there is an agent that sees to it: of what a gateway dials,
+    /// endpoints, it knows those in the mesh only.
     fn check(&self, lead: &Lead<'_>, candidates: &[Endpoint]) -> Result<(), Failure> {
-        if self.entrance.own.enrolled {
-            return Ok(());
-        }
+        let enrolled = self.entrance.own.enrolled;
         let strict = candidates.iter().any(|e| self.mode(*e) == Mode::Strict);
+        let in_mesh = candidates.iter().all(|e| self.mode(*e) != Mode::Disable);
         let reason = match lead.ruled.map(|ruled| ruled.tls) {
-            _ if strict => RefusalReason::PlaintextInStrict,
+            _ if strict && !enrolled => RefusalReason::PlaintextInStrict,
+            Some(ClientTls::IstioMutual) if enrolled && in_mesh => return Ok(()),
             Some(ClientTls::IstioMutual | ClientTls::Originate(_)) => {
                 RefusalReason::DestinationRuleConflict
             }
             Some(ClientTls::Disable) | None => return Ok(()),
         };
         let host = lead.service.map_or("", |service| &service.host);
-        let text =
-            format!("{host} is not for plaintext, and this gateway's pod is not in the mesh");
+        let text = format!("{host} is not for plaintext, and no agent makes TLS of what is sent");
         Err(Failure::RefusedBecause(reason, text))
     }
 
