@@ -81,7 +81,8 @@ pub enum PolicyCommand {
     /// mutual TLS instead of plaintext are not cut; what they have open in plaintext ends once. Policy that other
     /// nodes' agents enforce on their own clients is not looked at, but for conflicts with destination rules.
     ///
-    /// Exits with 0 when nothing would be cut (flows may be newly allowed), 1 when something would be, 2 on an error,
+    /// Exits with 0 when nothing would be cut or sent unencrypted (flows may be newly allowed), 1 when something
+    /// would be, 2 on an error,
     /// a candidate that is invalid included.
     Diff(DiffArgs),
 }

@@ -19,7 +19,7 @@ use crate::{
     review::{self, Answer, Change, Diff, Flows, Judged, SeenFlow},
 };
 
-/// Exits with 1 when something would be cut.
+/// Exits with 1 when something would be cut, or sent unencrypted.
 ///
 /// # Errors
 /// When the candidate or what is to be asked can't be read or makes no sense, or the answer can't be written.
@@ -38,7 +38,7 @@ pub async fn diff(args: &DiffArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         None => asked(args, files).await?,
     };
     show(&diff, args.ask.output, out, shown)?;
-    Ok(code(diff.cut.is_empty()))
+    Ok(code(diff.cut.is_empty() && diff.exposed.is_empty()))
 }
 
 async fn asked(args: &DiffArgs, files: Vec<SourceText>) -> anyhow::Result<Diff> {
@@ -119,7 +119,7 @@ fn shown(diff: &Diff) -> String {
 
 /// `None`: nothing would change.
 fn table(diff: &Diff) -> Option<String> {
-    let changes = [&diff.cut, &diff.allowed, &diff.reconnecting];
+    let changes = [&diff.cut, &diff.exposed, &diff.allowed, &diff.reconnecting];
     if changes.iter().all(|list| list.is_empty()) {
         return None;
     }

@@ -98,10 +98,13 @@ impl PeerModes {
         mut documents: Vec<PeerAuthentication>,
         ignored: &mut Vec<Ignored>,
     ) -> Self {
+        // Of v1alpha1 and what came after it, the latter counts, however old
+        // (<https://istio.io/latest/blog/2021/migrate-alpha-policy/>).
         documents.sort_by(|a, b| {
-            let (older, newer) = (&a.document, &b.document);
-            let older = older.precedence(a.created);
-            older.cmp(&newer.precedence(b.created))
+            let rank = |p: &PeerAuthentication| (p.document.kind.is_legacy(), p.created);
+            let (older, newer) = ((rank(a), &a.document), (rank(b), &b.document));
+            let older = (older.0.0, older.1.precedence(older.0.1));
+            older.cmp(&(newer.0.0, newer.1.precedence(newer.0.1)))
         });
         let mut modes = Self::default();
         for document in documents {
@@ -145,7 +148,10 @@ impl PeerModes {
         let winner = if mesh {
             self.mesh.as_ref()
         } else {
-            self.namespaces.get(&document.namespace)
+            let of_mesh = self.mesh.as_ref();
+            let newer =
+                of_mesh.filter(|s| document.kind.is_legacy() && !s.document.kind.is_legacy());
+            self.namespaces.get(&document.namespace).or(newer)
         };
         if let Some(winner) = winner {
             let winner = winner.document.clone();

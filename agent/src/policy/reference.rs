@@ -21,6 +21,12 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
+    /// Of an API that Istio has given up.
+    #[must_use]
+    pub const fn is_legacy(self) -> bool {
+        matches!(self, Self::Policy | Self::MeshPolicy)
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -42,6 +42,15 @@ pub(super) fn selects(asked: &Labels, labels: &Labels) -> bool {
         .all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// A list that is there has lost its items, rather than never had any: what is left of `from:` must not mean anybody.
+pub(super) fn null_as_empty<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    null_as_default(deserializer).map(Some)
+}
+
 /// `field: null` is the same as no field, as for the Kubernetes API.
 pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

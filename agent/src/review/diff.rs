@@ -34,6 +34,9 @@ pub struct Diff {
     pub allowed: Vec<Change>,
     /// Allowed now and then, but open in plaintext: they end, and their clients come back in mutual TLS.
     pub reconnecting: Vec<Change>,
+    /// Encrypted now, and in plaintext then.
+    #[serde(default)]
+    pub exposed: Vec<Change>,
     /// About the candidate's documents: those that have no effect.
     pub warnings: Vec<String>,
 }
@@ -47,6 +50,8 @@ pub struct Summary {
     pub cut: u64,
     pub allowed: u64,
     pub reconnecting: u64,
+    #[serde(default)]
+    pub exposed: u64,
     /// Flows whose server is not there any more.
     pub left_out: u64,
     /// Flows that the agent forgot for want of room since its start: they may be missing.
@@ -120,7 +125,7 @@ pub fn diff(
     candidate: &Policy,
     flows: impl IntoIterator<Item = SeenFlow>,
 ) -> Diff {
-    let [mut cut, mut allowed, mut reconnecting] = [(); 3].map(|()| List::default());
+    let [mut cut, mut allowed, mut reconnecting, mut exposed] = [(); 4].map(|()| List::default());
     let mut trial = Trial::new(snapshot, candidate);
     let mut summary = Summary::default();
     for seen in flows {
@@ -130,6 +135,7 @@ pub fn diff(
             Some(Outcome::Same) => {}
             Some(Outcome::Cut(subject)) => cut.add(*subject, |s| &s.after, &seen),
             Some(Outcome::Allowed(subject)) => allowed.add(*subject, |s| &s.before, &seen),
+            Some(Outcome::Exposed(subject)) => exposed.add(*subject, |s| &s.after, &seen),
             Some(Outcome::Reconnecting(subject)) => {
                 reconnecting.add(*subject, |s| &s.after, &seen);
             }
@@ -143,13 +149,18 @@ pub fn diff(
             cut: cut.len(),
             allowed: allowed.len(),
             reconnecting: reconnecting.len(),
-            omitted: cut.omitted() + allowed.omitted() + reconnecting.omitted(),
-            text: sentence::all(&summary, [&cut, &allowed, &reconnecting]),
+            exposed: exposed.len(),
+            omitted: [&cut, &allowed, &reconnecting, &exposed]
+                .map(List::omitted)
+                .iter()
+                .sum(),
+            text: sentence::all(&summary, [&cut, &allowed, &reconnecting, &exposed]),
             ..summary
         },
         cut: cut.into_changes(),
         allowed: allowed.into_changes(),
         reconnecting: reconnecting.into_changes(),
+        exposed: exposed.into_changes(),
         warnings: ignored.map(ToString::to_string).collect(),
     }
 }
@@ -160,6 +171,7 @@ enum Outcome {
     Cut(Box<Subject>),
     Allowed(Box<Subject>),
     Reconnecting(Box<Subject>),
+    Exposed(Box<Subject>),
 }
 
 /// A candidate beside the policy that is in force.
@@ -223,10 +235,13 @@ impl<'a> Trial<'a> {
                 after: after.told(),
             })
         };
+        let is_exposed =
+            before.security == Transport::MutualTls && after.security == Transport::Plaintext;
         let stays = || Found::of(then, as_seen, false).reason.is_none();
         Some(match (before.reason, after.reason) {
             (None, Some(_)) => Outcome::Cut(subject()),
             (Some(_), None) => Outcome::Allowed(subject()),
+            (None, None) if is_exposed => Outcome::Exposed(subject()),
             (None, None) if seen.open > 0 && !stays() => Outcome::Reconnecting(subject()),
             (None, None) | (Some(_), Some(_)) => Outcome::Same,
         })

@@ -7,8 +7,11 @@ use super::diff::{Cause, List, Reason, Summary, Tally};
 /// So many clients are named.
 const NAMED: usize = 5;
 
-/// `cut`, `allowed` and `reconnecting`, in this order.
-pub(super) fn all(summary: &Summary, [cut, allowed, reconnecting]: [&List; 3]) -> Vec<String> {
+/// `cut`, `allowed`, `reconnecting` and `exposed`, in this order.
+pub(super) fn all(
+    summary: &Summary,
+    [cut, allowed, reconnecting, exposed]: [&List; 4],
+) -> Vec<String> {
     let cuts = cut.tallies().iter().map(|(reason, tally)| {
         let why = subject(reason, tally);
         format!("{why} would cut {}", whose([tally]))
@@ -17,7 +20,14 @@ pub(super) fn all(summary: &Summary, [cut, allowed, reconnecting]: [&List; 3]) -
         let why = subject(reason, tally);
         format!("{why} would no longer refuse {}", whose([tally]))
     });
-    let mut text: Vec<_> = cuts.chain(allows).collect();
+    let exposes = exposed.tallies().iter().map(|((_, documents), tally)| {
+        let by = match documents.as_slice() {
+            [] => "policy".to_owned(),
+            by => by.join(", "),
+        };
+        format!("{by} would leave unencrypted {}", whose([tally]))
+    });
+    let mut text: Vec<_> = cuts.chain(exposes).chain(allows).collect();
     let ending = reconnecting.tallies();
     if !ending.is_empty() {
         let open: u64 = ending.values().map(|tally| tally.open).sum();

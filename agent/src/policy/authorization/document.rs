@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::policy::selector::{WorkloadSelector, null_as_default};
+use crate::policy::selector::{WorkloadSelector, null_as_default, null_as_empty};
 
 /// `spec`.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +33,9 @@ pub(super) enum WrittenAction {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub(super) from: Option<Vec<From>>,
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub(super) to: Option<Vec<To>>,
     pub(super) when: Option<Vec<Condition>>,
 }

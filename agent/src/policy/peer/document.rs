@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{
     DocumentKind, DocumentRef, FieldPath, Invalid, Reason,
-    selector::{Labels, WorkloadSelector, null_as_default},
+    selector::{Labels, WorkloadSelector},
 };
 
 /// Peer authentication mode of a port. `UNSET` is not here: it means what the wider scope says.
@@ -52,8 +52,8 @@ pub struct PeerAuthentication {
 pub struct PeerAuthenticationSpec {
     pub selector: Option<WorkloadSelector>,
     pub mtls: Option<MutualTls>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub port_level_mtls: BTreeMap<String, MutualTls>,
+    #[serde(default)]
+    pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }
 
 /// `mtls`.
@@ -115,9 +115,17 @@ impl PeerAuthentication {
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
         let labels = WorkloadSelector::checked(spec.selector, "spec.selector", &mut errors);
-        let ports = ports(&spec.port_level_mtls, &mut errors);
         let field = || FieldPath::of("spec.portLevelMtls");
-        let (count, limit) = (spec.port_level_mtls.len(), sealane_common::MAX_PORT_MODES);
+        if spec
+            .port_level_mtls
+            .as_ref()
+            .is_some_and(BTreeMap::is_empty)
+        {
+            errors.push(Invalid::new(field(), Reason::Empty));
+        }
+        let written = spec.port_level_mtls.unwrap_or_default();
+        let ports = ports(&written, &mut errors);
+        let (count, limit) = (written.len(), sealane_common::MAX_PORT_MODES);
         if count > 0 && labels.is_empty() {
             errors.push(Invalid::new(field(), Reason::PortsWithoutSelector));
         }

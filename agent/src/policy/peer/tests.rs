@@ -314,10 +314,8 @@ fn naive_mode(documents: &[Written], workload: &Workload, port: u16) -> Mode {
             mode = said;
         }
     }
-    let ports = own
-        .map(|d| d.spec.port_level_mtls.clone())
-        .unwrap_or_default();
-    let said = ports.get(&port.to_string()).and_then(|m| m.mode.explicit());
+    let ports = own.and_then(|d| d.spec.port_level_mtls.as_ref());
+    let said = ports.and_then(|ports| ports.get(&port.to_string())?.mode.explicit());
     said.unwrap_or(mode)
 }
 
@@ -342,9 +340,11 @@ fn random_document(random: &mut fastrand::Rng, index: usize) -> Written {
                 match_labels: labels(own),
             }),
             mtls: random.bool().then(|| mode(random)),
-            port_level_mtls: (0..ports)
-                .map(|_| (random.u16(80..84).to_string(), mode(random)))
-                .collect(),
+            port_level_mtls: (ports > 0).then(|| {
+                (0..ports)
+                    .map(|_| (random.u16(80..84).to_string(), mode(random)))
+                    .collect()
+            }),
         },
     }
 }

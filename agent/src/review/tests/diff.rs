@@ -77,6 +77,7 @@ fn told(diff: &Diff) -> Vec<String> {
         ("cut", &diff.cut),
         ("allowed", &diff.allowed),
         ("reconnecting", &diff.reconnecting),
+        ("exposed", &diff.exposed),
     ];
     let line = |what: &str, change: &Change| {
         let Subject {
@@ -157,7 +158,11 @@ fn candidates_against_flows() {
                 "cut {FRONT} Plaintext Some(AuthorizationNotAllowed) {allowing}"
             )],
         ),
-        (&[], DISABLE, nothing),
+        (
+            &[],
+            DISABLE,
+            &[format!("exposed {FRONT} Plaintext None {PEER}")],
+        ),
     ] {
         let diff = tried(present, &[candidate], false, all.clone());
         assert_eq!(told(&diff), expected, "{present:?} {candidate}");
