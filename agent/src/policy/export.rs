@@ -25,6 +25,12 @@ pub(super) fn visibility(
             }
         };
     }
+    let all = written.iter().position(|namespace| namespace == "*");
+    // As Istio's validation (`validateExportTo`).
+    if let Some(index) = all.filter(|_| written.len() > 1) {
+        let field = FieldPath::of("spec.exportTo").index(index);
+        errors.push(Invalid::new(field, Reason::ExportToAll));
+    }
     if written.is_empty() || written.iter().any(|namespace| namespace == "*") {
         Visibility::Everywhere
     } else {
@@ -63,16 +69,16 @@ mod tests {
         for (written, reaches) in [
             (&[][..], &["shop", "bank", "test"][..]),
             (&["*"], &["shop", "bank", "test"]),
-            (&[".", "*"], &["shop", "bank", "test"]),
             (&["."], &["shop"]),
             (&[".", "bank"], &["shop", "bank"]),
             (&["bank"], &["bank"]),
         ] {
             assert_eq!(reached(written).unwrap(), reaches, "{written:?}");
         }
+        assert_eq!(reached(&[".", "*"]).unwrap_err(), "spec.exportTo[1]");
         for bad in ["~", "", "Shop", "a.b", "sh*"] {
             assert_eq!(
-                reached(&["*", bad]).unwrap_err(),
+                reached(&[".", bad]).unwrap_err(),
                 "spec.exportTo[1]",
                 "{bad}"
             );

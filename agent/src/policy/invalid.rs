@@ -106,6 +106,8 @@ pub enum Reason {
     OnlyOrigination,
     #[error("{0:?} is neither a namespace nor `.` (this one) nor `*` (all of them)")]
     ExportTo(String),
+    #[error("`*` is everybody: leave out the others, or this")]
+    ExportToAll,
     #[error(
         "must be `default`: others were for single services; write a PeerAuthentication instead"
     )]

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::target::{self, TargetError};
-use crate::{policy::Effective, store::Snapshot, workload::Workload};
+use crate::{
+    policy::{Action, Effective},
+    store::Snapshot,
+    workload::Workload,
+};
 
 /// One port of a workload; port 0 is every one that isn't named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,7 @@ pub struct Applying {
     pub policy: String,
     /// ALLOW or DENY.
     pub action: String,
+    /// How many of its rules may match at the port.
     pub rules: usize,
     pub dry_run: bool,
 }
@@ -85,10 +90,12 @@ fn row(
     effective: Effective<'_>,
 ) -> Authorized {
     let applying = snapshot.policy.authorization().of(workload);
+    // One that denies elsewhere says nothing here; one that allows elsewhere allows nobody here.
+    let applying = applying.filter(|p| p.action() == Action::Allow || p.rules_for(port) > 0);
     let applying = applying.map(|policy| Applying {
         policy: policy.document().to_string(),
         action: policy.action().to_string(),
-        rules: policy.rules(),
+        rules: policy.rules_for(port),
         dry_run: policy.is_dry_run(),
     });
     Authorized {

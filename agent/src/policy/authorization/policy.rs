@@ -93,10 +93,10 @@ impl AuthorizationPolicy {
         patterns.filter_map(Pattern::text)
     }
 
-    /// How many there are.
+    /// How many may match at a port of the workload; `None`: at one that nobody names.
     #[must_use]
-    pub fn rules(&self) -> usize {
-        self.rules.len()
+    pub fn rules_for(&self, port: Option<u16>) -> usize {
+        self.rules.iter().filter(|rule| rule.is_for(port)).count()
     }
 
     /// Principals of the mesh's own trust domain, under all the names that it has.

@@ -83,6 +83,16 @@ impl Term {
     }
 }
 
+impl Term {
+    /// Whether it may hold at a port; `None`: at one that nobody names.
+    fn is_for(&self, port: Option<u16>) -> bool {
+        match self {
+            Self::DestinationPort(pair) => pair.holds(|named| Some(*named) == port),
+            _ => true,
+        }
+    }
+}
+
 /// One of `from`, one of `to`, and all of `when`; what is empty asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
@@ -96,6 +106,12 @@ impl Rule {
         let all = |terms: &Vec<Term>| terms.iter().all(|term| term.holds(connection));
         let one = |of: &[Vec<Term>]| of.is_empty() || of.iter().any(all);
         one(&self.from) && one(&self.to) && all(&self.when)
+    }
+
+    /// Whether it says anything of a port; `None`: of one that nobody names.
+    pub(super) fn is_for(&self, port: Option<u16>) -> bool {
+        let all = |terms: &Vec<Term>| terms.iter().all(|term| term.is_for(port));
+        (self.to.is_empty() || self.to.iter().any(all)) && all(&self.when)
     }
 
     pub(super) fn principals(&self) -> impl Iterator<Item = &Pattern> {

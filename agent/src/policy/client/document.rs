@@ -161,6 +161,11 @@ fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Inval
         ("proxyProtocol", policy.proxy_protocol.is_some()),
     ];
     refuse(at, &others, &Reason::TrafficManagement, errors);
+    let settings = policy.port_level_settings.as_ref();
+    let says_nothing = policy.tls.is_none() && settings.is_none_or(Vec::is_empty);
+    if says_nothing && others.iter().all(|(_, written)| !written) {
+        errors.push(Invalid::new(at.clone(), Reason::Empty));
+    }
     let tls = policy.tls.as_ref();
     let any = tls.and_then(|tls| tls.checked(&at.clone().key("tls"), errors));
     let mut ports = BTreeMap::new();
@@ -187,7 +192,13 @@ fn port_settings(
         ("outlierDetection", settings.outlier_detection.is_some()),
     ];
     refuse(at, &others, &Reason::TrafficManagement, errors);
-    let number = settings.port.as_ref().map_or(0, |port| port.number);
+    if settings.tls.is_none() && others.iter().all(|(_, written)| !written) {
+        errors.push(Invalid::new(at.clone(), Reason::Empty));
+    }
+    let Some(Port { number }) = settings.port else {
+        errors.push(Invalid::new(at.clone().key("port"), Reason::Empty));
+        return None;
+    };
     let port = u16::try_from(number).ok().filter(|port| *port > 0);
     if port.is_none() {
         let field = at.clone().key("port").key("number");
@@ -203,10 +214,13 @@ fn subsets(subsets: Vec<Subset>, errors: &mut Vec<Invalid>) -> BTreeMap<String, 
     for (index, subset) in subsets.into_iter().enumerate() {
         let at = FieldPath::of("spec.subsets").index(index);
         let name = subset.name.unwrap_or_default();
-        let policy = subset.traffic_policy.unwrap_or_default();
+        let at_policy = at.clone().key("trafficPolicy");
+        let tls = subset.traffic_policy.as_ref();
         let rules = SubsetRules {
             labels: subset.labels.unwrap_or_default(),
-            tls: traffic_policy(&policy, &at.clone().key("trafficPolicy"), errors),
+            tls: tls.map_or_else(TlsRules::default, |tls| {
+                traffic_policy(tls, &at_policy, errors)
+            }),
         };
         if name.is_empty() {
             errors.push(Invalid::new(at.key("name"), Reason::Empty));

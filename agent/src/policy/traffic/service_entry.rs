@@ -290,8 +290,12 @@ fn ports(written: Vec<WrittenPort>, errors: &mut Vec<Invalid>) -> Vec<Port> {
             .iter()
             .any(|port| port.name == name || Some(port.number) == number)
         {
-            let reason = Reason::Twice(written.number.to_string());
-            errors.push(Invalid::new(at.clone().key("number"), reason));
+            let known = ports.iter().any(|port| port.name == name);
+            let (field, value) = match known {
+                true => ("name", name.clone()),
+                false => ("number", written.number.to_string()),
+            };
+            errors.push(Invalid::new(at.clone().key(field), Reason::Twice(value)));
         }
         let said = written.protocol.as_deref().unwrap_or("TCP");
         let protocol = Protocol::named(said);

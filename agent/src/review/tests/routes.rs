@@ -105,7 +105,7 @@ fn what_a_rule_says_of_a_port_stands_alone() {
         )
     };
     let disabled = "{tls: {mode: DISABLE}}";
-    let port = "{tls: {mode: DISABLE}, portLevelSettings: [{port: {number: 80}}]}";
+    let port = "{tls: {mode: DISABLE}, portLevelSettings: [{port: {number: 80}, tls: {mode: ISTIO_MUTUAL}}]}";
     let selecting = "workloadSelector: {matchLabels: {app: sleep}},";
     let of_others = rule(disabled, selecting).replace("namespace: default", "namespace: other-ns");
     for (policy, expected) in [
@@ -113,7 +113,7 @@ fn what_a_rule_says_of_a_port_stands_alone() {
             rule(disabled, ""),
             "Allow Plaintext DestinationRule/default/d",
         ),
-        (rule(port, ""), "Allow MutualTls "),
+        (rule(port, ""), "Allow MutualTls DestinationRule/default/d"),
         (
             rule(disabled, selecting),
             "Allow Plaintext DestinationRule/default/d",
