@@ -146,14 +146,14 @@ fn settings_of_a_port_stand_for_all_that_is_said_above() {
         "shop/ports",
         r#"{"host": "back",
             "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}, "portLevelSettings": [
-                {"port": {"number": 81}, "tls": {"mode": "DISABLE"}}, {"port": {"number": 82}}]},
-            "subsets": [{"name": "s", "trafficPolicy": {"portLevelSettings": [{"port": {"number": 80}}]}}]}"#,
+                {"port": {"number": 81}, "tls": {"mode": "DISABLE"}}]},
+            "subsets": [{"name": "s", "trafficPolicy": {"portLevelSettings": [
+                {"port": {"number": 80}, "tls": {"mode": "DISABLE"}}]}}]}"#,
     )]);
     let client = ("bank", "");
     assert_eq!(told(&rules, client, None, 80), "ISTIO_MUTUAL of ports");
     assert_eq!(told(&rules, client, None, 81), "DISABLE of ports");
-    assert_eq!(told(&rules, client, None, 82), "nothing");
-    assert_eq!(told(&rules, client, Some("s"), 80), "nothing");
+    assert_eq!(told(&rules, client, Some("s"), 80), "DISABLE of ports");
     assert_eq!(told(&rules, client, Some("s"), 81), "DISABLE of ports");
 }
 

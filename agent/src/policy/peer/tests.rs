@@ -54,10 +54,13 @@ fn selected(own: &str, mode: &str, ports: &[(u16, &str)]) -> String {
         .iter()
         .map(|(port, mode)| format!(r#""{port}": {{"mode": "{mode}"}}"#))
         .collect();
+    let ports = match ports.as_slice() {
+        [] => "null".to_owned(),
+        ports => format!("{{{}}}", ports.join(", ")),
+    };
     format!(
         r#"{{"selector": {{"matchLabels": {{"{key}": "{value}"}}}}, "mtls": {{"mode": "{mode}"}},
-            "portLevelMtls": {{{}}}}}"#,
-        ports.join(", ")
+            "portLevelMtls": {ports}}}"#
     )
 }
 
