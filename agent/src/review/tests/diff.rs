@@ -150,23 +150,23 @@ fn candidates_against_flows() {
                 format!("cut {OTHER} Plaintext Some(AuthorizationNotAllowed) {allowing}"),
             ],
         ),
-        // Without TLS nobody is a principal.
-        (
-            &[ALLOW],
-            DISABLE,
-            &[format!(
-                "cut {FRONT} Plaintext Some(AuthorizationNotAllowed) {allowing}"
-            )],
-        ),
-        (
-            &[],
-            DISABLE,
-            &[format!("exposed {FRONT} Plaintext None {PEER}")],
-        ),
     ] {
         let diff = tried(present, &[candidate], false, all.clone());
         assert_eq!(told(&diff), expected, "{present:?} {candidate}");
         assert_eq!(diff.summary.flows, 3);
+    }
+}
+
+#[test]
+fn what_would_be_unencrypted_is_told() {
+    let allowing = "AuthorizationPolicy/default/allowed-customers-clients";
+    let refused = format!("cut {FRONT} Plaintext Some(AuthorizationNotAllowed) {allowing}");
+    let exposed = format!("exposed {FRONT} Plaintext None {PEER}");
+    // Without TLS nobody is a principal.
+    for (present, expected) in [(&[ALLOW][..], refused), (&[], exposed)] {
+        let flows = [flow(FRONT, true), flow(OTHER, false)];
+        let diff = tried(present, &[DISABLE], false, flows);
+        assert_eq!(told(&diff), [expected], "{present:?}");
     }
 }
 
