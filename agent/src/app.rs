@@ -154,6 +154,9 @@ impl Parts {
         let keeping = (Arc::clone(&svids), Arc::clone(&proxy));
         let followed = follow(self.store, node, keeping, sender, stop.clone());
         tasks.spawn(followed);
+        if let Some(ca) = svids.issuer().embedded() {
+            tasks.spawn(ca.follow(stop.clone()));
+        }
         let renewal_stop = stop.clone();
         tasks.spawn(async move { svids.run(renewal_stop).await });
         tasks.spawn(self.source.run(stop.clone()));
@@ -173,7 +176,8 @@ fn issuer(config: &AgentConfig) -> anyhow::Result<Issuer> {
     Ok(match &config.ca {
         CaSource::Directory(dir) => {
             let domain = &config.mesh.trust_domain;
-            Issuer::Embedded(EmbeddedCa::open(dir, domain, config.svid_ttl)?)
+            let ca = EmbeddedCa::open(dir, domain, config.svid_ttl)?;
+            Issuer::Embedded(Arc::new(ca))
         }
         CaSource::Service(settings) => Issuer::Service(CaClient::new(settings.clone())?),
     })

@@ -11,6 +11,8 @@ mod error;
 mod issuer;
 mod leaf;
 mod offline;
+mod rotate;
+mod rotation;
 mod service;
 mod svids;
 mod wire;
@@ -23,9 +25,11 @@ pub use embedded::EmbeddedCa;
 pub use error::CaError;
 pub use issuer::{Issue, IssueError, Issuer};
 pub use offline::{KeyType, Kind, LeafName, Order};
+pub use rotate::{Anchor, AnchorUse, CaState, Rotate};
+pub use rotation::{Rotated, Rotation, Stage};
 pub use service::{
-    CaService, CsrError, NodeAccount, ParseNodeAccountError, Placement, Refusal, ServiceSettings,
-    TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens, serve,
+    CaService, CsrError, NodeAccount, ParseNodeAccountError, Placement, Refusal, Revocation,
+    ServiceSettings, TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens, serve,
 };
 pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
 

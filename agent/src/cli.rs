@@ -2,6 +2,7 @@
 
 mod ca;
 mod gateway;
+mod log;
 mod review;
 mod serve;
 mod trust;
@@ -10,8 +11,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaServeArgs, CaStatusArgs};
+pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, CaWhichArgs};
 pub use gateway::GatewayArgs;
+pub use log::LogArgs;
 pub use review::{
     AskArgs, AuthzCheckArgs, CertsArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(args.ca.ca_dir, PathBuf::from("/var/lib/sealane/ca"));
         assert_eq!(args.admin, "127.0.0.1:15020");
         assert_eq!(args.socket, PathBuf::from("/run/sealane/agent.sock"));
-        assert_eq!(args.serve.log_format, LogFormat::Text);
+        assert_eq!(args.serve.log.log_format, LogFormat::Text);
     }
 
     #[test]

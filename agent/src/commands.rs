@@ -1,4 +1,4 @@
-//! The operator's commands that ask a running agent. They print what it says and change nothing.
+//! The operator's commands. Those that ask a running agent print what it says and change nothing.
 
 mod ask;
 mod ca;
@@ -117,7 +117,7 @@ fn print_text(mut text: Vec<u8>, out: &mut impl Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests;
 
-pub use ca::{ca_issue, ca_status};
+pub use ca::{ca_issue, ca_rotate, ca_status};
 pub use cleanup::cleanup;
 pub use diff::diff;
 pub use lint::lint;

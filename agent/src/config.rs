@@ -15,14 +15,14 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use ca::{CaServeConfig, CaSource, order};
+pub use ca::{CaServeConfig, CaSource, order, rotate};
 
 pub use crate::cli::{Ktls, LogFormat};
 pub use gateway::GatewayConfig;
 
 use crate::{
     ca::{ParseCaAddressError, ParseNodeAccountError},
-    cli::{AgentArgs, MeshArgs, ServeArgs},
+    cli::{AgentArgs, LogArgs, MeshArgs, ServeArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
     trust::TrustConfig,
@@ -234,7 +234,7 @@ impl TryFrom<&ServeArgs> for ServeConfig {
         let timeout = &args.handshake_timeout;
         let value = args.key_limit;
         Ok(Self {
-            log: LogConfig::new(args.log_format, &args.log_level)?,
+            log: LogConfig::try_from(&args.log)?,
             drain: parse("--drain", &args.drain, Duration::ZERO, hour)?,
             handshake_timeout: parse("--handshake-timeout", timeout, least, most)?,
             ktls: args.ktls,
@@ -243,10 +243,13 @@ impl TryFrom<&ServeArgs> for ServeConfig {
     }
 }
 
-impl LogConfig {
+impl TryFrom<&LogArgs> for LogConfig {
+    type Error = ConfigError;
+
     /// # Errors
-    /// When `level` is neither a level nor a list of `target=level`.
-    pub fn new(format: LogFormat, level: &str) -> Result<Self, ConfigError> {
+    /// When the level is neither a level nor a list of `target=level`.
+    fn try_from(args: &LogArgs) -> Result<Self, ConfigError> {
+        let (format, level) = (args.log_format, args.log_level.as_str());
         // A bare word would be taken for a target, and everything else would be silent.
         let is_level = |word: &&str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
         if let Some(word) = level.split(',').find(|word| !is_level(word)) {

@@ -62,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             serve(&config.log.clone(), app::serve_ca(config))
         }
         Command::Ca(CaCommand::Status(args)) => ask(commands::ca_status(&args, &mut io::stdout())),
+        Command::Ca(CaCommand::Rotate(args)) => ask(commands::ca_rotate(&args, &mut io::stdout())),
         Command::Ca(CaCommand::Issue(args)) => commands::ca_issue(&args, &mut io::stdout()),
         Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }

@@ -11,7 +11,7 @@ mod tcp;
 pub use access::AccessRecord;
 pub use authority::CaMetrics;
 pub use labels::{
-    CaRefusal, CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure,
+    CaCrowding, CaRefusal, CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure,
     IssueFailure, RefusalReason, Reporter, ResponseFlags, Security, Side, Transport,
 };
 pub use log::init;

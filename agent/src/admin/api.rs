@@ -1,5 +1,7 @@
 //! What goes over the agent's Unix socket, for both ends. Fields are added, never renamed.
 
+mod authority;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -7,6 +9,8 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use authority::{CaKeys, CaRoot, CaRotation, CaStatus};
 
 use crate::control::SourceText;
 
@@ -65,30 +69,6 @@ pub struct Authority {
     pub root_not_after: Option<Timestamp>,
     #[serde(default)]
     pub error: Option<String>,
-}
-
-/// `GET /v1/ca` of the CA service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaStatus {
-    pub version: String,
-    pub ready: bool,
-    /// What is missing before the CA is ready.
-    #[serde(default)]
-    pub unready: Vec<String>,
-    pub uptime_seconds: u64,
-    /// Where it takes requests.
-    pub listen: String,
-    pub trust_domain: String,
-    /// When the first certificate on the way from the CA to the root expires.
-    pub not_after: Timestamp,
-    pub max_ttl_seconds: u64,
-    /// Certificates since the start.
-    pub signed: u64,
-    /// Requests since the start.
-    pub refused: u64,
-    /// Why the latest state of the source is not in force.
-    #[serde(default)]
-    pub source_errors: Vec<String>,
 }
 
 /// The programs in the kernel.

@@ -1,10 +1,11 @@
 //! The CA service as a process: what it is made of, and the order in which it starts and stops.
 
+mod pods;
+
 use std::{sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, routing::get};
-use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -13,14 +14,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::pods::Pods;
 use crate::{
     admin::{AdminSocket, Health, api, serve_http},
-    ca::{self, CaService, EmbeddedCa, Placement, ServiceSettings, TokenKeys, Tokens},
+    ca::{self, CaService, EmbeddedCa, Revocation, ServiceSettings, Stage, TokenKeys, Tokens},
     config::CaServeConfig,
     control::{FileSource, Settings, SourceStatus},
-    identity::SpiffeId,
-    store::{self, Reader},
+    identity::TrustDomain,
+    store,
     telemetry::CaMetrics,
+    tls::CertificateId,
+    trust::TrustReader,
 };
 
 /// Runs the CA service until SIGTERM or SIGINT.
@@ -38,17 +42,22 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     let metrics = CaMetrics::new().context("metrics")?;
     let ca = EmbeddedCa::open(&config.dir, &config.mesh.trust_domain, config.max_ttl)?;
     let ca = Arc::new(ca);
-    metrics.set_expiry(ca.not_after());
+    let (trust, trusted) = super::trust::open(&config.trust, ca.bundles())?;
     let (writer, store) = store::store();
     let source = config.source.clone().map(|dir| {
         let settings = Settings::from(config.mesh.clone());
         FileSource::new(dir, settings, writer)
     });
     let (source, source_status) = source.unzip();
-    let service = service(&config, Arc::clone(&ca), store, metrics.clone())?;
+    let revocation = Revoked {
+        trusted,
+        domain: config.mesh.trust_domain.clone(),
+    };
+    let placement = Arc::new(Pods::new(store));
+    let service = service(&config, &ca, placement, Arc::new(revocation), &metrics)?;
     let inspector = Arc::new(Inspector {
-        ca,
-        metrics,
+        ca: Arc::clone(&ca),
+        metrics: metrics.clone(),
         source: source_status,
         listen: config.listen,
         started: SystemTime::now(),
@@ -57,6 +66,9 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     let (stop, mut tasks) = (told()?, JoinSet::new());
     tasks.spawn(serve_http(http, inspector.clone(), stop.clone()));
     tasks.spawn(socket.serve_router(inspector.router(), stop.clone()));
+    super::trust::spawn(trust, &mut tasks, &stop);
+    tasks.spawn(Arc::clone(&ca).follow(stop.clone()));
+    tasks.spawn(watch_state(ca, metrics, stop.clone()));
     if let Some(source) = source {
         tasks.spawn(source.run(stop.clone()));
     }
@@ -70,20 +82,27 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
 
 fn service(
     config: &CaServeConfig,
-    ca: Arc<EmbeddedCa>,
-    store: Reader,
-    metrics: CaMetrics,
+    ca: &Arc<EmbeddedCa>,
+    placement: Arc<Pods>,
+    revocation: Arc<Revoked>,
+    metrics: &CaMetrics,
 ) -> anyhow::Result<CaService> {
     let tokens = match config.tokens.clone() {
         Some((path, rules)) => Tokens::Keys(TokenKeys::open(&path, rules)?),
         None => Tokens::Untrusted,
     };
     let settings = ServiceSettings {
+        revocation,
         node_accounts: config.node_accounts.clone(),
         rate: config.rate,
     };
-    let pods = Arc::new(Pods(store));
-    Ok(CaService::new(ca, tokens, pods, settings, metrics))
+    Ok(CaService::new(
+        Arc::clone(ca),
+        tokens,
+        placement,
+        settings,
+        metrics.clone(),
+    ))
 }
 
 /// Cancelled by a signal.
@@ -102,20 +121,30 @@ fn told() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Pods as the source has them.
-struct Pods(Reader);
-
-impl Placement for Pods {
-    fn runs_on(&self, identity: &SpiffeId, node: &str) -> bool {
-        let snapshot = self.0.current();
-        snapshot
-            .workloads()
-            .any(|w| w.identity == *identity && w.node == node)
+/// Tells the metrics what becomes of the CA's keys.
+async fn watch_state(ca: Arc<EmbeddedCa>, metrics: CaMetrics, stop: CancellationToken) {
+    let mut states = ca.state();
+    loop {
+        let rotation = states.borrow_and_update().rotation;
+        let stage = rotation.map_or(Stage::Stable, |rotation| rotation.stage);
+        metrics.set_rotation(stage.as_str(), Stage::ALL.map(Stage::as_str));
+        metrics.set_expiry(ca.not_after());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+        }
     }
+}
 
-    fn exists(&self, identity: &SpiffeId) -> bool {
-        let snapshot = self.0.current();
-        snapshot.workloads().any(|w| w.identity == *identity)
+/// What `--crl` says.
+struct Revoked {
+    trusted: TrustReader,
+    domain: TrustDomain,
+}
+
+impl Revocation for Revoked {
+    fn revokes(&self, chain: &[CertificateId]) -> bool {
+        !self.trusted.anchors().still_trusts(&self.domain, chain)
     }
 }
 
@@ -167,7 +196,7 @@ impl Inspector {
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             listen: self.listen.to_string(),
             trust_domain: self.ca.trust_domain().to_string(),
-            not_after: Timestamp::try_from(self.ca.not_after()).unwrap_or(Timestamp::MAX),
+            keys: api::CaKeys::new(self.ca.directory(), &self.ca.state().borrow()),
             max_ttl_seconds: self.ca.ttl().as_secs(),
             signed,
             refused,

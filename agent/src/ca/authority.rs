@@ -1,6 +1,7 @@
 //! A CA's key and certificates, parsed and found to fit together.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -15,7 +16,7 @@ use x509_parser::{
 use zeroize::Zeroize;
 
 use super::{
-    CaError,
+    Anchor, AnchorUse, CaError,
     directory::{Files, Paths},
 };
 use crate::identity::TrustDomain;
@@ -25,8 +26,14 @@ pub(super) struct Authority {
     pub(super) issuer: rcgen::Issuer<'static, AuthorityKey>,
     /// From the issuer upwards, without the root: peers have that.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// At least one.
+    /// Whether the key's own certificate is a root.
+    pub(super) is_root: bool,
+    /// At least one, that above the issuer first unless only `root.crt` has it.
     pub(super) roots: Vec<CertificateDer<'static>>,
+    /// The roots, as status shows them.
+    pub(super) anchors: Vec<Anchor>,
+    /// What the issuing certificate says of whose it is.
+    pub(super) domain: Option<TrustDomain>,
     /// When the first certificate on the way to the root expires.
     pub(super) not_after: SystemTime,
 }
@@ -68,18 +75,35 @@ impl Authority {
             .min()
             .unwrap_or(now);
         let self_issued = |wanted: bool| {
-            let is = move |c: &X509Certificate<'_>| c.subject().as_raw() == c.issuer().as_raw();
             let pairs = certificates.iter().zip(&parsed);
-            let matching = pairs.filter(move |(_, parsed)| is(parsed) == wanted);
+            let matching = pairs.filter(move |(_, parsed)| is_self_issued(parsed) == wanted);
             matching.map(|(der, _)| der.clone()).collect::<Vec<_>>()
         };
+        let top = parsed.last().unwrap_or(issuer);
+        let roots = all_roots(self_issued(true), files, paths)?;
+        let anchors = roots.iter().filter_map(|(der, usage)| {
+            let (_, root) = X509Certificate::from_der(der).ok()?;
+            let above = root.subject().as_raw() == top.issuer().as_raw();
+            let usage = match usage {
+                AnchorUse::Trusted if above => AnchorUse::Signing,
+                usage => *usage,
+            };
+            Anchor::new(der, usage)
+        });
         Ok(Self {
+            anchors: anchors.collect(),
+            domain: domain_of(issuer),
+            is_root: is_self_issued(issuer),
             issuer: rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?,
             chain: self_issued(false),
-            roots: all_roots(self_issued(true), files, paths)?,
+            roots: roots.into_iter().map(|(der, _)| der).collect(),
             not_after,
         })
     }
+}
+
+pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
+    certificate.subject().as_raw() == certificate.issuer().as_raw()
 }
 
 fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaError> {
@@ -219,11 +243,12 @@ fn check_domain(
     })
 }
 
+/// Those above the issuer, those of `root.crt`, and while a key is changed those above the other one.
 fn all_roots(
-    mut roots: Vec<CertificateDer<'static>>,
+    above: Vec<CertificateDer<'static>>,
     files: &Files,
     paths: &Paths,
-) -> Result<Vec<CertificateDer<'static>>, CaError> {
+) -> Result<Vec<(CertificateDer<'static>, AnchorUse)>, CaError> {
     let extra = certificates(&files.roots, &paths.roots)?;
     for (index, root) in extra.iter().enumerate() {
         webpki::anchor_from_trusted_cert(root).map_err(|source| CaError::Root {
@@ -232,13 +257,37 @@ fn all_roots(
             source,
         })?;
     }
-    roots.extend(extra);
+    let above = above.into_iter().map(|root| (root, AnchorUse::Signing));
+    let mut roots: Vec<_> = above.collect();
+    for (path, pem, usage) in &files.others {
+        let chain = certificates(pem, path)?;
+        let parsed = parse(&chain, path)?;
+        let pairs = chain.iter().zip(&parsed);
+        let own = pairs.filter(|(_, parsed)| is_self_issued(parsed));
+        roots.extend(own.map(|(der, _)| (der.clone(), *usage)));
+    }
+    roots.extend(extra.into_iter().map(|root| (root, AnchorUse::Trusted)));
+    let mut seen = HashSet::new();
+    roots.retain(|(root, _)| seen.insert(root.clone()));
     if roots.is_empty() {
         return Err(CaError::NoRoot {
             path: paths.certificate.clone(),
         });
     }
     Ok(roots)
+}
+
+/// X509-SVID, section 3.2.
+fn domain_of(issuer: &X509Certificate<'_>) -> Option<TrustDomain> {
+    let names = issuer.subject_alternative_name().ok()??;
+    names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix("spiffe://")?.parse().ok(),
+            _ => None,
+        })
 }
 
 impl AuthorityKey {

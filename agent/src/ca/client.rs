@@ -6,6 +6,7 @@
 mod answer;
 mod connect;
 mod error;
+mod roots;
 
 use std::{
     path::PathBuf,
@@ -25,7 +26,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use zeroize::Zeroizing;
 
-use self::{answer::Answer, connect::Connector};
+use self::{answer::Answer, connect::Connector, roots::Roots};
 pub use self::{
     answer::AnswerError,
     connect::{CaAddress, ConnectError, ParseCaAddressError},
@@ -42,9 +43,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A server that is gone without a word is noticed after this and [`KEEPALIVE_DEADLINE`].
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(10);
-/// Roots that are remembered: those of the file and, during a rotation, of answers.
-const ROOTS: usize = 16;
-
 /// Where the CA service is, and what this agent shows it.
 #[derive(Clone, Debug)]
 pub struct CaClientSettings {
@@ -64,7 +62,7 @@ pub struct CaClientSettings {
 pub struct CaClient {
     settings: CaClientSettings,
     channel: Channel,
-    bundle: watch::Sender<Arc<TrustBundle>>,
+    roots: Roots,
     /// When the first certificate between the CA and the root expires, once an answer has told.
     not_after: Mutex<Option<SystemTime>>,
 }
@@ -75,11 +73,9 @@ impl CaClient {
     /// # Errors
     /// When the file of roots can't be used, or the address is none.
     pub fn new(settings: CaClientSettings) -> Result<Self, CaClientError> {
-        let connector = Connector::new(&settings)?;
-        let mut bundle = TrustBundle::default();
-        for root in connector.roots()? {
-            bundle.add(settings.trust_domain.clone(), root);
-        }
+        let file = connect::read_roots(&settings.roots)?;
+        let roots = Roots::new(settings.trust_domain.clone(), settings.ttl, file);
+        let connector = Connector::new(&settings, roots.clone())?;
         // The connector does the TLS, so that its errors can be told apart.
         let origin: Uri = format!("https://{}", settings.address)
             .parse()
@@ -92,7 +88,7 @@ impl CaClient {
         Ok(Self {
             channel: endpoint.connect_with_connector_lazy(connector),
             settings,
-            bundle: watch::Sender::new(Arc::new(bundle)),
+            roots,
             not_after: Mutex::default(),
         })
     }
@@ -115,16 +111,16 @@ impl CaClient {
             .await
             .map_err(|_| CaClientError::Timeout)??;
         let answer = Answer::parse(&response)?;
-        let known = Arc::clone(&self.bundle.borrow());
-        let svid = answer.check(id, &key, known.roots(&self.settings.trust_domain), now)?;
-        self.learn(&answer);
+        let svid = answer.check(id, &key, &self.roots.all(), now)?;
+        *self.last_end() = Some(answer.authority_not_after());
+        self.roots.learn(answer.roots(), now);
         Ok(svid)
     }
 
     /// The roots, and news of them.
     #[must_use]
     pub fn bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
-        self.bundle.subscribe()
+        self.roots.subscribe()
     }
 
     /// When the first certificate between the CA and the root expires, once an answer has told.
@@ -184,21 +180,6 @@ impl CaClient {
         let response = grpc.unary(request, path, codec).await;
         let response = response.map_err(|status| CaClientError::of_status(&status))?;
         Ok(response.into_inner())
-    }
-
-    /// Peers may have certificates of a new root before this agent's own do.
-    fn learn(&self, answer: &Answer) {
-        *self.last_end() = Some(answer.authority_not_after());
-        let Some(root) = answer.root() else { return };
-        let domain = &self.settings.trust_domain;
-        self.bundle.send_if_modified(|bundle| {
-            let known = bundle.roots(domain);
-            if known.contains(root) || known.len() >= ROOTS {
-                return false;
-            }
-            Arc::make_mut(bundle).add(domain.clone(), root.clone());
-            true
-        });
     }
 }
 

@@ -1,10 +1,11 @@
-//! The files of a CA. Does not know what is in them.
+//! The files of a CA, one process at a time. Does not know what is in keys and certificates.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{
@@ -12,13 +13,23 @@ use rustix::fs::{
 };
 use zeroize::Zeroizing;
 
-use super::CaError;
+use super::{
+    AnchorUse, CaError,
+    rotation::{Record, steps},
+};
+use crate::file::Stamp;
 
 /// Names in the CA's directory.
 pub(super) struct Paths {
     pub(super) key: PathBuf,
     pub(super) certificate: PathBuf,
     pub(super) roots: PathBuf,
+    /// Of a change that is going on.
+    pub(super) record: PathBuf,
+    pub(super) next_key: PathBuf,
+    pub(super) next_certificate: PathBuf,
+    pub(super) old_key: PathBuf,
+    pub(super) old_certificate: PathBuf,
 }
 
 /// What the files hold, in PEM form.
@@ -27,6 +38,8 @@ pub(super) struct Files {
     pub(super) certificate: Vec<u8>,
     /// Empty without a `root.crt`.
     pub(super) roots: Vec<u8>,
+    /// Certificates of the issuer before and the one after, while the key is changed.
+    pub(super) others: Vec<(PathBuf, Vec<u8>, AnchorUse)>,
 }
 
 /// A CA that isn't on disk yet.
@@ -35,78 +48,217 @@ pub(super) struct NewAuthority {
     pub(super) certificate_pem: String,
 }
 
+impl NewAuthority {
+    /// As they would be read.
+    pub(super) fn files(&self) -> Files {
+        Files {
+            key: Zeroizing::new(self.key_pem.as_bytes().to_vec()),
+            certificate: self.certificate_pem.as_bytes().to_vec(),
+            roots: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+}
+
 impl Paths {
     /// Ours, or those of Istio's secret `cacerts` where its key is there
     /// (<https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/>).
     pub(super) fn new(dir: &Path) -> Self {
         let [istio_key, istio_chain] = ["ca-key.pem", "cert-chain.pem"].map(|name| dir.join(name));
-        if !istio_key.exists() {
-            return Self {
-                key: dir.join("ca.key"),
-                certificate: dir.join("ca.crt"),
-                roots: dir.join("root.crt"),
-            };
-        }
-        Self {
-            key: istio_key,
-            certificate: match istio_chain.exists() {
+        let [key, certificate, roots] = if istio_key.exists() {
+            let chain = match istio_chain.exists() {
                 true => istio_chain,
                 false => dir.join("ca-cert.pem"),
-            },
-            roots: dir.join("root-cert.pem"),
+            };
+            [istio_key, chain, dir.join("root-cert.pem")]
+        } else {
+            ["ca.key", "ca.crt", "root.crt"].map(|name| dir.join(name))
+        };
+        Self {
+            key,
+            certificate,
+            roots,
+            record: dir.join("rotation.json"),
+            next_key: dir.join("next.key"),
+            next_certificate: dir.join("next.crt"),
+            old_key: dir.join("old.key"),
+            old_certificate: dir.join("old.crt"),
         }
+    }
+
+    /// # Errors
+    /// When others renew the key: Istio's names are those of a Secret.
+    pub(super) fn check_ours(&self) -> Result<(), CaError> {
+        match self.key.ends_with("ca.key") {
+            true => Ok(()),
+            false => Err(CaError::KeyOfOthers {
+                key: self.key.clone(),
+            }),
+        }
+    }
+
+    /// What everything that follows from the directory depends on.
+    pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
+        let files = [
+            &self.key,
+            &self.certificate,
+            &self.roots,
+            &self.record,
+            &self.next_certificate,
+            &self.old_certificate,
+        ];
+        files.map(|path| Stamp::of(path).ok()).to_vec()
     }
 }
 
 /// Reads the files of a CA that has to be there.
 pub(super) fn open_existing(dir: &Path) -> Result<Files, CaError> {
-    let absent = || CaError::Absent {
-        path: dir.to_owned(),
-    };
-    if !dir.is_dir() {
-        return Err(absent());
-    }
-    open(dir, || Err(absent()))
+    Locked::existing(dir)?.files()
 }
 
-/// Reads the CA's files; the first that comes to an empty directory fills it with what `make` gives. Waits
-/// while another process is in here.
-pub(super) fn open(
-    dir: &Path,
-    make: impl FnOnce() -> Result<NewAuthority, CaError>,
-) -> Result<Files, CaError> {
-    // The directory itself is locked: it may be mounted read-only, with a key and a certificate given.
-    let _locked = lock(dir)?;
-    let paths = Paths::new(dir);
-    let key = read_key(&paths.key)?;
-    let certificate = read(&paths.certificate)?;
-    let (key, certificate) = match (key, certificate) {
-        (Some(key), Some(certificate)) => (key, certificate),
-        (None, None) => {
-            let new = make()?;
-            create(dir, &paths, &new)?;
-            let key = Zeroizing::new(new.key_pem.as_bytes().to_vec());
-            (key, new.certificate_pem.into_bytes())
+/// A directory that no other process is in.
+pub(super) struct Locked {
+    pub(super) paths: Paths,
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Locked {
+    /// Makes the directory if there is none. Waits while another process is in here.
+    pub(super) fn enter(dir: &Path) -> Result<Self, CaError> {
+        // The directory itself is locked: it may be mounted read-only, with a key and a certificate given.
+        let lock = lock(dir)?;
+        Ok(Self {
+            paths: Paths::new(dir),
+            dir: dir.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Of a CA that has to be there.
+    pub(super) fn existing(dir: &Path) -> Result<Self, CaError> {
+        let absent = || CaError::Absent {
+            path: dir.to_owned(),
+        };
+        if !dir.is_dir() {
+            return Err(absent());
         }
-        (Some(_), None) => {
-            let Paths {
-                key, certificate, ..
-            } = paths;
-            return Err(CaError::CertificateMissing { key, certificate });
+        let locked = Self::enter(dir)?;
+        let record = locked.record()?;
+        locked.repair(&record)?;
+        match locked.paths.key.exists() || locked.paths.certificate.exists() {
+            true => Ok(locked),
+            false => Err(absent()),
         }
-        (None, Some(_)) => {
-            let Paths {
-                key, certificate, ..
-            } = paths;
-            return Err(CaError::KeyMissing { key, certificate });
+    }
+
+    /// The record of a change; an empty one where nothing was recorded.
+    pub(super) fn record(&self) -> Result<Record, CaError> {
+        let path = &self.paths.record;
+        let text = read(path)?;
+        let parsed = text.map_or(Ok(Record::default()), |text| serde_json::from_slice(&text));
+        parsed.map_err(|source| CaError::Record {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// Does what an earlier process did not come to.
+    pub(super) fn repair(&self, record: &Record) -> Result<(), CaError> {
+        loop {
+            let steps = steps::follow(&self.paths, record.stage());
+            if steps.is_empty() {
+                return Ok(());
+            }
+            steps.iter().try_for_each(steps::FileStep::take)?;
         }
-    };
-    let roots = read(&paths.roots)?.unwrap_or_default();
-    Ok(Files {
-        key,
-        certificate,
-        roots,
-    })
+    }
+
+    /// Records something, and does what follows from it.
+    pub(super) fn turn(&self, record: &Record) -> Result<(), CaError> {
+        steps::write(&self.paths, record)?.take()?;
+        self.repair(record)
+    }
+
+    /// Moves a change on as far as it is time.
+    pub(super) fn advance(&self, now: SystemTime) -> Result<Record, CaError> {
+        let mut record = self.record()?;
+        self.repair(&record)?;
+        while let Some(next) = record.advanced(now) {
+            self.turn(&next)?;
+            record = next;
+        }
+        Ok(record)
+    }
+
+    /// Records how long certificates live. Where nothing can be written nothing is: keys are others' there.
+    pub(super) fn use_life(
+        &self,
+        record: Record,
+        life: Duration,
+        now: SystemTime,
+    ) -> Result<Record, CaError> {
+        let Some(used) = record.used(life, now) else {
+            return Ok(record);
+        };
+        match self.turn(&used) {
+            Ok(()) => Ok(used),
+            Err(CaError::Write { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem
+                    || source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(record)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fills the directory with what `make` gives, if there is no CA.
+    pub(super) fn fill(
+        &self,
+        make: impl FnOnce() -> Result<NewAuthority, CaError>,
+    ) -> Result<(), CaError> {
+        if self.paths.key.exists() || self.paths.certificate.exists() {
+            return Ok(());
+        }
+        create(&self.dir, &self.paths, &make()?)
+    }
+
+    pub(super) fn files(&self) -> Result<Files, CaError> {
+        let Paths {
+            key, certificate, ..
+        } = &self.paths;
+        let (key, certificate) = match (read_key(key)?, read(certificate)?) {
+            (Some(key), Some(certificate)) => (key, certificate),
+            (Some(_), None) => {
+                return Err(CaError::CertificateMissing {
+                    key: key.clone(),
+                    certificate: certificate.clone(),
+                });
+            }
+            (None, _) => {
+                return Err(CaError::KeyMissing {
+                    key: key.clone(),
+                    certificate: certificate.clone(),
+                });
+            }
+        };
+        let mut others = Vec::new();
+        for (path, usage) in [
+            (&self.paths.next_certificate, AnchorUse::Next),
+            (&self.paths.old_certificate, AnchorUse::Old),
+        ] {
+            if let Some(text) = read(path)? {
+                others.push((path.clone(), text, usage));
+            }
+        }
+        Ok(Files {
+            key,
+            certificate,
+            roots: read(&self.paths.roots)?.unwrap_or_default(),
+            others,
+        })
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, CaError> {
@@ -184,8 +336,8 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CaError> {
 
 /// Both files get their names only when they are whole and on disk.
 fn create(dir: &Path, paths: &Paths, new: &NewAuthority) -> Result<(), CaError> {
-    let key = stage(&paths.key, 0o600, new.key_pem.as_bytes())?;
-    let certificate = stage(&paths.certificate, 0o644, new.certificate_pem.as_bytes())?;
+    let key = stage_file(&paths.key, 0o600, new.key_pem.as_bytes())?;
+    let certificate = stage_file(&paths.certificate, 0o644, new.certificate_pem.as_bytes())?;
     publish(&key, &paths.key)?;
     publish(&certificate, &paths.certificate)?;
     let synced = File::open(dir).and_then(|d| d.sync_all());
@@ -204,13 +356,13 @@ pub(super) fn write_new(files: &[(PathBuf, u32, &[u8])]) -> Result<(), CaError> 
         });
     }
     for (path, mode, bytes) in files {
-        let staged = stage(path, *mode, bytes)?;
+        let staged = stage_file(path, *mode, bytes)?;
         publish(&staged, path)?;
     }
     Ok(())
 }
 
-fn stage(path: &Path, mode: u32, bytes: &[u8]) -> Result<PathBuf, CaError> {
+pub(super) fn stage_file(path: &Path, mode: u32, bytes: &[u8]) -> Result<PathBuf, CaError> {
     let staged = path.with_added_extension("new");
     let write = || {
         // Left by an agent that died in here; the lock says that it is nobody's now.

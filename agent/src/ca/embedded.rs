@@ -1,30 +1,51 @@
 //! A CA within the agent, its key in a directory: for one machine, or for machines that share the directory.
 
+mod follow;
+
 use std::{
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use rcgen::{PublicKeyData, SanType};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::watch;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
-    CaError,
+    CaError, CaState,
     authority::{Authority, timestamp},
-    directory::{self, Paths},
+    directory::Locked,
     leaf::{self, LeafKey, Validity},
+    rotation::Record,
 };
-use crate::identity::{SpiffeId, Svid, TrustBundle, TrustDomain};
+use crate::{
+    file::Stamp,
+    identity::{SpiffeId, Svid, TrustBundle, TrustDomain},
+};
+
+/// Of the certificate that is issued on trial.
+const TRIAL: Duration = Duration::from_secs(60);
 
 /// Issues SVIDs of one trust domain.
 pub struct EmbeddedCa {
-    authority: Authority,
+    dir: PathBuf,
     domain: TrustDomain,
     ttl: Duration,
+    current: ArcSwap<Authority>,
+    bundle: watch::Sender<Arc<TrustBundle>>,
+    state: watch::Sender<CaState>,
+    seen: Mutex<Seen>,
+}
+
+/// Of the directory, when it was read last.
+struct Seen {
+    stamps: Vec<Option<Stamp>>,
+    record: Record,
 }
 
 impl EmbeddedCa {
@@ -36,15 +57,34 @@ impl EmbeddedCa {
     /// When the directory or the key is open to others, when the files don't fit together, or when an SVID
     /// issued on trial isn't accepted by the roots.
     pub fn open(dir: &Path, domain: &TrustDomain, ttl: Duration) -> Result<Self, CaError> {
-        let now = SystemTime::now();
-        let files = directory::open(dir, || leaf::authority(domain, now))?;
-        let ca = Self {
-            authority: Authority::new(&files, &Paths::new(dir), Some(domain), now)?,
+        Self::open_at(dir, domain, ttl, SystemTime::now())
+    }
+
+    fn open_at(
+        dir: &Path,
+        domain: &TrustDomain,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Self, CaError> {
+        let ttl = ttl.min(leaf::LONGEST_LIFE);
+        let locked = Locked::enter(dir)?;
+        let record = locked.advance(now)?;
+        locked.fill(|| leaf::authority(domain, now))?;
+        let record = locked.use_life(record, ttl, now)?;
+        let authority = Authority::new(&locked.files()?, &locked.paths, Some(domain), now)?;
+        authority.try_out(domain, &authority.roots, now)?;
+        Ok(Self {
+            dir: dir.to_owned(),
             domain: domain.clone(),
-            ttl: ttl.min(leaf::LONGEST_LIFE),
-        };
-        ca.try_out(now)?;
-        Ok(ca)
+            ttl,
+            bundle: watch::Sender::new(Arc::new(bundle(domain, &authority))),
+            state: watch::Sender::new(CaState::new(&authority, &record, None)),
+            seen: Mutex::new(Seen {
+                stamps: locked.paths.stamps(),
+                record,
+            }),
+            current: ArcSwap::from_pointee(authority),
+        })
     }
 
     /// Makes a key and certifies it for `id`. Never valid longer than the CA itself.
@@ -68,21 +108,9 @@ impl EmbeddedCa {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Certified, CaError> {
-        let expired = || CaError::AuthorityExpired {
-            not_after: timestamp(self.authority.not_after),
-        };
-        let ttl = ttl.min(self.ttl);
-        let validity = Validity::new(now, ttl, self.authority.not_after).ok_or_else(expired)?;
-        let serial = leaf::serial()?;
-        let certificate =
-            leaf::leaf(names, validity, serial).signed_by(key, &self.authority.issuer)?;
-        let mut chain = vec![CertificateDer::from(certificate)];
-        chain.extend(self.authority.chain.iter().cloned());
-        Ok(Certified {
-            chain,
-            validity,
-            serial: format!("{:032x}", u128::from_be_bytes(serial)),
-        })
+        self.current
+            .load()
+            .certify(names, key, ttl.min(self.ttl), now)
     }
 
     #[must_use]
@@ -97,42 +125,89 @@ impl EmbeddedCa {
     }
 
     /// At least one.
-    pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
-        &self.authority.roots
+    pub(super) fn roots(&self) -> Vec<CertificateDer<'static>> {
+        self.current.load().roots.clone()
     }
 
     /// The roots that peers of this trust domain are checked against.
     #[must_use]
     pub fn bundle(&self) -> TrustBundle {
-        let mut bundle = TrustBundle::default();
-        for root in &self.authority.roots {
-            bundle.add(self.domain.clone(), root.clone());
-        }
-        bundle
+        TrustBundle::clone(&self.bundle.borrow())
+    }
+
+    /// [`EmbeddedCa::bundle`], and news of it.
+    #[must_use]
+    pub fn bundles(&self) -> watch::Receiver<Arc<TrustBundle>> {
+        self.bundle.subscribe()
+    }
+
+    /// How it is, and news of that.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<CaState> {
+        self.state.subscribe()
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.dir
     }
 
     /// When the CA, or a certificate above it, expires.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.authority.not_after
+        self.current.load().not_after
+    }
+}
+
+fn bundle(domain: &TrustDomain, authority: &Authority) -> TrustBundle {
+    let mut bundle = TrustBundle::default();
+    for root in &authority.roots {
+        bundle.add(domain.clone(), root.clone());
+    }
+    bundle
+}
+
+impl Authority {
+    fn certify(
+        &self,
+        names: Vec<SanType>,
+        key: &impl PublicKeyData,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Certified, CaError> {
+        let expired = || CaError::AuthorityExpired {
+            not_after: timestamp(self.not_after),
+        };
+        let validity = Validity::new(now, ttl, self.not_after).ok_or_else(expired)?;
+        let serial = leaf::serial()?;
+        let certificate = leaf::leaf(names, validity, serial).signed_by(key, &self.issuer)?;
+        let mut chain = vec![CertificateDer::from(certificate)];
+        chain.extend(self.chain.iter().cloned());
+        Ok(Certified {
+            chain,
+            validity,
+            serial: format!("{:032x}", u128::from_be_bytes(serial)),
+        })
     }
 
     /// Finds chains out of order, path lengths, name constraints and names that don't survive copying.
-    fn try_out(&self, now: SystemTime) -> Result<(), CaError> {
+    fn try_out(
+        &self,
+        domain: &TrustDomain,
+        roots: &[CertificateDer<'static>],
+        now: SystemTime,
+    ) -> Result<(), CaError> {
         let refused = |source| CaError::SelfTest { source };
-        let id = SpiffeId::new(self.domain.clone(), "sealane", "self-test")
+        let id = SpiffeId::new(domain.clone(), "sealane", "self-test")
             .map_err(|_| rcgen::Error::InvalidNameType)?;
-        let svid = self.issue(&id, now)?;
-        let Some((end_entity, chain)) = svid.certified.cert.split_first() else {
+        let key = leaf::generate_key()?;
+        let names = leaf::svid_name(&id)?;
+        let tried = self.certify(names, &LeafKey(&key), TRIAL, now)?;
+        let Some((end_entity, chain)) = tried.chain.split_first() else {
             return Err(refused(webpki::Error::UnknownIssuer));
         };
-        let anchors = self
-            .authority
-            .roots
-            .iter()
-            .map(webpki::anchor_from_trusted_cert)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(refused)?;
+        let anchors = roots.iter().map(webpki::anchor_from_trusted_cert);
+        let anchors = anchors.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let since = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();

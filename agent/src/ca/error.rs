@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use rustls_pki_types::pem;
 
+use super::{Rotation, Stage};
+
 /// Why the embedded CA can't be opened, or an SVID can't be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
@@ -104,6 +106,46 @@ pub enum CaError {
     },
     #[error("what the CA issues would not be accepted by its own roots: {source}")]
     SelfTest { source: webpki::Error },
+    #[error(
+        "{} is signed under a root that peers haven't been told of: add that to {} first, and put the new key and \
+         certificate in place when every certificate of today has been renewed; a restart takes them as they are",
+        certificate.display(), roots.display()
+    )]
+    RootUnknown {
+        certificate: PathBuf,
+        roots: PathBuf,
+    },
+    #[error("{} is not a record of a rotation: {source}", path.display())]
+    Record {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(
+        "the {} is being rotated already: {} until {}", rotation.what, rotation.stage, rotation.until
+    )]
+    Rotating { rotation: Rotation },
+    #[error(
+        "the new {} signs already ({}): only what is {} can be given up",
+        rotation.what, rotation.stage, Stage::Distributing
+    )]
+    TooLateToAbort { rotation: Rotation },
+    #[error("nothing is being rotated")]
+    NothingToAbort,
+    #[error(
+        "the root above {} is not this CA's to change: add the new root to {}, and replace key and certificate when \
+         every certificate of today has been renewed",
+        certificate.display(), roots.display()
+    )]
+    RootOfOthers {
+        certificate: PathBuf,
+        roots: PathBuf,
+    },
+    #[error("{} doesn't say which trust domain it is of: give --trust-domain", certificate.display())]
+    DomainUnknown { certificate: PathBuf },
+    #[error(
+        "{} is where Istio's secret cacerts is mounted: change the secret, and the new key is read", key.display()
+    )]
+    KeyOfOthers { key: PathBuf },
     #[error("the CA itself has expired at {not_after}")]
     AuthorityExpired { not_after: jiff::Timestamp },
     #[error("a private key can't be made")]

@@ -35,7 +35,7 @@ pub trait Issue: Send + Sync + 'static {
 
 /// The two kinds.
 pub enum Issuer {
-    Embedded(EmbeddedCa),
+    Embedded(Arc<EmbeddedCa>),
     Service(CaClient),
 }
 
@@ -74,12 +74,20 @@ impl Issue for Issuer {
 }
 
 impl Issuer {
+    /// The CA whose directory has to be followed, if it is this process's.
+    #[must_use]
+    pub fn embedded(&self) -> Option<Arc<EmbeddedCa>> {
+        match self {
+            Self::Embedded(ca) => Some(Arc::clone(ca)),
+            Self::Service(_) => None,
+        }
+    }
+
     /// The roots that peers of this trust domain are checked against, and news of them.
     #[must_use]
     pub fn bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
         match self {
-            // Its roots stay as they are while it runs.
-            Self::Embedded(ca) => watch::channel(Arc::new(ca.bundle())).1,
+            Self::Embedded(ca) => ca.bundles(),
             Self::Service(client) => client.bundle(),
         }
     }

@@ -24,7 +24,7 @@ use crate::identity::{SpiffeId, TrustDomain};
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far the clocks of two nodes may differ.
 const SKEW: Duration = Duration::from_secs(60);
-const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+pub(super) const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub(super) const AUTHORITY_SKEW: Duration = Duration::from_secs(60 * 60);
 
 /// From when until when an SVID is valid.
@@ -42,14 +42,18 @@ impl Validity {
     /// most a tenth of a short life. Whole seconds, as X.509 has it. `None` when `latest` has passed.
     pub(super) fn new(now: SystemTime, ttl: Duration, latest: SystemTime) -> Option<Self> {
         let now = whole_seconds(now);
-        let skew = Duration::from_secs(SKEW.min(ttl / 10).as_secs());
-        let not_before = now.checked_sub(skew)?;
+        let not_before = now.checked_sub(skew(ttl))?;
         let not_after = (now + ttl).min(not_before + LONGEST_LIFE).min(latest);
         (not_after > now).then_some(Self {
             not_before,
             not_after,
         })
     }
+}
+
+/// How far clocks are taken to differ where certificates live for `ttl`: at most a tenth of it.
+pub(super) fn skew(ttl: Duration) -> Duration {
+    Duration::from_secs(SKEW.min(ttl / 10).as_secs())
 }
 
 pub(super) fn whole_seconds(time: SystemTime) -> SystemTime {
@@ -87,14 +91,15 @@ pub(super) fn authority(domain: &TrustDomain, now: SystemTime) -> Result<NewAuth
     let mut params = CertificateParams::default();
     params.not_before = now.checked_sub(AUTHORITY_SKEW).unwrap_or(now).into();
     params.not_after = (now + AUTHORITY_LIFE).into();
-    params.serial_number = Some(SerialNumber::from_slice(&serial()?));
+    let serial = serial()?;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.distinguished_name = DistinguishedName::new();
     params
         .distinguished_name
         .push(DnType::OrganizationName, domain.as_str());
     params
         .distinguished_name
-        .push(DnType::CommonName, "Sealane CA");
+        .push(DnType::CommonName, authority_name(serial));
     params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(format!(
         "spiffe://{domain}"
     ))?)];
@@ -106,6 +111,13 @@ pub(super) fn authority(domain: &TrustDomain, now: SystemTime) -> Result<NewAuth
         certificate_pem: params.self_signed(&key)?.pem(),
         key_pem: Zeroizing::new(key.serialize_pem()),
     })
+}
+
+/// Another for each: verifiers find issuers by name, and may look no further when a signature doesn't fit (RFC 5280,
+/// section 4.2.1.1).
+pub(super) fn authority_name(serial: [u8; 16]) -> String {
+    let [.., a, b, c, d] = serial;
+    format!("Sealane CA {:08x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// 126 random bits in 16 bytes: positive, and always 32 hexadecimal digits.

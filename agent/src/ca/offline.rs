@@ -12,6 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
 };
+use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::{
@@ -61,12 +62,41 @@ pub struct Order {
     pub ttl: Duration,
 }
 
+/// A key and its certificate, not written yet.
+pub(super) struct Made {
+    pub(super) key_pem: Zeroizing<String>,
+    /// In PEM form, with the intermediates above.
+    pub(super) chain: String,
+    /// None for a root.
+    pub(super) roots: Vec<CertificateDer<'static>>,
+}
+
 impl Order {
     /// Makes it and writes the files into an existing directory. Returns their paths.
     ///
     /// # Errors
     /// When the CA can't sign, or when one of the files is there already.
     pub fn fill(&self, out: &Path, now: SystemTime) -> Result<Vec<PathBuf>, CaError> {
+        let made = self.make(now)?;
+        let names = match self.kind {
+            Kind::Root { .. } | Kind::Intermediate { .. } => ["ca.key", "ca.crt", "root.crt"],
+            Kind::Leaf { .. } => ["tls.key", "tls.crt", "ca.crt"],
+        };
+        let [key_path, chain_path, roots_path] = names.map(|name| out.join(name));
+        let roots: String = made.roots.iter().map(|der| pem(der)).collect();
+        let mut files = vec![
+            (key_path, 0o600, made.key_pem.as_bytes()),
+            (chain_path, 0o644, made.chain.as_bytes()),
+        ];
+        if !roots.is_empty() {
+            files.push((roots_path, 0o644, roots.as_bytes()));
+        }
+        directory::write_new(&files)?;
+        Ok(files.into_iter().map(|(path, ..)| path).collect())
+    }
+
+    /// Makes it, and writes nothing.
+    pub(super) fn make(&self, now: SystemTime) -> Result<Made, CaError> {
         let key = self.key_type.generate()?;
         let key_pem = Zeroizing::new(key.serialize_pem());
         let now = leaf::whole_seconds(now);
@@ -76,30 +106,20 @@ impl Order {
         let latest = authority.as_ref().map(|authority| authority.not_after);
         let end = now + self.ttl;
         params.not_after = latest.map_or(end, |latest| latest.min(end)).into();
-        let (chain, roots) = match &authority {
-            None => (pem(params.self_signed(&key)?.der()), None),
+        let (chain, roots) = match authority {
+            None => (pem(params.self_signed(&key)?.der()), Vec::new()),
             Some(authority) => {
                 let signed = params.signed_by(&key, &authority.issuer)?;
                 let above = authority.chain.iter().map(|der| pem(der));
                 let chain = pem(signed.der()) + &above.collect::<String>();
-                let roots: String = authority.roots.iter().map(|der| pem(der)).collect();
-                (chain, Some(roots))
+                (chain, authority.roots)
             }
         };
-        let names = match self.kind {
-            Kind::Root { .. } | Kind::Intermediate { .. } => ["ca.key", "ca.crt", "root.crt"],
-            Kind::Leaf { .. } => ["tls.key", "tls.crt", "ca.crt"],
-        };
-        let [key_path, chain_path, roots_path] = names.map(|name| out.join(name));
-        let mut files = vec![
-            (key_path, 0o600, key_pem.as_bytes()),
-            (chain_path, 0o644, chain.as_bytes()),
-        ];
-        if let Some(roots) = &roots {
-            files.push((roots_path, 0o644, roots.as_bytes()));
-        }
-        directory::write_new(&files)?;
-        Ok(files.into_iter().map(|(path, ..)| path).collect())
+        Ok(Made {
+            key_pem,
+            chain,
+            roots,
+        })
     }
 
     /// Who signs; `None` for a root.

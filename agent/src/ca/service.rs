@@ -10,6 +10,7 @@ mod grant;
 mod listen;
 mod method;
 mod own;
+mod places;
 mod refusal;
 mod replayed;
 #[cfg(test)]
@@ -37,15 +38,22 @@ use super::{
     CaError, EmbeddedCa, authority, leaf, pem,
     wire::{CertificateRequest, CertificateResponse},
 };
-use crate::{identity::SpiffeId, telemetry::CaMetrics};
+use crate::{identity::SpiffeId, telemetry::CaMetrics, tls::CertificateId};
 
 /// Bursts may be as long as this much of the rate.
 const BURST_SECONDS: u32 = 10;
 /// Callers whose rate is kept track of before those that have been quiet are forgotten.
 const CALLERS: usize = 4096;
 
+/// Which certificates are not to be believed any more.
+pub trait Revocation: Send + Sync + 'static {
+    /// Whether one of a chain is revoked.
+    fn revokes(&self, chain: &[CertificateId]) -> bool;
+}
+
 /// What the service is told at start.
 pub struct ServiceSettings {
+    pub revocation: Arc<dyn Revocation>,
     /// Accounts that may ask in the name of pods of their node.
     pub node_accounts: Vec<NodeAccount>,
     /// Certificates per second for one caller.
@@ -57,6 +65,7 @@ pub struct CaService {
     ca: Arc<EmbeddedCa>,
     tokens: Tokens,
     placement: Arc<dyn Placement>,
+    revocation: Arc<dyn Revocation>,
     node_accounts: Vec<NodeAccount>,
     certified: CertifiedKeys,
     rates: DefaultKeyedRateLimiter<Caller>,
@@ -70,6 +79,8 @@ struct Credentials<'a> {
     authorization: Option<&'a str>,
     /// Shown in the handshake, and verified against the CA's own roots.
     certificate: Option<&'a SpiffeId>,
+    /// What was shown has been revoked.
+    revoked: bool,
 }
 
 impl CaService {
@@ -89,6 +100,7 @@ impl CaService {
             ca,
             tokens,
             placement,
+            revocation: settings.revocation,
             node_accounts: settings.node_accounts,
             certified: CertifiedKeys::default(),
             rates: RateLimiter::keyed(quota),
@@ -133,7 +145,10 @@ impl CaService {
                 || "unknown".to_owned(),
                 |claimed| format!("{claimed}, unproven"),
             ),
-            (None, None) => "unknown".to_owned(),
+            (None, None) => match credentials.certificate {
+                Some(identity) => identity.to_string(),
+                None => "unknown".to_owned(),
+            },
         };
         let asked_for = request.impersonated().unwrap_or("its own identity");
         let (address, reason) = (credentials.address, refusal.reason().as_str());
@@ -145,6 +160,9 @@ impl CaService {
             (Some(header), _) => {
                 let token = caller::bearer(header).ok_or(Refusal::NoCredentials)?;
                 self.tokens.verify(token, self.ca.trust_domain()).await
+            }
+            (None, Some(identity)) if credentials.revoked => {
+                Err(Refusal::Revoked(identity.clone()))
             }
             (None, Some(identity)) => Ok(Caller::of_certificate(identity.clone())),
             (None, None) => Err(Refusal::NoCredentials),
@@ -175,10 +193,12 @@ impl CaService {
             not_after = %authority::timestamp(certified.validity.not_after),
             "certificate signed"
         );
-        let root = self.ca.roots().first();
-        let chain = certified.chain.iter().chain(root);
+        // Istio's agents take all of the last part for roots, and nothing else (istio/istio,
+        // security/pkg/nodeagent/cache/secretcache.go).
+        let roots = self.ca.roots().iter().map(|der| pem(der)).collect();
+        let chain = certified.chain.iter().map(|der| pem(der));
         Ok(CertificateResponse {
-            cert_chain: chain.map(|der| pem(der)).collect(),
+            cert_chain: chain.chain([roots]).collect(),
         })
     }
 

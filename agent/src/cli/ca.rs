@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LogFormat, MeshArgs, OutputFormat};
+use super::{LogArgs, MeshArgs, OutputFormat};
 
 /// Where the CA service listens for the operator's commands unless told otherwise.
 const DEFAULT_CA_SOCKET: &str = "/run/sealane/ca.sock";
@@ -74,10 +74,17 @@ pub enum CaCommand {
     ///
     /// Needs no root and no kernel feature. SIGTERM or SIGINT stops it after the requests in progress.
     Serve(Box<CaServeArgs>),
-    /// Tell how the CA service is: roots, expiry, what it has signed and refused.
+    /// Tell how the CA is: roots, expiry, rotation, what it has signed and refused.
     ///
     /// Exits with 0 when it is ready, 1 when it is not, 2 when it can't be asked.
-    Status(CaStatusArgs),
+    Status(CaWhichArgs),
+    /// Change the CA's key without a failed handshake: its self-made root, or the intermediate under another CA.
+    ///
+    /// A new root is distributed first, until every certificate from before has been renewed, then signs, and the old
+    /// one is believed until the last certificate under it has expired. That takes a little more than twice the
+    /// longest life of a certificate; an intermediate under a known root signs at once. Whoever has the directory open
+    /// goes on with it, also after a restart. Needs to write the directory, hence usually root.
+    Rotate(CaRotateArgs),
     /// Issue a certificate from the files of a CA, or make a root or an intermediate.
     ///
     /// For what is not a pod: a root that two meshes share, gateways, clients outside of the mesh. Needs no service
@@ -234,6 +241,11 @@ pub struct CaServeArgs {
     )]
     pub max_ttl: String,
 
+    /// Certificate revocation lists (PEM or DER), read again when the file changes: a revoked certificate doesn't
+    /// count as proof of who asks. May be given several times
+    #[arg(long = "crl", value_name = "FILE")]
+    pub revocation_lists: Vec<PathBuf>,
+
     /// Certificates per second for one caller; ten times as many at once
     #[arg(
         long,
@@ -259,36 +271,56 @@ pub struct CaServeArgs {
     #[arg(long, value_name = "PATH", env = "SEALANE_CA_SOCKET", default_value = DEFAULT_CA_SOCKET)]
     pub socket: PathBuf,
 
-    /// How log lines are written to stderr
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SEALANE_LOG_FORMAT",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
-
-    /// error, warn, info, debug, trace or off; per module as in info,sealane::ca=debug. One line per certificate
-    /// comes at info, one per refusal at warn
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "SEALANE_LOG_LEVEL",
-        default_value = "info"
-    )]
-    pub log_level: String,
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
-/// What `sealane ca status` was given.
+/// Which CA a command is about.
 #[derive(Debug, Args)]
-pub struct CaStatusArgs {
+pub struct CaWhichArgs {
     /// Unix socket of the CA service
     #[arg(long, value_name = "PATH", env = "SEALANE_CA_SOCKET", default_value = DEFAULT_CA_SOCKET)]
     pub socket: PathBuf,
 
+    /// Directory of a CA, instead of asking a service: also of agents with an embedded CA
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
+}
+
+/// What `sealane ca rotate` was given.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["root", "intermediate", "abort"])))]
+pub struct CaRotateArgs {
+    /// Make a new root in the place of the self-made one
+    #[arg(long)]
+    pub root: bool,
+
+    /// Make a new key, and have it certified by the CA in --issuer
+    #[arg(long, requires = "issuer")]
+    pub intermediate: bool,
+
+    /// Give up a rotation while its new root is being distributed
+    #[arg(long)]
+    pub abort: bool,
+
+    /// Directory of the CA above: ca.key, ca.crt, root.crt
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "abort"])]
+    pub issuer: Option<PathBuf>,
+
+    /// Trust domain of the new root, where the present one doesn't say it
+    #[arg(long, value_name = "NAME", requires = "root")]
+    pub trust_domain: Option<String>,
+
+    /// Return when the rotation is over, and tell of its stages
+    #[arg(long, conflicts_with = "abort")]
+    pub wait: bool,
+
+    #[command(flatten)]
+    pub which: CaWhichArgs,
 }
 
 #[cfg(test)]
@@ -319,6 +351,18 @@ mod tests {
         assert!(!accepts(
             "sealane ca issue --root Third --ca-dir /ca --out /o"
         ));
+    }
+
+    #[test]
+    fn rotate_wants_to_know_what() {
+        assert!(accepts("sealane ca rotate --root"));
+        assert!(accepts("sealane ca rotate --root --directory /ca --wait"));
+        assert!(accepts("sealane ca rotate --intermediate --issuer /root"));
+        assert!(accepts("sealane ca rotate --abort"));
+        assert!(!accepts("sealane ca rotate"));
+        assert!(!accepts("sealane ca rotate --intermediate"));
+        assert!(!accepts("sealane ca rotate --root --abort"));
+        assert!(!accepts("sealane ca rotate --root --issuer /root"));
     }
 
     #[test]

@@ -2,30 +2,14 @@
 
 use clap::Args;
 
-use super::{Ktls, LogFormat};
+use super::{Ktls, LogArgs};
 use crate::offload::KeyLimit;
 
 /// Durations are a number with a unit: 100ms, 5s, 1m30s, 24h.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// How log lines are written to stderr
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SEALANE_LOG_FORMAT",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
-
-    /// error, warn, info, debug, trace or off; per module as in info,sealane::capture=debug. One line per
-    /// connection comes from sealane::access=info
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "SEALANE_LOG_LEVEL",
-        default_value = "info"
-    )]
-    pub log_level: String,
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// How long open connections may go on after SIGTERM (0s to 1h)
     #[arg(

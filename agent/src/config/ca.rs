@@ -4,11 +4,13 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use super::{
     ConfigError, LogConfig, MeshConfig, absolute, address, directory, dns_name, duration, socket,
+    trust_domain,
 };
 use crate::{
-    ca::{CaClientSettings, KeyType, Kind, LeafName, NodeAccount, Order, TokenRules},
-    cli::{CaArgs, CaIssueArgs, CaKeyType, CaServeArgs},
+    ca::{CaClientSettings, KeyType, Kind, LeafName, NodeAccount, Order, Rotate, TokenRules},
+    cli::{CaArgs, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs},
     identity::TrustDomain,
+    trust::TrustConfig,
 };
 
 /// Where an agent's certificates come from.
@@ -34,6 +36,8 @@ pub struct CaServeConfig {
     pub source: Option<PathBuf>,
     pub max_ttl: Duration,
     pub rate: NonZeroU32,
+    /// What was revoked.
+    pub trust: TrustConfig,
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub log: LogConfig,
@@ -52,9 +56,9 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             audience: args.token_audience.clone(),
         };
         let names = args.dns_names.iter().map(|name| server_name(name));
+        let mesh = MeshConfig::try_from(&args.mesh)?;
         Ok(Self {
             dir: absolute("--ca-dir", &args.ca_dir)?,
-            mesh: MeshConfig::try_from(&args.mesh)?,
             listen: address("--listen", &args.listen)?,
             names: names.collect::<Result<_, _>>()?,
             tokens: args.token_keys.clone().map(|path| (path, rules)),
@@ -66,9 +70,17 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             source: args.source.as_deref().map(directory).transpose()?,
             max_ttl: lifetime("--max-ttl", &args.max_ttl)?,
             rate: args.rate,
+            trust: TrustConfig {
+                domain: mesh.trust_domain.clone(),
+                aliases: Vec::new(),
+                federated: Vec::new(),
+                endpoint_authorities: None,
+                revocation_lists: args.revocation_lists.clone(),
+            },
+            mesh,
             admin: address("--admin", &args.admin)?,
             socket: socket(&args.socket)?,
-            log: LogConfig::new(args.log_format, &args.log_level)?,
+            log: LogConfig::try_from(&args.log)?,
         })
     }
 }
@@ -112,6 +124,25 @@ pub fn order(args: &CaIssueArgs) -> Result<Order, ConfigError> {
             CaKeyType::Rsa3072 => KeyType::Rsa3072,
             CaKeyType::Rsa4096 => KeyType::Rsa4096,
         },
+    })
+}
+
+/// What `sealane ca rotate` was told to change.
+///
+/// # Errors
+/// When there is no such trust domain.
+pub fn rotate(args: &CaRotateArgs) -> Result<Rotate, ConfigError> {
+    if args.abort {
+        return Ok(Rotate::Abort);
+    }
+    if let Some(issuer) = &args.issuer {
+        let issuer = absolute("--issuer", issuer)?;
+        return Ok(Rotate::Intermediate { issuer });
+    }
+    let domain = args.trust_domain.as_deref();
+    let domain = domain.map(|name| trust_domain("--trust-domain", name));
+    Ok(Rotate::Root {
+        domain: domain.transpose()?,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 use prometheus::{Error, IntCounter};
 
 use super::{
-    CaRefusal,
+    CaCrowding, CaRefusal,
     families::{CaFamilies, NO_REASON},
     metrics::{render, seconds},
 };
@@ -50,6 +50,18 @@ impl CaMetrics {
         self.0
             .requests
             .with_label_values(&["refused", reason.as_str()])
+    }
+
+    pub fn connection_refused(&self, reason: CaCrowding) {
+        self.0.crowded.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// `stage` of `all`.
+    pub fn set_rotation(&self, stage: &str, all: impl IntoIterator<Item = &'static str>) {
+        for other in all {
+            let gauge = self.0.stage.with_label_values(&[other]);
+            gauge.set(i64::from(other == stage));
+        }
     }
 
     /// When the first certificate on the way to the root expires.

@@ -66,10 +66,19 @@ label_values! {
         NotOnNode = "not_on_node",
         /// Asked by certificate, and no pod has the identity any more.
         Gone = "gone",
+        /// Asked by a certificate that was revoked.
+        Revoked = "revoked",
         Csr = "csr",
         Replayed = "replayed",
         Rate = "rate",
         Signing = "signing",
+    }
+
+    /// Why a connection to the CA is closed at once.
+    CaCrowding {
+        /// Too many from one source.
+        Source = "source",
+        All = "all",
     }
 
     /// The role of this node's pod in a handshake.

@@ -40,7 +40,8 @@ impl CertificateId {
     }
 
     /// Those of a chain.
-    pub(super) fn of_chain(chain: &[CertificateDer<'_>]) -> Vec<Self> {
+    #[must_use]
+    pub fn of_chain(chain: &[CertificateDer<'_>]) -> Vec<Self> {
         let parsed = chain.iter().filter_map(|c| EndEntityCert::try_from(c).ok());
         parsed.map(|c| Self::new(c.issuer(), c.serial())).collect()
     }

@@ -40,7 +40,8 @@ and SERVER_IP, and in CERTS a directory with root.crt and
 what it wrote.
 
 `cargo xtask bench --policy` measures something else: how long policy takes for a
-mesh of 5,000 pods and 10,000 AuthorizationPolicies. It needs no root.
+mesh of 5,000 pods and 10,000 AuthorizationPolicies. `cargo xtask bench --ca`: how fast the CA service issues 5,000
+certificates in a burst. Neither needs root.
 
 Results: a table on stdout, NAME.json with every single value, NAME.svg.
 Needs root. Progress goes to stderr.";

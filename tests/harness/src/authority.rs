@@ -57,13 +57,44 @@ impl Authority {
     /// # Errors
     /// When it doesn't become ready.
     pub fn start(world: &World, family: Family, flags: &[&str]) -> Result<Self> {
+        Self::start_under(&Pki::foreign()?, world, family, flags)
+    }
+
+    /// [`Authority::start`] under a company's root that the caller has.
+    ///
+    /// # Errors
+    /// When it doesn't become ready.
+    pub fn start_under(
+        company: &Pki,
+        world: &World,
+        family: Family,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let mut authority = Self::new(world, family)?;
+        company.intermediate(&authority.directory)?;
+        fs::write(authority.roots(), company.root_pem())?;
+        authority.restart(flags)?;
+        Ok(authority)
+    }
+
+    /// With a root that the service makes itself. The agents are told of that one, and of no later one.
+    ///
+    /// # Errors
+    /// When it doesn't become ready.
+    pub fn start_self_made(world: &World, family: Family, flags: &[&str]) -> Result<Self> {
+        let mut authority = Self::new(world, family)?;
+        authority.restart(flags)?;
+        fs::copy(authority.directory.join("ca.crt"), authority.roots())?;
+        Ok(authority)
+    }
+
+    fn new(world: &World, family: Family) -> Result<Self> {
         let directory = world.scratch("authority")?;
-        Pki::foreign()?.intermediate(&directory)?;
         let key = EncodingKey::from_ec_der(&KeyPair::generate()?.serialize_der());
         let jwk = Jwk::from_encoding_key(&key, Algorithm::ES256)?;
         let keys = serde_json::to_vec(&JwkSet { keys: vec![jwk] })?;
         fs::write(directory.join("jwks.json"), keys)?;
-        let mut authority = Self {
+        Ok(Self {
             family,
             directory,
             key,
@@ -72,9 +103,7 @@ impl Authority {
             netns: world.underlay.path(),
             source: world.node(NodeName::A).source.clone(),
             logs: world.logs.clone(),
-        };
-        authority.restart(flags)?;
-        Ok(authority)
+        })
     }
 
     /// Starts the service again after [`Authority::kill`].
@@ -160,10 +189,10 @@ impl Authority {
         SocketAddr::new(World::underlay_address(self.family), PORT)
     }
 
-    /// PEM file of the company's root.
+    /// PEM file of the root that everybody starts with.
     #[must_use]
     pub fn roots(&self) -> PathBuf {
-        self.directory.join("root.crt")
+        self.directory.join("told.crt")
     }
 
     fn socket(&self) -> PathBuf {
@@ -204,10 +233,31 @@ impl Authority {
     /// # Errors
     /// When it can't be run.
     pub fn status(&self, arguments: &[&str]) -> Result<Output> {
+        self.operator("status", arguments)
+    }
+
+    /// `sealane ca status -o json`.
+    ///
+    /// # Errors
+    /// When it can't be run, or isn't JSON.
+    pub fn json(&self) -> Result<Value> {
+        let status = self.status(&["-o", "json"])?;
+        serde_json::from_str(&status.stdout).with_context(|| status.describe())
+    }
+
+    /// `sealane ca rotate`.
+    ///
+    /// # Errors
+    /// When it can't be run.
+    pub fn rotate(&self, arguments: &[&str]) -> Result<Output> {
+        self.operator("rotate", arguments)
+    }
+
+    fn operator(&self, what: &str, arguments: &[&str]) -> Result<Output> {
         let mut command = enter::command(None, None, &self.binary.to_string_lossy())?;
-        command.args(["ca", "status"]).args(arguments);
+        command.args(["ca", what]).args(arguments);
         command.arg("--socket").arg(self.socket());
-        Process::run("ca-status", &self.logs, command, PATIENCE)
+        Process::run(&format!("ca-{what}"), &self.logs, command, PATIENCE)
     }
 }
 

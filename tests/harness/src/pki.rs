@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SanType, date_time_ymd,
+    RevocationReason, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -97,7 +97,7 @@ pub struct LeafFiles {
 }
 
 impl Pki {
-    /// The mesh's own: `ca.key` and `ca.crt` of an agent's CA directory.
+    /// That of a CA's directory, such as the mesh's own: `ca.key` and `ca.crt`.
     ///
     /// # Errors
     /// When they aren't there or can't be read.
@@ -115,13 +115,22 @@ impl Pki {
     /// When it can't be made, or written.
     pub fn make_mesh(directory: &Path) -> Result<Self> {
         let pki = Self::root("the mesh's root")?;
+        pki.write(directory)?;
+        Ok(pki)
+    }
+
+    /// Writes `ca.key` and `ca.crt`, as a CA's directory has them.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn write(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, Permissions::from_mode(0o700))?;
         let key = directory.join("ca.key");
-        fs::write(&key, pki.issuer.key().serialize_pem())?;
+        fs::write(&key, self.issuer.key().serialize_pem())?;
         fs::set_permissions(&key, Permissions::from_mode(0o600))?;
-        fs::write(directory.join("ca.crt"), &pki.root_pem)?;
-        Ok(pki)
+        fs::write(directory.join("ca.crt"), &self.root_pem)?;
+        Ok(())
     }
 
     /// A root that nobody knows.
@@ -175,10 +184,19 @@ impl Pki {
     /// # Errors
     /// When it can't be made.
     pub fn revocation_list(&self, revoked: &[&Leaf]) -> Result<String> {
+        let serials = revoked.iter().map(|leaf| leaf.serial.into());
+        self.revocation_of(serials.collect())
+    }
+
+    /// What revokes the certificates with these serial numbers, in PEM.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn revocation_of(&self, serials: Vec<SerialNumber>) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let at = |offset: Duration| date_time_ymd(1970, 1, 1) + offset;
-        let entries = revoked.iter().map(|leaf| RevokedCertParams {
-            serial_number: leaf.serial.into(),
+        let entries = serials.into_iter().map(|serial_number| RevokedCertParams {
+            serial_number,
             revocation_time: at(now - HOUR),
             reason_code: Some(RevocationReason::KeyCompromise),
             invalidity_date: None,

@@ -24,6 +24,7 @@ mod protocols;
 mod records;
 mod restarts;
 mod review;
+mod rotation;
 mod services;
 mod streams;
 mod third_root;
@@ -51,6 +52,9 @@ pub const ALL: &[Scenario] = &[
     scenario("ca-service", authority::service),
     scenario("ca-refuses", authority::refuses),
     scenario("ca-lost", authority::lost),
+    scenario("ca-rotation", rotation::under_load),
+    scenario("ca-rotation-intermediate", rotation::intermediate),
+    scenario("ca-renewal", rotation::renewal),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

@@ -50,7 +50,8 @@ pub enum AnswerError {
 pub(super) struct Answer {
     /// The leaf first, without the root.
     chain: Vec<CertificateDer<'static>>,
-    root: Option<CertificateDer<'static>>,
+    /// All that came last.
+    roots: Vec<CertificateDer<'static>>,
     /// Lower-case hexadecimal.
     serial: String,
     not_before: SystemTime,
@@ -60,7 +61,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The leaf comes first and the root last; a last certificate that isn't self-issued is no root.
+    /// The leaf comes first and the roots last; a last certificate that isn't self-issued is no root.
     pub(super) fn parse(response: &CertificateResponse) -> Result<Self, AnswerError> {
         let mut chain = Vec::new();
         for text in &response.cert_chain {
@@ -76,9 +77,9 @@ impl Answer {
         let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
         let (leaf, above) = parsed.split_first().ok_or(AnswerError::Empty)?;
         let end = |c: &X509Certificate<'_>| authority::time(c.validity().not_after);
-        let has_root = above
-            .last()
-            .is_some_and(|last| last.subject().as_raw() == last.issuer().as_raw());
+        let from_behind = above.iter().rev();
+        let roots = from_behind.take_while(|c| authority::is_self_issued(c));
+        let first_root = parsed.len() - roots.count();
         let answer = Self {
             serial: leaf
                 .raw_serial()
@@ -89,18 +90,18 @@ impl Answer {
             not_after: end(leaf),
             authority_not_after: above.iter().map(end).min().unwrap_or_else(|| end(leaf)),
             chain: Vec::new(),
-            root: None,
+            roots: Vec::new(),
         };
-        let root = if has_root { chain.pop() } else { None };
+        let roots = chain.split_off(first_root);
         Ok(Self {
             chain,
-            root,
+            roots,
             ..answer
         })
     }
 
-    pub(super) fn root(&self) -> Option<&CertificateDer<'static>> {
-        self.root.as_ref()
+    pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
     }
 
     /// When the first certificate above the leaf expires.
@@ -130,7 +131,7 @@ impl Answer {
         if life > LONGEST_LIFE + SLACK {
             return Err(AnswerError::TooLong(life));
         }
-        let roots = roots.iter().chain(self.root());
+        let roots = roots.iter().chain(&self.roots);
         verify(&end_entity, intermediates, roots, now).map_err(AnswerError::Verify)?;
         Ok(Svid {
             id: id.clone(),

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     str::FromStr,
     sync::Arc,
@@ -14,11 +14,11 @@ use hyper::{Uri, http::uri::Authority};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpStream, task::spawn_blocking, time};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use super::CaClientSettings;
+use super::{CaClientSettings, roots::Roots};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -91,41 +91,47 @@ impl fmt::Display for CaAddress {
 pub(super) struct Connector {
     address: CaAddress,
     name: ServerName<'static>,
-    /// Read again for each connection: roots rotate.
-    roots: PathBuf,
+    /// Read again for each connection.
+    file: PathBuf,
+    roots: Roots,
+}
+
+/// At least one.
+pub(super) fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let owned = || path.to_owned();
+    let pem = fs::read(path).map_err(|source| ConnectError::Read {
+        path: owned(),
+        source,
+    })?;
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match roots {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        Ok(_) | Err(_) => Err(ConnectError::Roots { path: owned() }),
+    }
 }
 
 impl Connector {
-    pub(super) fn new(settings: &CaClientSettings) -> Result<Self, ConnectError> {
+    pub(super) fn new(settings: &CaClientSettings, roots: Roots) -> Result<Self, ConnectError> {
         let name = settings.server_name.as_ref();
         let name = name.unwrap_or(&settings.address.host).clone();
         Ok(Self {
             address: settings.address.clone(),
             name: ServerName::try_from(name.clone())
                 .map_err(|source| ConnectError::Name { name, source })?,
-            roots: settings.roots.clone(),
+            file: settings.roots.clone(),
+            roots,
         })
     }
 
-    /// At least one.
-    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-        let path = || self.roots.clone();
-        let pem = fs::read(&self.roots).map_err(|source| ConnectError::Read {
-            path: path(),
-            source,
-        })?;
-        let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match roots {
-            Ok(roots) if !roots.is_empty() => Ok(roots),
-            Ok(_) | Err(_) => Err(ConnectError::Roots { path: path() }),
-        }
-    }
-
     async fn connect(self) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
-        let mut roots = RootCertStore::empty();
-        for root in self.roots()? {
-            roots.add(root)?;
+        // The service's own certificate comes under a new root, too: what it has told of that counts, as does the
+        // file, where it is newer.
+        let path = self.file.clone();
+        if let Ok(read) = spawn_blocking(move || read_roots(&path)).await {
+            self.roots.set_file(read?);
         }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.roots.all());
         let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

@@ -1,6 +1,5 @@
 use std::{fs, net::SocketAddr};
 
-use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -190,35 +189,37 @@ async fn many_are_issued_at_the_same_time() {
     assert_eq!(serials.len(), 200);
 }
 
-/// `cargo test -p sealane --release --lib five_thousand -- --ignored --nocapture` tells the rate.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn five_thousand_in_a_burst() {
-    const COUNT: u32 = 5000;
+#[tokio::test]
+async fn a_new_root_comes_with_answers_and_the_service_is_believed_under_it() {
     let pair = Pair::new().await;
     let (client, web) = (pair.client(), id("shop", "web"));
-    let started = std::time::Instant::now();
-    let before = resident_kib();
-    let asked = (0..COUNT).map(|_| client.issue(&web, SystemTime::now()));
-    let issued: Vec<_> = futures_util::stream::iter(asked)
-        .buffer_unordered(16)
-        .collect()
-        .await;
-    assert!(issued.iter().all(Result::is_ok));
-    let rate = f64::from(COUNT) / started.elapsed().as_secs_f64();
-    eprintln!(
-        "{rate:.0} SVIDs/s, both ends in one process; {} KiB more for {COUNT} of them",
-        resident_kib() - before
-    );
-}
-
-fn resident_kib() -> i64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
+    let told = pair.bench.dir.path().join("told.crt");
+    fs::copy(&pair.settings.roots, &told).unwrap();
+    let late = CaClient::new(CaClientSettings {
+        roots: told.clone(),
+        ..pair.settings.clone()
+    });
+    let (late, directory) = (late.unwrap(), pair.bench.ca.directory());
+    let mut now = SystemTime::now();
+    ca::Rotate::Root { domain: None }
+        .apply(directory, now)
         .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    pair.bench.ca.look(now);
+    late.issue(&web, SystemTime::now()).await.unwrap();
+    assert_eq!(late.bundle().borrow().roots(&domain()).len(), 2);
+    // A day and a bit: the new one signs.
+    now += Duration::from_secs(25 * 3600);
+    pair.bench.ca.look(now);
+    let before = pair.bench.ca.state().borrow().rotation.unwrap();
+    assert_eq!(before.stage, ca::Stage::Signing);
+    let svid = late.issue(&web, SystemTime::now()).await.unwrap();
+    let (leaf, above) = svid.certified.cert.split_first().unwrap();
+    assert!(above.is_empty());
+    assert!(!leaf.is_empty());
+    let error = client.issue(&web, SystemTime::now()).await.map(|_| ());
+    // Its file is the CA's own, which has the new root by now.
+    error.unwrap();
 }
 
 mod answers;
+mod renewal;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -18,7 +19,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -28,14 +29,19 @@ use tonic::transport::{Server, server::Connected};
 use webpki::EndEntityCert;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{CaService, method::Method, own::OwnCertificate};
+use super::{
+    CaService,
+    method::Method,
+    own::OwnCertificate,
+    places::{Place, Places},
+};
 use crate::{
     ca::{CaError, EmbeddedCa, authority},
     identity::{SpiffeId, spiffe_id},
+    telemetry::CaMetrics,
+    tls::CertificateId,
 };
 
-/// One for each agent, and as many again that are being replaced.
-const CONNECTIONS: usize = 8192;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests of one connection at a time. Clients may begin with a hundred before they hear of a limit (RFC 9113,
@@ -55,15 +61,27 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    /// Of the client's certificate, verified against the CA's own roots, and when that expires.
-    identity: Option<(SpiffeId, SystemTime)>,
+    /// What the client has shown, verified against the CA's own roots.
+    shown: Option<Arc<Shown>>,
+}
+
+/// A client's certificate.
+struct Shown {
+    identity: SpiffeId,
+    not_after: SystemTime,
+    chain: Vec<CertificateId>,
 }
 
 impl Peer {
     /// Who the client's certificate says it is, while that is valid: connections may last longer.
     pub(super) fn identity(&self, now: SystemTime) -> Option<&SpiffeId> {
-        let (identity, not_after) = self.identity.as_ref()?;
-        (now < *not_after).then_some(identity)
+        let shown = self.shown.as_ref()?;
+        (now < shown.not_after).then_some(&shown.identity)
+    }
+
+    /// Of the client's certificate and those above it.
+    pub(super) fn chain(&self) -> &[CertificateId] {
+        self.shown.as_ref().map_or(&[], |shown| &shown.chain)
     }
 }
 
@@ -71,7 +89,7 @@ impl Peer {
 struct Accepted {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Serves until told to stop. `names`: DNS names and addresses that clients know the CA by.
@@ -86,9 +104,16 @@ pub async fn serve(
 ) -> Result<(), CaError> {
     let ca = Arc::clone(&service.ca);
     let (own, renew) = OwnCertificate::new(Arc::clone(&ca), names)?;
-    let acceptor = TlsAcceptor::from(Arc::new(config(&ca, own)?));
+    let config = Arc::new(ArcSwap::from_pointee(config(&ca, Arc::clone(&own))?));
+    let renew_config = renew_config(ca, own, Arc::clone(&config));
     let (sender, incoming) = mpsc::channel(1);
-    let accepting = accept(listener, acceptor, sender, stop.clone());
+    let accepting = accept(
+        listener,
+        config,
+        sender,
+        service.metrics.clone(),
+        stop.clone(),
+    );
     let served = Server::builder()
         .timeout(REQUEST_DEADLINE)
         .max_concurrent_streams(STREAMS)
@@ -106,6 +131,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = renew => {}
+        () = renew_config => {}
         () = ended => {}
         (served, ()) = async { tokio::join!(served, accepting) } => {
             if let Err(error) = served {
@@ -116,11 +142,26 @@ pub async fn serve(
     Ok(())
 }
 
+/// Clients are checked against the roots of the time.
+async fn renew_config(
+    ca: Arc<EmbeddedCa>,
+    own: Arc<OwnCertificate>,
+    current: Arc<ArcSwap<ServerConfig>>,
+) {
+    let mut bundles = ca.bundles();
+    while bundles.changed().await.is_ok() {
+        match config(&ca, Arc::clone(&own)) {
+            Ok(config) => current.store(Arc::new(config)),
+            Err(error) => tracing::error!(%error, "clients are checked against the roots before"),
+        }
+    }
+}
+
 fn config(ca: &EmbeddedCa, own: Arc<OwnCertificate>) -> Result<ServerConfig, CaError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for root in ca.roots() {
-        roots.add(root.clone())?;
+        roots.add(root)?;
     }
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -140,27 +181,29 @@ fn config(ca: &EmbeddedCa, own: Arc<OwnCertificate>) -> Result<ServerConfig, CaE
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    config: Arc<ArcSwap<ServerConfig>>,
     sender: mpsc::Sender<io::Result<Accepted>>,
+    metrics: CaMetrics,
     stop: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Places::default());
     loop {
-        let place = tokio::select! {
-            () = stop.cancelled() => return,
-            place = Arc::clone(&room).acquire_owned() => place,
-        };
-        // The semaphore is never closed.
-        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
-                let shaken = shake(acceptor.clone(), stream, address, place);
-                tokio::spawn(hand_over(shaken, address, sender.clone()));
-            }
+            Ok((stream, address)) => match places.take(address.ip()) {
+                Ok(place) => {
+                    let acceptor = TlsAcceptor::from(config.load_full());
+                    let shaken = shake(acceptor, stream, address, place);
+                    tokio::spawn(hand_over(shaken, address, sender.clone()));
+                }
+                Err(crowding) => {
+                    metrics.connection_refused(crowding);
+                    tracing::debug!(%address, reason = crowding.as_str(), "too many connections");
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "accepting");
                 time::sleep(ACCEPT_PAUSE).await;
@@ -186,27 +229,34 @@ async fn shake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> io::Result<Accepted> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
     let certificates = stream.get_ref().1.peer_certificates();
-    let leaf = certificates.and_then(<[_]>::first);
-    let identity = leaf.and_then(|leaf| identity(leaf, address));
+    let shown = certificates.and_then(|chain| shown(chain, address));
     Ok(Accepted {
         stream,
-        peer: Peer { address, identity },
+        peer: Peer {
+            address,
+            shown: shown.map(Arc::new),
+        },
         _place: place,
     })
 }
 
 /// A certificate that names no workload counts as none.
-fn identity(leaf: &CertificateDer<'_>, address: SocketAddr) -> Option<(SpiffeId, SystemTime)> {
+fn shown(chain: &[CertificateDer<'_>], address: SocketAddr) -> Option<Shown> {
+    let leaf = chain.first()?;
     let identity = spiffe_id(&EndEntityCert::try_from(leaf).ok()?)
         .inspect_err(|error| tracing::info!(%address, %error, "client certificate"))
         .ok()?;
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-    Some((identity, authority::time(parsed.validity().not_after)))
+    Some(Shown {
+        identity,
+        not_after: authority::time(parsed.validity().not_after),
+        chain: CertificateId::of_chain(chain),
+    })
 }
 
 impl Connected for Accepted {

@@ -68,6 +68,7 @@ impl UnaryService<CertificateRequest> for Method {
                 // Anything else but text is no token, but must not count as none.
                 authorization: authorization.map(|value| value.to_str().unwrap_or_default()),
                 certificate: peer.and_then(|peer| peer.identity(now)),
+                revoked: peer.is_some_and(|peer| service.revocation.revokes(peer.chain())),
             };
             let answer = service.answer(&credentials, request.get_ref(), now).await;
             answer.map(Response::new).map_err(Status::from)

@@ -42,11 +42,16 @@ impl OwnCertificate {
         let first = issue(&ca, &names)?;
         let own = Arc::new(Self(ArcSwap::from_pointee(first.certified)));
         let renewing = Arc::clone(&own);
+        let mut state = ca.state();
         let renew = async move {
             let mut due = first.refresh_at;
             loop {
                 let left = due.duration_since(SystemTime::now()).unwrap_or_default();
-                tokio::time::sleep(left).await;
+                // Another key may sign now, under another root: who has only the new one wants to be served, too.
+                tokio::select! {
+                    () = tokio::time::sleep(left) => {}
+                    Ok(()) = state.changed() => {}
+                }
                 match issue(&ca, &names) {
                     Ok(issued) => {
                         renewing.0.store(Arc::new(issued.certified));

@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 
 use super::{csr::CsrError, tokens::TokenError};
 use crate::{
-    identity::{ParseSpiffeIdError, TrustDomain},
+    identity::{ParseSpiffeIdError, SpiffeId, TrustDomain},
     telemetry::CaRefusal,
 };
 
@@ -31,6 +31,8 @@ pub enum Refusal {
         "no pod of this identity is known any more: a certificate is renewed only while there is one"
     )]
     Gone,
+    #[error("the certificate of {0} was revoked")]
+    Revoked(SpiffeId),
     #[error(transparent)]
     Csr(#[from] CsrError),
     #[error("a certificate was issued for this public key before: make a new key for each request")]
@@ -59,6 +61,7 @@ impl Refusal {
             Self::NotNodeAccount => CaRefusal::NotNodeAccount,
             Self::NodeUnknown | Self::NotOnNode { .. } => CaRefusal::NotOnNode,
             Self::Gone => CaRefusal::Gone,
+            Self::Revoked(_) => CaRefusal::Revoked,
             Self::Csr(_) => CaRefusal::Csr,
             Self::Replayed => CaRefusal::Replayed,
             Self::Rate => CaRefusal::Rate,
@@ -74,6 +77,7 @@ impl Refusal {
             | Self::NodeUnknown
             | Self::NotOnNode { .. }
             | Self::Gone
+            | Self::Revoked(_)
             | Self::Replayed => Code::PermissionDenied,
             Self::Identity(_) | Self::Csr(_) => Code::InvalidArgument,
             Self::Rate => Code::ResourceExhausted,

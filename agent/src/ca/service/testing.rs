@@ -19,6 +19,7 @@ pub(in crate::ca) const ISSUER: &str = "https://kubernetes.test";
 pub(in crate::ca) struct Bench {
     pub(in crate::ca) dir: TempDir,
     pub(in crate::ca) ca: Arc<EmbeddedCa>,
+    pub(in crate::ca) revoked: Arc<Revoked>,
     key: EncodingKey,
 }
 
@@ -32,6 +33,26 @@ impl Placement for OnePod {
 
     fn exists(&self, identity: &SpiffeId) -> bool {
         *identity == id("shop", "web")
+    }
+}
+
+/// All that it is told.
+#[derive(Default)]
+pub(in crate::ca) struct Revoked(std::sync::Mutex<Vec<CertificateId>>);
+
+impl Revoked {
+    pub(in crate::ca) fn add(&self, chain: &[rustls_pki_types::CertificateDer<'_>]) {
+        self.0
+            .lock()
+            .unwrap()
+            .extend(CertificateId::of_chain(chain));
+    }
+}
+
+impl Revocation for Revoked {
+    fn revokes(&self, chain: &[CertificateId]) -> bool {
+        let revoked = self.0.lock().unwrap();
+        chain.iter().any(|id| revoked.contains(id))
     }
 }
 
@@ -50,6 +71,7 @@ impl Bench {
         let ca = EmbeddedCa::open(&dir.path().join("ca"), &domain(), day).unwrap();
         let bench = Self {
             ca: Arc::new(ca),
+            revoked: Arc::default(),
             key: signing_key(),
             dir,
         };
@@ -92,6 +114,7 @@ impl Bench {
             Tokens::Keys(TokenKeys::open(&self.keys_path(), Self::rules()).unwrap()),
             Arc::new(OnePod),
             ServiceSettings {
+                revocation: Arc::clone(&self.revoked) as Arc<dyn Revocation>,
                 node_accounts: vec!["sealane-system/sealane-agent".parse().unwrap()],
                 rate: NonZeroU32::new(rate).unwrap(),
             },

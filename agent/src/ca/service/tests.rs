@@ -40,6 +40,7 @@ fn by_token(
         address: None,
         authorization: Some(&header),
         certificate: None,
+        revoked: false,
     };
     answer(service, &credentials, request)
 }
@@ -53,6 +54,7 @@ fn by_certificate(
         address: None,
         authorization: None,
         certificate: Some(identity),
+        revoked: false,
     };
     answer(service, &credentials, request)
 }
@@ -161,6 +163,7 @@ fn a_bad_token_is_not_made_good_by_a_certificate() {
             address: None,
             authorization: Some(header),
             certificate: Some(&web),
+            revoked: false,
         };
         let answer = answer(&service, &credentials, &request(None));
         assert_eq!(answer, Err(expected));

@@ -7,9 +7,11 @@ use std::{
     collections::HashSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     dangerous::insecure_decode_claims,
@@ -18,6 +20,10 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
 };
 use serde::Deserialize;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::spawn_blocking,
+};
 
 use super::{
     Refusal,
@@ -30,6 +36,11 @@ use crate::{
 
 /// How far the issuer's clock may differ, in seconds.
 const LEEWAY: u64 = 10;
+
+/// How often the file of keys is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same when a token fits no key: anybody can send one.
+const SOONER: Duration = Duration::from_millis(100);
 
 /// Bytes of a file of keys.
 const LONGEST: u64 = 1 << 20;
@@ -92,7 +103,7 @@ impl Tokens {
     ) -> Result<Caller, Refusal> {
         match self {
             Self::Untrusted => Err(Refusal::NoTokens),
-            Self::Keys(keys) => Ok(keys.verify(token, domain)?),
+            Self::Keys(keys) => Ok(keys.verify(token, domain).await?),
         }
     }
 }
@@ -107,12 +118,14 @@ pub(super) fn claimed(token: &str, domain: &TrustDomain) -> Option<Caller> {
 pub struct TokenKeys {
     path: PathBuf,
     rules: TokenRules,
-    held: Mutex<Held>,
+    keys: ArcSwap<Vec<Key>>,
+    /// One look at the file at a time.
+    looked: Mutex<Looked>,
 }
 
-struct Held {
+struct Looked {
     stamp: Stamp,
-    keys: Arc<Vec<Key>>,
+    at: Instant,
 }
 
 struct Key {
@@ -148,17 +161,38 @@ impl TokenKeys {
             path: path.to_owned(),
             source,
         })?;
-        let held = Mutex::new(Held {
-            stamp,
-            keys: Arc::new(read(path)?),
-        });
-        let path = path.to_owned();
-        Ok(Self { path, rules, held })
+        Ok(Self {
+            keys: ArcSwap::from_pointee(read(path)?),
+            path: path.to_owned(),
+            rules,
+            looked: Mutex::new(Looked {
+                stamp,
+                at: Instant::now(),
+            }),
+        })
     }
 
-    fn verify(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
+    /// A token that no key fits may be of a key that is new.
+    async fn verify(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
+        // Whoever looks already needn't be waited for.
+        if let Ok(looked) = self.looked.try_lock() {
+            self.look(looked, LOOK).await;
+        }
+        let outcome = self.verify_now(token, domain);
+        match outcome {
+            Err(TokenError::UnknownKey | TokenError::Invalid) => {
+                match self.look(self.looked.lock().await, SOONER).await {
+                    true => self.verify_now(token, domain),
+                    false => outcome,
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn verify_now(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
-        let keys = self.current();
+        let keys = self.keys.load();
         let fits = |key: &&Key| {
             key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid)
         };
@@ -194,28 +228,37 @@ impl TokenKeys {
         caller(&claims, domain)
     }
 
-    /// The keys of the file as it is now; the last good ones when it can't be used.
-    fn current(&self) -> Arc<Vec<Key>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(stamp) = Stamp::of(&self.path)
-            && stamp != held.stamp
-        {
-            match read(&self.path) {
-                Ok(keys) => {
-                    held.stamp = stamp;
-                    held.keys = Arc::new(keys);
-                }
-                Err(error) => {
-                    // What couldn't be read is tried again with the next token; what was read and is bad isn't.
-                    if !matches!(error, TokenKeysError::Read { .. }) {
-                        held.stamp = stamp;
-                    }
-                    tracing::warn!(%error, "the last good keys stay in use");
-                }
-            }
+    /// Looks whether the file is another, unless somebody has within `pause`. Tells whether there are new keys; when
+    /// it can't be used, the last good ones stay.
+    async fn look(&self, mut looked: MutexGuard<'_, Looked>, pause: Duration) -> bool {
+        if looked.at.elapsed() < pause {
+            return false;
         }
-        Arc::clone(&held.keys)
+        let (path, stamp) = (self.path.clone(), looked.stamp);
+        let read = spawn_blocking(move || read_again(&path, stamp)).await;
+        looked.at = Instant::now();
+        match read {
+            Ok(Some((stamp, Ok(keys)))) => {
+                looked.stamp = stamp;
+                self.keys.store(Arc::new(keys));
+                true
+            }
+            Ok(Some((stamp, Err(error)))) => {
+                // What couldn't be read is tried again; what was read and is bad isn't.
+                if !matches!(error, TokenKeysError::Read { .. }) {
+                    looked.stamp = stamp;
+                }
+                tracing::warn!(%error, "the last good keys stay in use");
+                false
+            }
+            Ok(None) | Err(_) => false,
+        }
     }
+}
+
+fn read_again(path: &Path, before: Stamp) -> Option<(Stamp, Result<Vec<Key>, TokenKeysError>)> {
+    let stamp = Stamp::of(path).ok().filter(|stamp| *stamp != before)?;
+    Some((stamp, read(path)))
 }
 
 fn caller(claims: &Claims, domain: &TrustDomain) -> Result<Caller, TokenError> {

@@ -1,9 +1,9 @@
 //! The families of the CA service, which has a process of its own.
 
-use prometheus::{Error, Gauge, Histogram, IntCounterVec, Registry};
+use prometheus::{Error, Gauge, Histogram, IntCounterVec, IntGaugeVec, Registry};
 
-use super::{NO_REASON, build_info, counters, histogram, time};
-use crate::telemetry::CaRefusal;
+use super::{NO_REASON, build_info, counters, gauges, histogram, time};
+use crate::telemetry::{CaCrowding, CaRefusal};
 
 /// A signature takes a tenth of a millisecond with ECDSA, and a few with RSA.
 const SIGNING_SECONDS: [f64; 9] = [
@@ -16,6 +16,8 @@ pub(in crate::telemetry) struct CaFamilies {
     pub(in crate::telemetry) requests: IntCounterVec,
     pub(in crate::telemetry) duration: Histogram,
     pub(in crate::telemetry) expiry: Gauge,
+    pub(in crate::telemetry) stage: IntGaugeVec,
+    pub(in crate::telemetry) crowded: IntCounterVec,
 }
 
 impl CaFamilies {
@@ -34,7 +36,23 @@ impl CaFamilies {
         for reason in CaRefusal::ALL {
             requests.with_label_values(&["refused", reason.as_str()]);
         }
+        let crowded = counters(
+            &registry,
+            "ca_connections_refused_total",
+            "Connections to the CA closed at once because there were too many, of one source or of all.",
+            &["reason"],
+        )?;
+        for reason in CaCrowding::ALL {
+            crowded.with_label_values(&[reason.as_str()]);
+        }
         Ok(Self {
+            crowded,
+            stage: gauges(
+                &registry,
+                "ca_rotation_stage",
+                "1 for the stage that the rotation of the CA's key is in, 0 for the others.",
+                &["stage"],
+            )?,
             requests,
             duration: histogram(
                 &registry,

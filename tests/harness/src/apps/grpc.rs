@@ -1,7 +1,11 @@
 //! curl as a client of Istio's certificate service: requests and answers are put together here byte by byte, so that
 //! nothing of the product's own client takes part.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,6 +28,8 @@ pub struct CertificateCall {
     pub validity: u64,
     pub impersonated: Option<String>,
     pub token: Option<String>,
+    /// Files of the chain and the key that the client shows.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// What came of it.
@@ -59,6 +65,9 @@ impl CertificateCall {
         command.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
         if let Some(token) = &self.token {
             command.args(["-H", &format!("authorization: Bearer {token}")]);
+        }
+        if let Some((chain, key)) = &self.certificate {
+            command.arg("--cert").arg(chain).arg("--key").arg(key);
         }
         command.arg("--cacert").arg(authority.roots());
         let to = authority.address();

@@ -19,7 +19,7 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Of openssl's new keys.
-const P256: [&str; 3] = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub(super) const P256: [&str; 3] = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 /// <https://grpc.io/docs/guides/status-codes/>
 const OK: u32 = 0;
 const INVALID_ARGUMENT: u32 = 3;
@@ -145,6 +145,7 @@ pub fn refuses(stage: &Stage<'_>) -> Result<()> {
         validity: 600,
         impersonated: Some(shop.web.identity()),
         token: Some(authority.agent_token(NodeName::B)),
+        certificate: None,
     };
     let first = client.send(&good)?;
     ensure!(first.status == OK && first.chain.len() == 3, "{first:?}");

@@ -5,10 +5,10 @@ use tempfile::TempDir;
 use super::*;
 
 /// Files as `openssl` or another CA would have made them.
-struct Given(TempDir);
+pub(super) struct Given(TempDir);
 
 impl Given {
-    fn new(key: &rcgen::KeyPair, certificates: &[&rcgen::Certificate]) -> Self {
+    pub(super) fn new(key: &rcgen::KeyPair, certificates: &[&rcgen::Certificate]) -> Self {
         let given = Self(tempfile::tempdir().unwrap());
         let pem: String = certificates.iter().map(|c| c.pem()).collect();
         given.write("ca.key", &key.serialize_pem(), 0o600);
@@ -16,7 +16,11 @@ impl Given {
         given
     }
 
-    fn write(&self, name: &str, text: &str, mode: u32) {
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str, mode: u32) {
         let path = self.0.path().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -27,11 +31,11 @@ impl Given {
     }
 }
 
-fn key() -> rcgen::KeyPair {
+pub(super) fn key() -> rcgen::KeyPair {
     rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-fn authority_params(name: &str, path_length: u8) -> rcgen::CertificateParams {
+pub(super) fn authority_params(name: &str, path_length: u8) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params

@@ -8,13 +8,13 @@ fn keys(bench: &Bench) -> TokenKeys {
 }
 
 fn verify(bench: &Bench, claims: &Value) -> Result<Caller, TokenError> {
-    keys(bench).verify(&bench.token(claims), &domain())
+    keys(bench).verify_now(&bench.token(claims), &domain())
 }
 
 #[test]
 fn bound_tokens_tell_account_and_node() {
     let bench = Bench::new();
-    let caller = keys(&bench).verify(&bench.agent_token("a"), &domain());
+    let caller = keys(&bench).verify_now(&bench.agent_token("a"), &domain());
     let expected = Caller {
         identity: id("sealane-system", "sealane-agent"),
         proof: Proof::Token {
@@ -63,7 +63,7 @@ fn only_the_issuers_signature_counts() {
     let (bench, other) = (Bench::new(), Bench::new());
     let token = other.agent_token("a");
     assert_eq!(
-        keys(&bench).verify(&token, &domain()),
+        keys(&bench).verify_now(&token, &domain()),
         Err(TokenError::Invalid)
     );
     // RFC 7515: `{"alg":"none"}`, and a MAC with the public key as its secret.
@@ -75,36 +75,56 @@ fn only_the_issuers_signature_counts() {
         "eyJhbGciOiJSUzI1NiJ9",
     ] {
         let forged = format!("{header}.{payload}.AAAA");
-        assert!(keys(&bench).verify(&forged, &domain()).is_err(), "{header}");
+        assert!(
+            keys(&bench).verify_now(&forged, &domain()).is_err(),
+            "{header}"
+        );
     }
     for text in ["", "a", "a.b", "a.b.c", "...."] {
         assert_eq!(
-            keys(&bench).verify(text, &domain()),
+            keys(&bench).verify_now(text, &domain()),
             Err(TokenError::Invalid)
         );
     }
 }
 
-#[test]
-fn keys_are_read_again_when_they_change_and_kept_when_they_are_spoilt() {
+#[tokio::test]
+async fn keys_are_read_again_when_they_change_and_kept_when_they_are_spoilt() {
     let mut bench = Bench::new();
     let keys = keys(&bench);
     let old = bench.agent_token("a");
     bench.rotate_key();
     let new = bench.agent_token("a");
-    assert!(keys.verify(&new, &domain()).is_ok());
-    assert_eq!(keys.verify(&old, &domain()), Err(TokenError::Invalid));
+    let verify = async |token: &str| {
+        tokio::time::sleep(SOONER).await;
+        keys.verify(token, &domain()).await
+    };
+    assert!(verify(&new).await.is_ok());
+    assert_eq!(verify(&old).await, Err(TokenError::Invalid));
     std::fs::write(bench.keys_path(), "{").unwrap();
-    assert!(keys.verify(&new, &domain()).is_ok());
+    tokio::time::sleep(LOOK).await;
+    assert!(verify(&new).await.is_ok());
     std::fs::remove_file(bench.keys_path()).unwrap();
-    assert!(keys.verify(&new, &domain()).is_ok());
+    tokio::time::sleep(LOOK).await;
+    assert!(verify(&new).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_away_counts_no_more() {
+    let mut bench = Bench::new();
+    let keys = keys(&bench);
+    let old = bench.agent_token("a");
+    assert!(keys.verify(&old, &domain()).await.is_ok());
+    bench.rotate_key();
+    tokio::time::sleep(LOOK).await;
+    assert!(keys.verify(&old, &domain()).await.is_err());
 }
 
 #[test]
 fn what_is_claimed_is_told_without_proof() {
     let (bench, other) = (Bench::new(), Bench::new());
     let token = other.agent_token("a");
-    assert!(keys(&bench).verify(&token, &domain()).is_err());
+    assert!(keys(&bench).verify_now(&token, &domain()).is_err());
     let claimed = claimed(&token, &domain()).unwrap();
     assert_eq!(claimed.identity, id("sealane-system", "sealane-agent"));
     assert!(super::claimed("a.b.c", &domain()).is_none());

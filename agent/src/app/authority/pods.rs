@@ -1,0 +1,65 @@
+//! Where the pods of each identity run, as the source has them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    ca::Placement,
+    identity::SpiffeId,
+    store::{Reader, Snapshot},
+};
+
+/// Asked for each certificate: an index of the latest snapshot, made when that is asked about first.
+pub(super) struct Pods {
+    store: Reader,
+    index: Mutex<Arc<Index>>,
+}
+
+struct Index {
+    of: Arc<Snapshot>,
+    nodes: HashMap<SpiffeId, HashSet<String>>,
+}
+
+impl Pods {
+    pub(super) fn new(store: Reader) -> Self {
+        let index = Mutex::new(Arc::new(Index::new(store.current())));
+        Self { store, index }
+    }
+
+    fn index(&self) -> Arc<Index> {
+        let snapshot = self.store.current();
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&index.of, &snapshot) {
+            *index = Arc::new(Index::new(snapshot));
+        }
+        Arc::clone(&index)
+    }
+}
+
+impl Index {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let mut nodes: HashMap<_, HashSet<_>> = HashMap::new();
+        for workload in snapshot.workloads() {
+            let on = nodes.entry(workload.identity.clone()).or_default();
+            on.insert(workload.node.clone());
+        }
+        Self {
+            of: snapshot,
+            nodes,
+        }
+    }
+}
+
+impl Placement for Pods {
+    fn runs_on(&self, identity: &SpiffeId, node: &str) -> bool {
+        let index = self.index();
+        let nodes = index.nodes.get(identity);
+        nodes.is_some_and(|nodes| nodes.contains(node))
+    }
+
+    fn exists(&self, identity: &SpiffeId) -> bool {
+        self.index().nodes.contains_key(identity)
+    }
+}

@@ -1,0 +1,95 @@
+//! Files that are replaced while they are in use.
+
+use super::{
+    given::{Given, authority_params, key},
+    *,
+};
+
+struct Company {
+    key: rcgen::KeyPair,
+    params: rcgen::CertificateParams,
+}
+
+impl Company {
+    fn new(name: &str) -> Self {
+        Self {
+            key: key(),
+            params: authority_params(name, 1),
+        }
+    }
+
+    fn root(&self) -> rcgen::Certificate {
+        self.params.self_signed(&self.key).unwrap()
+    }
+
+    fn intermediate(&self, key: &rcgen::KeyPair) -> rcgen::Certificate {
+        let issuer = rcgen::Issuer::from_params(&self.params, &self.key);
+        let params = authority_params("intermediate", 0);
+        params.signed_by(key, &issuer).unwrap()
+    }
+}
+
+fn error(ca: &EmbeddedCa) -> Option<String> {
+    ca.look(SystemTime::now());
+    ca.state().borrow().error.clone()
+}
+
+#[test]
+fn a_new_pair_is_taken_when_both_are_there_and_a_bad_one_is_not() {
+    let company = Company::new("company");
+    let (first, second) = (key(), key());
+    let old = company.intermediate(&first);
+    let given = Given::new(&first, &[&old]);
+    given.write("root.crt", &company.root().pem(), 0o644);
+    let ca = open(given.path()).unwrap();
+    let above =
+        |ca: &EmbeddedCa| ca.issue(&web(), SystemTime::now()).unwrap().certified.cert[1].clone();
+    assert_eq!(above(&ca), *old.der());
+    assert_eq!(error(&ca), None);
+
+    given.write("ca.key", &second.serialize_pem(), 0o600);
+    let halfway = error(&ca).unwrap();
+    assert!(halfway.contains("does not hold the key"), "{halfway}");
+    assert_eq!(above(&ca), *old.der());
+    let new = company.intermediate(&second);
+    given.write("ca.crt", &new.pem(), 0o644);
+    assert_eq!(error(&ca), None);
+    assert_eq!(above(&ca), *new.der());
+
+    given.write("ca.crt", "nonsense", 0o644);
+    assert!(error(&ca).is_some());
+    fs::remove_file(given.path().join("ca.crt")).unwrap();
+    assert!(error(&ca).is_some());
+    assert_eq!(above(&ca), *new.der());
+}
+
+#[test]
+fn a_root_that_nobody_was_told_of_does_not_sign() {
+    let (before, after) = (Company::new("before"), Company::new("after"));
+    let (first, second) = (key(), key());
+    let given = Given::new(&first, &[&before.intermediate(&first)]);
+    given.write("root.crt", &before.root().pem(), 0o644);
+    let ca = open(given.path()).unwrap();
+    let both = before.root().pem() + &after.root().pem();
+
+    let new = after.intermediate(&second);
+    let (old_key, old) = (first.serialize_pem(), before.intermediate(&first).pem());
+    let replace = || {
+        given.write("ca.key", &second.serialize_pem(), 0o600);
+        given.write("ca.crt", &new.pem(), 0o644);
+    };
+    given.write("root.crt", &both, 0o644);
+    replace();
+    let refused = error(&ca).unwrap();
+    assert!(refused.contains("haven't been told"), "{refused}");
+    assert_eq!(ca.roots().len(), 1);
+
+    given.write("ca.key", &old_key, 0o600);
+    given.write("ca.crt", &old, 0o644);
+    assert_eq!(error(&ca), None);
+    assert_eq!(ca.roots().len(), 2);
+    replace();
+    assert_eq!(error(&ca), None);
+    let svid = ca.issue(&web(), SystemTime::now()).unwrap();
+    assert_eq!(svid.certified.cert[1], *new.der());
+}

@@ -1,0 +1,204 @@
+//! What an operator asks of a CA's directory: how it is, a change of its key, and giving one up.
+//!
+//! Needs no service: whoever has the directory open sees the record within a second and does the rest.
+
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::{
+    CaError, KeyType, Kind, Order, Rotated, Rotation,
+    authority::{Authority, time, timestamp},
+    directory::{Locked, NewAuthority},
+    leaf, pem,
+    rotation::{Record, steps},
+};
+use crate::identity::TrustDomain;
+
+/// What to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotate {
+    /// The self-made root. The trust domain, if the present root doesn't say it.
+    Root { domain: Option<TrustDomain> },
+    /// The key under another CA, which is in this directory.
+    Intermediate { issuer: PathBuf },
+    /// Nothing, after all.
+    Abort,
+}
+
+/// How a CA is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaState {
+    /// `None`: stable.
+    pub rotation: Option<Rotation>,
+    /// Everything that peers are told to trust.
+    pub anchors: Vec<Anchor>,
+    /// When the CA, or a certificate above it, expires.
+    pub not_after: Timestamp,
+    /// Why the files as they are now are not in force.
+    pub error: Option<String>,
+}
+
+/// A root, as status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    pub subject: String,
+    /// SHA-256 of the certificate, in lower-case hexadecimal.
+    pub fingerprint: String,
+    pub not_after: Timestamp,
+    pub usage: AnchorUse,
+}
+
+/// What a root is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnchorUse {
+    /// What is issued now is under it.
+    Signing,
+    /// Will sign.
+    Next,
+    /// Has signed.
+    Old,
+    /// Of `root.crt`.
+    Trusted,
+}
+
+impl AnchorUse {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Next => "next",
+            Self::Old => "old",
+            Self::Trusted => "trusted",
+        }
+    }
+}
+
+impl CaState {
+    /// Of a directory, moving on what is due there.
+    ///
+    /// # Errors
+    /// When there is no CA in it, or it can't be used.
+    pub fn of(dir: &Path, now: SystemTime) -> Result<Self, CaError> {
+        let locked = Locked::existing(dir)?;
+        let record = locked.advance(now)?;
+        let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
+        Ok(Self::new(&authority, &record, None))
+    }
+
+    pub(super) fn new(authority: &Authority, record: &Record, error: Option<String>) -> Self {
+        Self {
+            rotation: record.rotation,
+            anchors: authority.anchors.clone(),
+            not_after: timestamp(authority.not_after),
+            error,
+        }
+    }
+}
+
+impl Anchor {
+    pub(super) fn new(der: &[u8], usage: AnchorUse) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+        Some(Self {
+            subject: parsed.subject().to_string(),
+            fingerprint: digest.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
+            not_after: timestamp(time(parsed.validity().not_after)),
+            usage,
+        })
+    }
+}
+
+impl Rotate {
+    /// Begins the change, or gives it up, in a CA's directory.
+    ///
+    /// # Errors
+    /// When one is going on already, when the key isn't this CA's to change, or when files can't be written.
+    pub fn apply(&self, dir: &Path, now: SystemTime) -> Result<CaState, CaError> {
+        let locked = Locked::existing(dir)?;
+        let record = locked.advance(now)?;
+        let record = match self {
+            Self::Abort => {
+                let aborted = record.aborted()?;
+                locked.turn(&aborted)?;
+                aborted
+            }
+            Self::Root { .. } | Self::Intermediate { .. } => self.begin(&locked, &record, now)?,
+        };
+        let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
+        Ok(CaState::new(&authority, &record, None))
+    }
+
+    fn begin(&self, locked: &Locked, record: &Record, now: SystemTime) -> Result<Record, CaError> {
+        record.check_stable()?;
+        locked.paths.check_ours()?;
+        let present = Authority::new(&locked.files()?, &locked.paths, None, now)?;
+        let (what, new, known) = match self {
+            Self::Intermediate { issuer } => {
+                let (new, roots) = intermediate(issuer, now)?;
+                let known = roots.iter().all(|root| present.roots.contains(root));
+                (Rotated::Intermediate, new, known)
+            }
+            Self::Root { domain } => {
+                let new = root(locked, &present, domain.as_ref(), now)?;
+                (Rotated::Root, new, false)
+            }
+            Self::Abort => return Err(CaError::NothingToAbort),
+        };
+        // Found now what would be found when it is to sign.
+        Authority::new(&new.files(), &locked.paths, None, now)?;
+        let begun = record.begun(what, known, now);
+        for step in steps::begin(&locked.paths, &new, &begun)? {
+            step.take()?;
+        }
+        locked.repair(&begun)?;
+        Ok(begun)
+    }
+}
+
+fn root(
+    locked: &Locked,
+    present: &Authority,
+    domain: Option<&TrustDomain>,
+    now: SystemTime,
+) -> Result<NewAuthority, CaError> {
+    let paths = &locked.paths;
+    if !present.is_root {
+        return Err(CaError::RootOfOthers {
+            certificate: paths.certificate.clone(),
+            roots: paths.roots.clone(),
+        });
+    }
+    let domain = present.domain.as_ref().or(domain);
+    let domain = domain.ok_or_else(|| CaError::DomainUnknown {
+        certificate: paths.certificate.clone(),
+    })?;
+    leaf::authority(domain, now)
+}
+
+/// Under the CA of another directory, and its roots.
+fn intermediate(
+    issuer: &Path,
+    now: SystemTime,
+) -> Result<(NewAuthority, Vec<CertificateDer<'static>>), CaError> {
+    let order = Order {
+        kind: Kind::Intermediate {
+            name: leaf::authority_name(leaf::serial()?),
+            ca: issuer.to_owned(),
+        },
+        key_type: KeyType::P256,
+        ttl: leaf::AUTHORITY_LIFE,
+    };
+    let made = order.make(now)?;
+    let roots: String = made.roots.iter().map(|der| pem(der)).collect();
+    let new = NewAuthority {
+        key_pem: made.key_pem,
+        certificate_pem: made.chain + &roots,
+    };
+    Ok((new, made.roots))
+}

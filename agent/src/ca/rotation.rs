@@ -1,0 +1,223 @@
+//! A change of the CA's key without a moment in which somebody's certificate isn't believed: its stages, what each
+//! waits for, and for how long.
+//!
+//! A record in the CA's directory says which stage it is. Whoever has the directory open may move it on: stages end
+//! at a time that the record has, so it doesn't matter who does. No clock of its own; [`steps`] has the files.
+
+pub(super) mod steps;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CaError,
+    authority::timestamp,
+    leaf::{LONGEST_LIFE, skew},
+};
+
+/// A life that nobody has used for this many times itself isn't that of any certificate any more. One would do, if
+/// every use were recorded.
+const FORGOTTEN: u32 = 2;
+/// Recorded again after this part of the life.
+const RECORDED: u32 = 10;
+
+/// How far a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// No change: one key, one root.
+    Stable,
+    /// The new root is in every bundle that is handed out; the old key signs.
+    Distributing,
+    /// The new key signs; the old one is kept while processes that share the directory may not know yet.
+    Signing,
+    /// The old key is gone, its root is in every bundle until no certificate under it is left.
+    Retiring,
+}
+
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotated {
+    Root,
+    Intermediate,
+}
+
+/// A change that is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    pub what: Rotated,
+    pub stage: Stage,
+    /// Of the stage.
+    pub since: Timestamp,
+    /// When the stage ends.
+    pub until: Timestamp,
+}
+
+/// What is remembered in the CA's directory beside its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) rotation: Option<Rotation>,
+    /// Changes begun so far: who has slept through one can tell.
+    #[serde(default)]
+    pub(super) generation: u64,
+    /// Longest lives, in seconds, that certificates were given, and when each was in use last.
+    #[serde(default)]
+    lives: BTreeMap<u64, Timestamp>,
+}
+
+impl Stage {
+    pub const ALL: [Self; 4] = [
+        Self::Stable,
+        Self::Distributing,
+        Self::Signing,
+        Self::Retiring,
+    ];
+
+    /// The metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Distributing => "distributing",
+            Self::Signing => "signing",
+            Self::Retiring => "retiring",
+        }
+    }
+
+    /// In the operator's words.
+    #[must_use]
+    pub fn waits_for(self) -> &'static str {
+        match self {
+            Self::Stable => "nothing",
+            Self::Distributing => {
+                "every certificate from before to be renewed, which brings its holder the new root"
+            }
+            Self::Signing => "all who share the directory to sign with the new key",
+            Self::Retiring => "the last certificate that the old key has signed to expire",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Rotated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "root",
+            Self::Intermediate => "intermediate",
+        })
+    }
+}
+
+impl Record {
+    pub(super) fn stage(&self) -> Stage {
+        self.rotation
+            .map_or(Stage::Stable, |rotation| rotation.stage)
+    }
+
+    /// # Errors
+    /// While a change is going on.
+    pub(super) fn check_stable(&self) -> Result<(), CaError> {
+        self.rotation
+            .map_or(Ok(()), |rotation| Err(CaError::Rotating { rotation }))
+    }
+
+    /// With a change begun. `known`: the new key's root is in all bundles already.
+    pub(super) fn begun(&self, what: Rotated, known: bool, now: SystemTime) -> Self {
+        let stage = match known {
+            true => Stage::Signing,
+            false => Stage::Distributing,
+        };
+        let mut begun = self.clone();
+        begun.rotation = Some(self.entered(what, stage, now));
+        begun.generation += 1;
+        begun
+    }
+
+    /// Without the change, which may still be given up.
+    pub(super) fn aborted(&self) -> Result<Self, CaError> {
+        match self.rotation {
+            Some(rotation) if rotation.stage == Stage::Distributing => {
+                let mut aborted = self.clone();
+                aborted.rotation = None;
+                Ok(aborted)
+            }
+            Some(rotation) => Err(CaError::TooLateToAbort { rotation }),
+            None => Err(CaError::NothingToAbort),
+        }
+    }
+
+    /// The next stage, if it is time.
+    pub(super) fn advanced(&self, now: SystemTime) -> Option<Self> {
+        let rotation = self.rotation.filter(|r| r.until <= timestamp(now))?;
+        let next = match rotation.stage {
+            Stage::Distributing => Some(Stage::Signing),
+            Stage::Signing => Some(Stage::Retiring),
+            Stage::Retiring | Stage::Stable => None,
+        };
+        let mut advanced = self.clone();
+        advanced.rotation = next.map(|stage| self.entered(rotation.what, stage, now));
+        Some(advanced)
+    }
+
+    fn entered(&self, what: Rotated, stage: Stage, now: SystemTime) -> Rotation {
+        let life = self.longest(now);
+        let lasts = match stage {
+            // Any certificate that is valid afterwards was issued meanwhile: its holder has the new root. That is
+            // true of every client, whenever it renews.
+            Stage::Distributing => life + skew(life),
+            Stage::Signing => skew(life),
+            Stage::Retiring => life + skew(life),
+            Stage::Stable => Duration::ZERO,
+        };
+        Rotation {
+            what,
+            stage,
+            since: timestamp(now),
+            until: timestamp(now + lasts),
+        }
+    }
+
+    /// With the life that a process gives certificates at most, if that isn't recorded or was so long ago.
+    pub(super) fn used(&self, life: Duration, now: SystemTime) -> Option<Self> {
+        let last = self.lives.get(&life.as_secs());
+        let due = |last: &Timestamp| timestamp(now) >= later(*last, life / RECORDED);
+        last.is_none_or(due).then(|| {
+            let mut used = self.clone();
+            used.lives
+                .retain(|seconds, last| !forgotten(*seconds, *last, now));
+            used.lives.insert(life.as_secs(), timestamp(now));
+            used
+        })
+    }
+
+    /// No certificate that is valid was given a longer life. Where nothing is recorded: the longest there is.
+    fn longest(&self, now: SystemTime) -> Duration {
+        let lives = self.lives.iter();
+        let alive = lives.filter(|(seconds, last)| !forgotten(**seconds, **last, now));
+        let longest = alive.map(|(seconds, _)| Duration::from_secs(*seconds));
+        longest.max().unwrap_or(LONGEST_LIFE)
+    }
+}
+
+fn forgotten(seconds: u64, last: Timestamp, now: SystemTime) -> bool {
+    later(last, Duration::from_secs(seconds) * FORGOTTEN) < timestamp(now)
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    timestamp(SystemTime::from(time) + by)
+}
+
+#[cfg(test)]
+mod tests;

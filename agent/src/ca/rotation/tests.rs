@@ -1,0 +1,76 @@
+use super::*;
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn minute() -> Duration {
+    Duration::from_secs(60)
+}
+
+#[test]
+fn stages_follow_one_another_and_last_as_long_as_certificates() {
+    let record = Record::default().used(minute(), at(0)).unwrap();
+    let mut record = record.begun(Rotated::Root, false, at(10));
+    for (stage, until) in [
+        (Stage::Distributing, 76),
+        (Stage::Signing, 82),
+        (Stage::Retiring, 148),
+    ] {
+        assert_eq!(record.stage(), stage);
+        let rotation = record.rotation.unwrap();
+        assert_eq!(rotation.until, timestamp(at(until)), "{stage}");
+        assert_eq!(record.advanced(at(until - 1)), None);
+        record = record.advanced(at(until)).unwrap();
+    }
+    assert_eq!(record.rotation, None);
+    assert_eq!(record.generation, 1);
+}
+
+#[test]
+fn a_known_root_needs_no_distribution() {
+    let record = Record::default().begun(Rotated::Intermediate, true, at(0));
+    assert_eq!(record.stage(), Stage::Signing);
+}
+
+#[test]
+fn one_change_at_a_time_and_given_up_only_before_it_signs() {
+    let stable = Record::default();
+    assert!(matches!(stable.aborted(), Err(CaError::NothingToAbort)));
+    assert!(stable.check_stable().is_ok());
+    let begun = stable.begun(Rotated::Root, false, at(0));
+    let error = begun.check_stable().unwrap_err().to_string();
+    assert!(
+        error.contains("root") && error.contains("distributing"),
+        "{error}"
+    );
+    assert_eq!(begun.aborted().unwrap().rotation, None);
+    let signing = begun.advanced(at(200_000)).unwrap();
+    assert!(matches!(
+        signing.aborted(),
+        Err(CaError::TooLateToAbort { .. })
+    ));
+}
+
+#[test]
+fn the_longest_life_counts_until_none_can_be_left() {
+    let record = Record::default();
+    assert_eq!(record.longest(at(0)), LONGEST_LIFE);
+    let hour = Duration::from_secs(3600);
+    let record = record.used(hour, at(0)).unwrap();
+    let record = record.used(minute(), at(60)).unwrap();
+    assert_eq!(record.longest(at(3600)), hour);
+    assert_eq!(record.longest(at(7200)), hour);
+    let record = record.used(minute(), at(7201)).unwrap();
+    assert_eq!(record.longest(at(7201)), minute());
+    assert_eq!(record.used(minute(), at(7206)), None);
+    assert!(record.used(minute(), at(7207)).is_some());
+}
+
+#[test]
+fn records_survive_being_written() {
+    let record = Record::default().used(minute(), at(0)).unwrap();
+    let record = record.begun(Rotated::Root, false, at(10));
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+}
