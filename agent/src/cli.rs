@@ -89,6 +89,28 @@ pub enum Command {
     Cleanup(CleanupArgs),
 }
 
+impl Command {
+    /// How what it tells is to look; `None`: it doesn't answer questions.
+    #[must_use]
+    pub fn output(&self) -> Option<OutputFormat> {
+        match self {
+            Self::Status(query) | Self::Connections(query) => Some(query.output),
+            Self::Certs(args) => Some(args.query.output),
+            Self::Flows(args) => Some(args.query.output),
+            Self::Explain(args) => Some(args.ask.output),
+            Self::TlsCheck(args) => Some(args.ask.output),
+            Self::AuthzCheck(args) => Some(args.ask.output),
+            Self::Policy(PolicyCommand::Lint(args)) => Some(args.output),
+            Self::Policy(PolicyCommand::Diff(args)) => Some(args.ask.output),
+            Self::Ca(CaCommand::Status(args)) => Some(args.output),
+            Self::Ca(CaCommand::Serve(_) | CaCommand::Issue(_))
+            | Self::Agent(_)
+            | Self::Gateway(_)
+            | Self::Cleanup(_) => None,
+        }
+    }
+}
+
 /// What `sealane agent` was given. Durations are a number with a unit: 100ms, 5s, 1m30s, 24h.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
@@ -260,7 +282,7 @@ pub enum LogFormat {
 pub enum OutputFormat {
     /// For people; without lines and colours when not written to a terminal
     Table,
-    /// The agent's answer as it came, for scripts
+    /// The agent's answer as it came, for scripts; `{"error": …}` where there is none
     Json,
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Parser;
 use sealane::{
     app,
-    cli::{CaCommand, Cli, Command, PolicyCommand},
+    cli::{CaCommand, Cli, Command, OutputFormat, PolicyCommand},
     commands,
     config::{AgentConfig, CaServeConfig, GatewayConfig, LogConfig},
     offload::sys,
@@ -17,11 +17,18 @@ use sealane::{
 };
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let command = Cli::parse().command;
+    let output = command.output();
+    match run(command) {
         Ok(code) => code,
         Err(error) => {
-            // Nothing is left to do when stderr is gone.
-            let _ = writeln!(io::stderr(), "sealane: {}", explain(&error));
+            let error = explain(&error);
+            // Nothing is left to do when nobody reads.
+            let _ = writeln!(io::stderr(), "sealane: {error}");
+            if output == Some(OutputFormat::Json) {
+                let answer = serde_json::json!({ "error": error });
+                let _ = writeln!(io::stdout(), "{answer:#}");
+            }
             ExitCode::from(commands::FAILED)
         }
     }

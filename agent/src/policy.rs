@@ -30,7 +30,7 @@ pub use client::{
     Ruled,
 };
 pub use documents::Documents;
-pub use doubts::Doubt;
+pub use doubts::{Doubt, Known};
 pub use evaluate::{Decision, Refusal, Verdict};
 pub use field::{FieldPath, Step};
 pub use flow::{Flow, Protection};

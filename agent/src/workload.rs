@@ -73,9 +73,10 @@ pub struct Sandbox {
     pub cgroup: PathBuf,
 }
 
-/// A named TCP port of a container, which a service's `targetPort` may name.
+/// A TCP port that a container declares. It may listen on others all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NamedPort {
+pub struct ContainerPort {
+    /// What a service's `targetPort` may name; empty if it has no name.
     pub name: String,
     pub port: u16,
 }
@@ -90,7 +91,7 @@ pub struct Workload {
     /// At least one, no duplicates, never loopback or unspecified.
     pub addresses: Vec<IpAddr>,
     pub labels: BTreeMap<String, String>,
-    pub named_ports: Vec<NamedPort>,
+    pub container_ports: Vec<ContainerPort>,
     /// Whether its namespace and its own annotations put it into the mesh.
     pub enrolled: bool,
     /// Known for pods of this node that say so.

@@ -10,6 +10,7 @@ use crate::{
     cli::{LintArgs, OutputFormat},
     config::MeshConfig,
     control::{self, LoadError, Loaded, Settings},
+    policy::Known,
 };
 
 /// Exit code when something is wrong.
@@ -106,11 +107,16 @@ fn found(path: &Path, loaded: Loaded, settings: &Settings) -> Findings {
         documents,
         ..
     } = loaded;
-    if !mesh.workloads.is_empty() {
-        let root = &settings.root_namespace;
-        let unused = mesh.documents.selecting_nobody(root, &mesh.workloads);
-        warnings.extend(unused.iter().map(ToString::to_string));
-    }
+    let services: Vec<_> = mesh.services.iter().chain(&mesh.outside).collect();
+    let doubts = mesh.documents.doubts(&Known {
+        root_namespace: &settings.root_namespace,
+        cluster_domain: &settings.cluster_domain,
+        workloads: &mesh.workloads,
+        services: &services,
+    });
+    let domains = settings.trust_domains.all();
+    let foreign = mesh.documents.foreign_principals(&domains);
+    warnings.extend(foreign.iter().chain(&doubts).map(ToString::to_string));
     let is_empty = documents == 0 && mesh.documents.mesh_mode.is_none();
     Findings {
         documents,
@@ -143,60 +149,4 @@ fn counted(count: usize, of: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::{Cli, Command, PolicyCommand};
-
-    fn linted(path: &Path) -> (String, bool) {
-        let path = path.display().to_string();
-        let cli = Cli::try_parse_from(["sealane", "policy", "lint", &path]).unwrap();
-        let Command::Policy(PolicyCommand::Lint(args)) = cli.command else {
-            panic!("another command");
-        };
-        let mut out = Vec::new();
-        let code = lint(&args, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        (text.replace(&path, "DIR"), code == ExitCode::SUCCESS)
-    }
-
-    #[test]
-    fn what_is_probably_not_meant_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let (text, good) = linted(dir.path());
-        assert!(
-            text.starts_with("error: DIR: no documents") && !good,
-            "{text}"
-        );
-        fs::create_dir(dir.path().join("more")).unwrap();
-        fs::create_dir(dir.path().join(".git")).unwrap();
-        let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n\
-                      spec:\n  selector: {matchLabels: {app: a}}\n  rules:\n  - from:\n    - source:\n        \
-                      principals: [spiffe://cluster.local/ns/shop/sa/a, \"cluster.local/ns/${NS}/sa/a\"]\n";
-        fs::write(dir.path().join("policy.yaml"), policy).unwrap();
-        let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: shop}\n\
-                    spec: {host: nobody, trafficPolicy: {tls: {mode: DISABLE}}}\n";
-        fs::write(dir.path().join("rule.yaml"), rule).unwrap();
-        let alone = "warning: AuthorizationPolicy/shop/p: the principal \"spiffe://cluster.local/ns/shop/sa/a\" matches nobody: principals are written without `spiffe://`\n\
-                     warning: AuthorizationPolicy/shop/p: the principal \"cluster.local/ns/${NS}/sa/a\" matches nobody: no identity has such characters; is it a placeholder?\n";
-        let unread = "warning: DIR/more: directories within are not read\n";
-        assert_eq!(
-            linted(dir.path()),
-            (
-                format!("{alone}{unread}2 documents, no errors, 3 warnings\n"),
-                true
-            )
-        );
-        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, status: {podIP: 10.0.0.1}}\n";
-        fs::write(dir.path().join("pod.yaml"), pod).unwrap();
-        let host = "warning: DestinationRule/shop/r is for nobody.shop.svc.cluster.local, which no service and no ServiceEntry has\n";
-        let selector = "warning: AuthorizationPolicy/shop/p: its selector matches no pod of the namespace shop\n";
-        assert_eq!(
-            linted(dir.path()).0,
-            format!("{alone}{host}{selector}{unread}3 documents, no errors, 5 warnings\n")
-        );
-    }
-}
+mod tests;

@@ -78,7 +78,9 @@ pub struct TrustDomains {
 }
 
 impl TrustDomains {
-    fn all(&self) -> Vec<TrustDomain> {
+    /// The own one first.
+    #[must_use]
+    pub fn all(&self) -> Vec<TrustDomain> {
         let own = std::iter::once(&self.own);
         own.chain(&self.aliases).cloned().collect()
     }
@@ -150,7 +152,7 @@ pub fn build(
     warnings.extend(noted);
     let policy = settings.compile(documents.clone());
     warnings.extend(policy.ignored().iter().map(ToString::to_string));
-    let bystanders = bystanders::found(&pods, &services);
+    let bystanders = bystanders::found(&namespaces, &pods, &services);
     pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
     let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
@@ -242,7 +244,7 @@ fn workload(
         node: facts.node,
         addresses: facts.addresses,
         labels: facts.labels,
-        named_ports: facts.named_ports,
+        container_ports: facts.container_ports,
         enrolled,
         sandbox: facts.sandbox,
         telemetry,

@@ -154,8 +154,9 @@ pub enum Problem {
     NotAnObject,
     #[error("{0:?} is not a name that an object can have: lower-case letters, digits, `-` and `.`")]
     Name(String),
-    #[error("missing")]
-    Missing,
+    /// With what to write.
+    #[error("missing: {0}")]
+    Missing(String),
     #[error(
         "the indentation is missing, and it can't be told what this belongs to: indent the document"
     )]

@@ -7,6 +7,7 @@ pub mod api;
 mod cache;
 mod collect;
 mod config_map;
+mod emptied;
 mod endpoint_slice;
 mod flattened;
 mod kind;

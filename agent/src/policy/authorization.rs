@@ -16,6 +16,7 @@ mod term;
 
 pub use document::AuthorizationPolicySpec;
 pub use index::{Authorization, Decided, Match, Outcome};
+pub(in crate::policy) use pattern::Pattern;
 pub use policy::{Action, AuthorizationPolicy};
 pub use term::Attributes;
 

@@ -1,12 +1,18 @@
 //! What documents say that will hardly be meant. Nothing of it keeps a document from counting.
 
-use std::collections::{HashMap, HashSet};
+mod pods;
+mod ports;
+mod principals;
+mod subsets;
 
-use super::{DocumentRef, Documents, Labels, host::Host, selector::selects};
-use crate::workload::Workload;
+use std::collections::HashSet;
+
+use super::{DocumentRef, Documents, Labels, host::Host};
+use crate::workload::{ObjectName, Service, Workload};
+use pods::Pods;
 
 /// One thing that is probably a mistake.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Doubt {
     #[error("{document} is for {host}, which no service and no ServiceEntry has")]
     NoHost { document: DocumentRef, host: Host },
@@ -30,16 +36,89 @@ pub enum Doubt {
         document: DocumentRef,
         principal: String,
     },
+    #[error(
+        "{document}: the principal {principal:?} matches nobody: an identity is \
+         TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT"
+    )]
+    Identity {
+        document: DocumentRef,
+        principal: String,
+    },
+    #[error(
+        "{document}: the principal {principal:?} matches nobody: the trust domain is {own}, and {domain} is no other \
+         name of it (--trust-domain-alias); only with roots of that domain (--trust-bundle) somebody can have it"
+    )]
+    TrustDomain {
+        document: DocumentRef,
+        principal: String,
+        domain: String,
+        own: String,
+    },
+    #[error(
+        "{document} names port {port}, which no container of the pods that it is for declares, and no service leads \
+         there: it means nothing unless one of them listens on it all the same{}", instead(.service)
+    )]
+    NoPort {
+        document: DocumentRef,
+        port: u16,
+        /// One that has a port of this number, and where that leads to.
+        service: Option<(ObjectName, u16)>,
+    },
+    #[error("{document} names port {port} of {host}, which has {}", listed(.known))]
+    NoServicePort {
+        document: DocumentRef,
+        host: Host,
+        port: u16,
+        known: Vec<u16>,
+    },
+    #[error(
+        "{document} leads to subset {subset} of {host}, which no DestinationRule defines: connections that it matches \
+         are refused"
+    )]
+    NoSubset {
+        document: DocumentRef,
+        host: Host,
+        subset: String,
+    },
+    #[error(
+        "{document} leads to subset {subset} of {host}, and no ready pod of that service has the labels which {rule} \
+         asks for: connections that it matches are refused"
+    )]
+    EmptySubset {
+        document: DocumentRef,
+        host: Host,
+        subset: String,
+        rule: DocumentRef,
+    },
 }
 
-fn among(namespace: Option<&str>) -> String {
-    namespace.map_or_else(
-        || "of the mesh".to_owned(),
-        |namespace| format!("of the namespace {namespace}"),
-    )
+/// What is known beside the documents.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'k> {
+    pub root_namespace: &'k str,
+    /// Such as `cluster.local`: the end of every service's host name.
+    pub cluster_domain: &'k str,
+    pub workloads: &'k [Workload],
+    /// Those outside of the mesh among them.
+    pub services: &'k [&'k Service],
 }
 
 impl Documents {
+    /// What is doubtful in view of the pods and services that there are.
+    #[must_use]
+    pub fn doubts(&self, known: &Known<'_>) -> Vec<Doubt> {
+        let mut doubts = self.odd_subsets(known);
+        doubts.extend(self.odd_service_ports(known));
+        if !known.workloads.is_empty() {
+            let pods = Pods::new(known);
+            doubts.extend(self.selecting_nobody(known, &pods));
+            doubts.extend(self.odd_ports(known, &pods));
+        }
+        let mut told = HashSet::new();
+        doubts.retain(|doubt| told.insert(doubt.to_string()));
+        doubts
+    }
+
     /// Documents for hosts that are none of `known`.
     #[must_use]
     pub fn for_unknown_hosts<'h>(
@@ -64,86 +143,56 @@ impl Documents {
     }
 
     /// Documents with a selector that none of the workloads satisfies.
-    #[must_use]
-    pub fn selecting_nobody(&self, root_namespace: &str, workloads: &[Workload]) -> Vec<Doubt> {
-        let pods = Pods::new(workloads);
+    fn selecting_nobody<'d>(
+        &'d self,
+        known: &Known<'_>,
+        pods: &'d Pods<'_>,
+    ) -> impl Iterator<Item = Doubt> + 'd {
         let peers = self.peer_authentications.iter();
         let peers = peers.map(|peer| (&peer.document, peer.labels(), false));
         let policies = self.authorization_policies.iter();
         let policies = policies.map(|policy| (policy.document(), policy.labels(), true));
         let rules = self.destination_rules.iter();
         let rules = rules.map(|rule| (&rule.document, rule.labels(), false));
-        let all = peers.chain(policies).chain(rules);
-        let doubt = |(document, labels, everywhere): (&DocumentRef, &Labels, bool)| {
-            let own = (!everywhere || document.namespace != root_namespace)
-                .then_some(document.namespace.as_str());
-            (!pods.has(own, labels)).then(|| Doubt::NoWorkload {
+        let root = known.root_namespace.to_owned();
+        let doubt = move |(document, labels, everywhere): (&DocumentRef, &Labels, bool)| {
+            let own = within(document, everywhere, &root);
+            let found = pods.selected(own, labels).next();
+            (found.is_none() && !labels.is_empty()).then(|| Doubt::NoWorkload {
                 document: document.clone(),
                 namespace: own.map(str::to_owned),
             })
         };
-        all.filter_map(doubt).collect()
-    }
-
-    /// Principals that no identity matches.
-    #[must_use]
-    pub fn odd_principals(&self) -> Vec<Doubt> {
-        let policies = self.authorization_policies.iter();
-        let principals =
-            policies.flat_map(|policy| policy.principals().map(|p| (policy.document(), p)));
-        let doubt = |(document, principal): (&DocumentRef, &str)| {
-            let (document, principal) = (document.clone(), principal.to_owned());
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b"./-_:".contains(&b);
-            if principal.contains("://") {
-                Some(Doubt::Scheme {
-                    document,
-                    principal,
-                })
-            } else if !principal.bytes().all(plain) {
-                Some(Doubt::Characters {
-                    document,
-                    principal,
-                })
-            } else {
-                None
-            }
-        };
-        principals.filter_map(doubt).collect()
+        peers.chain(policies).chain(rules).filter_map(doubt)
     }
 }
 
-/// Pods by label, so that each selector looks at few of them.
-struct Pods<'w> {
-    by_label: HashMap<(&'w str, &'w str), Vec<&'w Workload>>,
+/// The namespace in which a document selects pods; `None`: in all of them.
+fn within<'d>(document: &'d DocumentRef, everywhere: bool, root: &str) -> Option<&'d str> {
+    let own = !everywhere || document.namespace != root;
+    own.then_some(document.namespace.as_str())
 }
 
-impl<'w> Pods<'w> {
-    fn new(workloads: &'w [Workload]) -> Self {
-        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for workload in workloads {
-            for (key, value) in &workload.labels {
-                let label = (key.as_str(), value.as_str());
-                by_label.entry(label).or_default().push(workload);
-            }
-        }
-        Self { by_label }
-    }
+fn among(namespace: Option<&str>) -> String {
+    namespace.map_or_else(
+        || "of the mesh".to_owned(),
+        |namespace| format!("of the namespace {namespace}"),
+    )
+}
 
-    /// Whether there is one with these labels, in a namespace or anywhere.
-    fn has<'s>(&'s self, namespace: Option<&str>, labels: &'s Labels) -> bool {
-        let mut fewest: Option<&'s [&Workload]> = None;
-        for (key, value) in labels {
-            let pods = self.by_label.get(&(key.as_str(), value.as_str()));
-            let pods = pods.map_or(&[][..], Vec::as_slice);
-            if fewest.is_none_or(|fewest| pods.len() < fewest.len()) {
-                fewest = Some(pods);
-            }
-        }
-        let is_meant = |pod: &&Workload| {
-            let within = namespace.is_none_or(|namespace| pod.namespace() == namespace);
-            within && selects(labels, &pod.labels)
-        };
-        // No label: everything.
-        fewest.is_none_or(|pods| pods.iter().any(is_meant))
+fn instead(service: &Option<(ObjectName, u16)>) -> String {
+    service.as_ref().map_or_else(String::new, |(name, target)| {
+        format!(". It is a port of service {name}, whose pods have it as {target}: that is what policies name")
+    })
+}
+
+fn listed(known: &[u16]) -> String {
+    if known.is_empty() {
+        return "no ports".to_owned();
     }
+    let known: Vec<_> = known.iter().map(u16::to_string).collect();
+    format!(
+        "{}: it is the service's ports that are named here",
+        known.join(", ")
+    )
 }

@@ -14,16 +14,19 @@ pub(super) fn visibility(
     let written = written.unwrap_or_default();
     let mut namespaces = BTreeSet::new();
     for (index, namespace) in written.iter().enumerate() {
-        match namespace.as_str() {
-            "." => namespaces.insert(own.to_owned()),
-            "*" => continue,
-            name if is_namespace(name) => namespaces.insert(name.to_owned()),
-            _ => {
-                let field = FieldPath::of("spec.exportTo").index(index);
-                errors.push(Invalid::new(field, Reason::ExportTo(namespace.clone())));
-                continue;
-            }
+        let named = match namespace.as_str() {
+            "." => Ok(own),
+            name if name == "*" || is_namespace(name) => Ok(name),
+            _ => Err(Reason::ExportTo(namespace.clone())),
         };
+        let added = named.and_then(|name| match namespaces.insert(name.to_owned()) {
+            true => Ok(()),
+            false => Err(Reason::Twice(name.to_owned())),
+        });
+        if let Err(reason) = added {
+            let field = FieldPath::of("spec.exportTo").index(index);
+            errors.push(Invalid::new(field, reason));
+        }
     }
     let all = written.iter().position(|namespace| namespace == "*");
     // As Istio's validation (`validateExportTo`).
@@ -76,6 +79,8 @@ mod tests {
             assert_eq!(reached(written).unwrap(), reaches, "{written:?}");
         }
         assert_eq!(reached(&[".", "*"]).unwrap_err(), "spec.exportTo[1]");
+        assert_eq!(reached(&[".", "shop"]).unwrap_err(), "spec.exportTo[1]");
+        assert_eq!(reached(&["*", "*"]).unwrap_err(), "spec.exportTo[1]");
         for bad in ["~", "", "Shop", "a.b", "sh*"] {
             assert_eq!(
                 reached(&[".", bad]).unwrap_err(),

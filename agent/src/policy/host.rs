@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{FieldPath, Invalid, Reason};
+
 /// Which hosts are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
@@ -23,6 +25,22 @@ impl Host {
             None if written.contains('.') => Some(Self::Exact(written.to_ascii_lowercase())),
             None => Some(Self::Short(written.to_ascii_lowercase())),
         }
+    }
+
+    /// A field that must be there; `None` after a complaint.
+    pub(super) fn required(
+        written: Option<String>,
+        field: FieldPath,
+        errors: &mut Vec<Invalid>,
+    ) -> Option<Self> {
+        let written = written.filter(|written| !written.is_empty());
+        let host = written.as_deref().and_then(Self::parse);
+        if host.is_none() {
+            let absent = "write a service's name, or a whole host name";
+            let reason = written.map_or(Reason::Absent(absent), Reason::Host);
+            errors.push(Invalid::new(field, reason));
+        }
+        host
     }
 
     /// Of one that is [whole](Self::whole).

@@ -32,16 +32,27 @@ pub enum Reason {
          enforce it in the application or a gateway"
     )]
     NeedsHttp,
+    #[error(
+        "needs HTTP, whose X-Forwarded-For says which address is meant: use `{0}`, the address that connections come \
+         from"
+    )]
+    ForwardedAddress(&'static str),
     #[error("is for gateways and waypoints, which Sealane doesn't have: use spec.selector")]
     TargetRef,
-    #[error("{0} is not supported: ALLOW, DENY and AUDIT are")]
-    Action(&'static str),
+    #[error(
+        "CUSTOM is not supported, for it asks another service about requests of HTTP: ALLOW, DENY and AUDIT are"
+    )]
+    Custom,
     #[error("is only for action CUSTOM, which is not supported")]
     Provider,
     #[error(
         "DENY without rules never denies anything: add the empty rule `{{}}` to deny everything"
     )]
     DenyNothing,
+    #[error("is missing: {0}")]
+    Absent(&'static str),
+    #[error("is missing: conditions that Istio has for connections are {KEYS}")]
+    NoKey,
     #[error("must not be empty: leave it out, or say what it is to match")]
     Empty,
     #[error(
@@ -106,13 +117,25 @@ pub enum Reason {
     OnlyOrigination,
     #[error("{0:?} is neither a namespace nor `.` (this one) nor `*` (all of them)")]
     ExportTo(String),
+    #[error(
+        "with a workloadSelector a rule is for its own namespace only: write `.`, or leave it out"
+    )]
+    ExportSelected,
     #[error("`*` is everybody: leave out the others, or this")]
     ExportToAll,
     #[error(
         "must be `default`: others were for single services; write a PeerAuthentication instead"
     )]
     LegacyName,
-    #[error("has no equivalent: write a PeerAuthentication (security.istio.io/v1) instead")]
+    #[error(
+        "is about tokens in requests of HTTP, and Sealane decides on connections: remove it, and let the application or \
+         a gateway check tokens"
+    )]
+    Token,
+    #[error(
+        "has no equivalent: write a PeerAuthentication (security.istio.io/v1) instead, with a \
+         selector and portLevelMtls where it is for some workloads or ports"
+    )]
     Legacy,
 }
 

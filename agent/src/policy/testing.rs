@@ -21,7 +21,7 @@ pub(super) fn workload(namespace: &str, own: &str) -> Workload {
         node: "a".to_owned(),
         addresses: vec!["10.0.0.1".parse().unwrap()],
         labels: labels(own),
-        named_ports: Vec::new(),
+        container_ports: Vec::new(),
         enrolled: true,
         sandbox: None,
         telemetry: TelemetryNames {

@@ -69,7 +69,7 @@ pub(super) fn ports(snapshot: &Snapshot, workload: &Workload) -> Vec<u16> {
         .port_modes(workload)
         .into_iter()
         .map(|(port, _)| port);
-    let named = workload.named_ports.iter().map(|named| named.port);
+    let named = workload.container_ports.iter().map(|named| named.port);
     let services = snapshot
         .services()
         .flat_map(|s| &s.ports)

@@ -66,9 +66,16 @@ pub fn explain(
     server: &str,
 ) -> Result<Explanation, TargetError> {
     let client = target::client(snapshot, client)?;
-    let source = client.workload.as_deref().filter(|w| w.enrolled);
+    let source = client.source(snapshot);
     let asked = target::server(snapshot, source, server)?;
     let mut steps = vec![client_text(&client)];
+    if client.has_own_proxy(snapshot) {
+        steps.push(
+            "note: the client has Istio's own proxy, and no agent: this supposes that it does as the documents say, with \
+             a certificate of the mesh's root"
+                .to_owned(),
+        );
+    }
     steps.extend(asked.remarks.iter().cloned());
     let service = asked.service.as_ref();
     let lead = match source.filter(|_| asked.unseen.is_none()) {
@@ -189,6 +196,10 @@ impl Question<'_> {
         let destination = self.snapshot.workload_at(endpoint.address);
         let destination = destination.map(Arc::as_ref);
         steps.push(self.server_text(endpoint.address, destination));
+        if destination.is_some_and(|pod| target::has_own_proxy(self.snapshot, pod)) {
+            let note = "note: the server has Istio's own proxy, and no agent: what it takes is for that to say";
+            steps.push(note.to_owned());
+        }
         match destination.filter(|w| w.enrolled) {
             None => self.outside(steps),
             Some(destination) => Way {

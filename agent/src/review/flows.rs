@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     authz_check::ports,
     course::{Course, Transport},
+    target::has_own_proxy,
 };
 use crate::{
     policy::{Flow, Policy, Protection},
@@ -81,7 +82,7 @@ fn between(
             address: server_address,
             port: *port,
         };
-        let source = Some(&**client).filter(|w| w.enrolled);
+        let source = Some(&**client).filter(|w| w.enrolled || has_own_proxy(snapshot, w));
         let course = course(snapshot, &snapshot.policy, source, server, endpoint);
         let protection = match course.transport().0 {
             Transport::MutualTls => Protection::MutualTls {

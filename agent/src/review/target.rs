@@ -1,12 +1,16 @@
 //! What an operator means by the name of a client or a server.
 
 mod asked;
+mod host;
 mod ports;
+mod similar;
 
 use std::{net::IpAddr, sync::Arc};
 
 pub(super) use asked::{Asked, server};
+use host::host;
 pub(super) use ports::{Port, Server, ports};
+pub use similar::Similar;
 
 use crate::{
     store::{Conflict, Snapshot},
@@ -22,10 +26,16 @@ pub enum TargetError {
         "{0:?} names no port: write NAMESPACE/NAME:PORT, HOST:PORT, ADDRESS:PORT or [ADDRESS]:PORT"
     )]
     NoPort(String),
-    #[error("no pod and no service is called {0}")]
-    Unknown(ObjectName),
-    #[error("no service has the host name {0:?}")]
-    UnknownHost(String),
+    #[error("no pod and no service is called {1}{0}")]
+    Unknown(Similar, ObjectName),
+    #[error("no service and no pod has the host name {1:?}{0}")]
+    UnknownHost(Similar, String),
+    #[error("{host} has no port {port}: it has {known}")]
+    NoSuchPort {
+        host: String,
+        port: u16,
+        known: String,
+    },
     #[error("no service leads to {0}: name one of its ports, such as NAMESPACE/POD:8080")]
     NoService(String),
     #[error("no pod has the address {0}")]
@@ -52,6 +62,29 @@ pub struct Client {
     pub workload: Option<Arc<Workload>>,
     /// The pod, if it is one on the network of its node.
     pub on_node: Option<ObjectName>,
+}
+
+impl Client {
+    /// The client, if it speaks mutual TLS with the identity that it has: in the mesh, or by Istio's own proxy.
+    #[must_use]
+    pub fn source(&self, snapshot: &Snapshot) -> Option<&Workload> {
+        let workload = self.workload.as_deref()?;
+        (workload.enrolled || has_own_proxy(snapshot, workload)).then_some(workload)
+    }
+
+    /// As [`has_own_proxy`].
+    #[must_use]
+    pub fn has_own_proxy(&self, snapshot: &Snapshot) -> bool {
+        let workload = self.workload.as_deref();
+        workload.is_some_and(|workload| has_own_proxy(snapshot, workload))
+    }
+}
+
+/// Whether a pod that is not in the mesh has Istio's own proxy, which speaks what agents speak if it has certificates
+/// of the same root.
+#[must_use]
+pub fn has_own_proxy(snapshot: &Snapshot, workload: &Workload) -> bool {
+    snapshot.bystanders.proxies.contains(&workload.name)
 }
 
 /// A pod, any ready pod of a service, or an address.
@@ -123,12 +156,15 @@ enum Named {
     OnNode(ObjectName, Vec<IpAddr>),
 }
 
-/// A pod rather than a service of the same name.
+/// A pod rather than a service of the same name. Names without a namespace are of the client's, else of `default`.
 fn named(snapshot: &Snapshot, client: Option<&Workload>, text: &str) -> Result<Named, TargetError> {
-    let Some((namespace, name)) = text.split_once('/') else {
-        return host(snapshot, client, text).map(Named::Service);
+    let own = client.map_or("default", Workload::namespace);
+    let (namespace, name) = match text.split_once('/') {
+        None if text.contains('.') => return host(snapshot, client, text),
+        None => (own, text),
+        Some(named) => named,
     };
-    if namespace.is_empty() || name.is_empty() || name.contains('/') {
+    if namespace.is_empty() || name.is_empty() || name.contains(['/', ':']) {
         return Err(TargetError::Form(text.to_owned()));
     }
     let name = ObjectName::new(namespace, name);
@@ -150,47 +186,10 @@ fn bystander(snapshot: &Snapshot, name: ObjectName) -> Result<Named, TargetError
         None => {
             let mut conflicts = snapshot.conflicts().iter();
             let lost = conflicts.find(|conflict| conflict.loser == name);
-            Err(lost.map_or(TargetError::Unknown(name), |conflict| {
-                TargetError::LeftOut(conflict.clone())
-            }))
+            Err(match lost {
+                Some(conflict) => TargetError::LeftOut(conflict.clone()),
+                None => TargetError::Unknown(Similar::names(snapshot, &name), name),
+            })
         }
     }
-}
-
-/// `NAME.NAMESPACE`, with or without what follows, or a host outside.
-fn host(
-    snapshot: &Snapshot,
-    client: Option<&Workload>,
-    text: &str,
-) -> Result<Arc<Service>, TargetError> {
-    if !text.contains('.') {
-        return Err(TargetError::Form(text.to_owned()));
-    }
-    let text = &*text.trim_end_matches('.').to_ascii_lowercase();
-    let namespace = client.map_or("", Workload::namespace);
-    let of_any = || snapshot.services().find(|service| service.host == text);
-    if let Some(service) = snapshot.service_named(namespace, text).or_else(of_any) {
-        return Ok(Arc::clone(service));
-    }
-    let mut parts = text.split('.');
-    let name = ObjectName::new(
-        parts.nth(1).unwrap_or_default(),
-        text.split('.').next().unwrap_or_default(),
-    );
-    let service = snapshot.service(&name).filter(|service| {
-        let rest = service.host.strip_prefix(text);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    });
-    let service = service.or_else(|| of_wildcard(snapshot, text));
-    let service = service.map(Arc::clone);
-    service.ok_or_else(|| TargetError::UnknownHost(text.to_owned()))
-}
-
-/// The host outside that is written `*.` and the end of this one; of several the longest.
-fn of_wildcard<'s>(snapshot: &'s Snapshot, text: &str) -> Option<&'s Arc<Service>> {
-    let matching = snapshot.services().filter(|service| {
-        let end = service.host.strip_prefix('*');
-        service.outside.is_some() && end.is_some_and(|end| text.ends_with(end))
-    });
-    matching.max_by_key(|service| (service.host.len(), std::cmp::Reverse(&service.name)))
 }

@@ -158,15 +158,34 @@ fn ends_are_found_by_every_name() {
         "[::ffff:10.96.0.5]:80",
         "default/customers-1:3000",
         "10.0.1.2:3000",
+        // Of their own namespace, else of `default`.
+        "customers:80",
+        "customers.default.svc:80",
+        "Customers.default.svc.cluster.local.:80",
     ] {
-        for client in ["default/sleep", "10.0.0.2"] {
+        for client in ["default/sleep", "sleep", "10.0.0.2"] {
             let found = explain(&snapshot, client, server).unwrap();
             assert_eq!(found.verdict, Answer::Allow, "{client} {server}");
             assert_eq!(found.transport, Transport::MutualTls, "{client} {server}");
         }
     }
     for (client, server, complaint) in [
-        ("sleep", "10.0.1.2:80", "\"sleep\" is not NAMESPACE/POD"),
+        (
+            "sleepy",
+            "10.0.1.2:80",
+            "no pod and no service is called default/sleepy: did you mean default/sleep or other-ns/sleep?",
+        ),
+        (
+            "default/web-frontend",
+            "10.0.1.2:80",
+            "no pod and no service is called default/web-frontend: did you mean default/web-frontend-1?",
+        ),
+        (
+            "default/sleep",
+            "custmers.default:80",
+            "no service and no pod has the host name \"custmers.default\": did you mean \
+             customers.default.svc.cluster.local?",
+        ),
         (
             "default/none",
             "10.0.1.2:80",
@@ -185,7 +204,7 @@ fn ends_are_found_by_every_name() {
         (
             "10.0.0.2",
             "customers.bank:80",
-            "no service has the host name \"customers.bank\"",
+            "no service and no pod has the host name \"customers.bank\"",
         ),
     ] {
         let error = explain(&snapshot, client, server).unwrap_err().to_string();
@@ -236,7 +255,7 @@ fn conflicts_name_policy_and_rule() {
     );
     assert_eq!(
         row(&[MUTUAL_RULE], "default/sleep", "legacy.other-ns"),
-        "legacy.other-ns.svc.cluster.local:80 Conflict DISABLE ISTIO_MUTUAL - \
+        "legacy.other-ns.svc.cluster.local:80 Conflict - ISTIO_MUTUAL - \
          DestinationRule/default/everything"
     );
     assert_eq!(

@@ -24,7 +24,7 @@ pub struct TlsRow {
     pub host: String,
     pub status: Agreement,
     /// What the server takes: STRICT, PERMISSIVE or DISABLE; several when its pods differ, none when it has no ready
-    /// pod. Who is not in the mesh is DISABLE.
+    /// pod. `-`: it is not in the mesh, and no policy holds there.
     pub server: Vec<String>,
     /// What the client sends: ISTIO_MUTUAL, DISABLE, SIMPLE or MUTUAL; several when it follows pods that differ, `-`
     /// when there is nobody to follow.
@@ -85,16 +85,17 @@ pub fn tls_check(
     client: Option<&str>,
     server: Option<&str>,
 ) -> Result<Vec<TlsRow>, TargetError> {
-    let ports = target::ports(snapshot, server)?;
     let Some(client) = client else {
+        let ports = target::ports(snapshot, None, server)?;
         let clients = kinds_of_clients(snapshot);
         let rows = ports
             .iter()
             .flat_map(|port| of_all(snapshot, &clients, port));
         return Ok(rows.collect());
     };
-    let client = target::client(snapshot, client)?.workload;
-    let source = client.as_deref().filter(|w| w.enrolled);
+    let client = target::client(snapshot, client)?;
+    let ports = target::ports(snapshot, client.workload.as_deref(), server)?;
+    let source = client.source(snapshot);
     let rows = ports.iter().filter_map(|port| {
         let course = course(snapshot, source, port)?;
         Some(row(snapshot, source.is_some(), port, &course))
@@ -198,21 +199,23 @@ fn row(snapshot: &Snapshot, in_mesh: bool, port: &Port<'_>, course: &Course<'_>)
     let lead = course.lead.as_ref().ok();
     let captured = in_mesh && course.unseen.is_none();
     let ruled = lead.and_then(|lead| lead.ruled);
-    let sent = |mode: Mode| match ruled {
+    let sent = |mode: Option<Mode>| match (ruled, mode) {
         _ if !captured => ClientTls::Disable,
-        Some(ruled) => ruled.tls.clone(),
+        (Some(ruled), _) => ruled.tls.clone(),
         // Without a rule it follows the server.
-        None if mode == Mode::Disable => ClientTls::Disable,
-        None => ClientTls::IstioMutual,
+        (None, None | Some(Mode::Disable)) => ClientTls::Disable,
+        (None, Some(Mode::Permissive | Mode::Strict)) => ClientTls::IstioMutual,
     };
     let modes = modes(snapshot, port, lead);
     let taken = modes.iter().map(|(mode, policy)| Taken {
-        mode: mode.to_string(),
+        mode: mode.map_or_else(|| OUTSIDE.to_owned(), |mode| mode.to_string()),
         authn_policy: policy.clone(),
         conflict: matches!(
             (mode, sent(*mode)),
-            (Mode::Strict, ClientTls::Disable | ClientTls::Originate(_))
-                | (Mode::Disable, ClientTls::IstioMutual)
+            (
+                Some(Mode::Strict),
+                ClientTls::Disable | ClientTls::Originate(_)
+            ) | (None | Some(Mode::Disable), ClientTls::IstioMutual)
         ),
     });
     let taken: Vec<_> = taken.collect();
@@ -264,6 +267,11 @@ fn state(
         Some(service) if snapshot.endpoints(lead).next().is_none() => Some(nobody(lead, service)),
         Some(_) => None,
     };
+    let outside = || {
+        let apart = taken.iter().any(|taken| taken.mode == OUTSIDE);
+        apart.then(|| "the server is not in the mesh: no policy holds there".to_owned())
+    };
+    let remark = nobody.or_else(outside);
     // What a route leads to must be there.
     let lost = lead.routed.is_some()
         && lead.service.is_some_and(|service| {
@@ -274,15 +282,18 @@ fn state(
     } else {
         Agreement::Ok
     };
-    (status, nobody)
+    (status, remark)
 }
+
+/// The mode of those for whom no policy holds.
+const OUTSIDE: &str = "-";
 
 /// What the pods take where a port leads, with the document that says so: each once.
 fn modes(
     snapshot: &Snapshot,
     port: &Port<'_>,
     lead: Option<&Lead<'_>>,
-) -> Vec<(Mode, Option<String>)> {
+) -> Vec<(Option<Mode>, Option<String>)> {
     let endpoints: Vec<_> = match (&port.server, lead) {
         (Server::Pod(pod), _) => {
             let endpoint = |address: &std::net::IpAddr| Endpoint {
@@ -297,19 +308,20 @@ fn modes(
     let mut modes = Vec::new();
     for endpoint in &endpoints {
         let pod = snapshot.workload_at(endpoint.address);
-        let mode = pod
+        let effective = pod
             .filter(|w| w.enrolled)
-            .map_or((Mode::Disable, None), |w| {
-                let effective = snapshot.policy.mode(w, endpoint.port);
-                (effective.mode, effective.document)
-            });
+            .map(|w| snapshot.policy.mode(w, endpoint.port));
+        let mode = (
+            effective.map(|e| e.mode),
+            effective.and_then(|e| e.document),
+        );
         if !modes.contains(&mode) {
             modes.push(mode);
         }
     }
     let outside = lead.is_some_and(|lead| lead.service.is_none_or(|s| s.outside.is_some()));
     if modes.is_empty() && outside {
-        modes.push((Mode::Disable, None));
+        modes.push((None, None));
     }
     let named = modes.into_iter();
     let named = named.map(|(mode, document)| (mode, document.map(ToString::to_string)));

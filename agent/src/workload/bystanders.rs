@@ -13,6 +13,8 @@ pub struct Bystanders {
     pub pods: BTreeMap<ObjectName, Bystander>,
     /// Those that have something of the kind.
     pub services: BTreeMap<ObjectName, Outward>,
+    /// Pods out of the mesh that have Istio's own proxy: gateways, above all.
+    pub proxies: BTreeSet<ObjectName>,
     /// Of nodes, as far as their pods tell.
     pub nodes: BTreeSet<IpAddr>,
 }

@@ -234,7 +234,7 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
         node: String::new(),
         addresses: Vec::new(),
         labels: config.labels.clone(),
-        named_ports: Vec::new(),
+        container_ports: Vec::new(),
         enrolled: false,
         sandbox: None,
     })

@@ -1,18 +1,31 @@
 //! What takes no part in the mesh.
 
+use std::collections::BTreeMap;
+
+use super::enrolment;
 use crate::{
     control::objects::{Located, PodFacts, ServiceFacts},
+    policy::Labels,
     workload::{Bystander, Bystanders},
 };
 
-pub(super) fn found(pods: &[Located<PodFacts>], services: &[ServiceFacts]) -> Bystanders {
+pub(super) fn found(
+    namespaces: &BTreeMap<String, Labels>,
+    pods: &[Located<PodFacts>],
+    services: &[ServiceFacts],
+) -> Bystanders {
     let facts = || pods.iter().map(|pod| &pod.facts);
+    let proxies = facts().filter(|pod| {
+        let labels = namespaces.get(&*pod.name.namespace);
+        pod.own_proxy && !enrolment::is_enrolled(labels, pod)
+    });
     let apart = facts().filter_map(|pod| Some((pod.name.clone(), bystander(pod)?)));
     let on_nodes = facts().filter(|pod| pod.host_network && !pod.finished);
     let of_nodes = on_nodes.flat_map(|pod| &pod.addresses).copied();
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),
+        proxies: proxies.map(|pod| pod.name.clone()).collect(),
         services: outward
             .map(|s| (s.name.clone(), s.outward.clone()))
             .collect(),

@@ -113,7 +113,7 @@ fn target(target: &TargetPort, pod: &PodFacts) -> Option<u16> {
     match target {
         TargetPort::Number(port) => Some(*port),
         TargetPort::Name(name) => {
-            let port = pod.named_ports.iter().find(|port| port.name == *name)?;
+            let port = pod.container_ports.iter().find(|port| port.name == *name)?;
             Some(port.port)
         }
     }

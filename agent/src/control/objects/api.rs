@@ -55,6 +55,7 @@ api! {
         init_containers: Option<Vec<Container>>,
     }
     Container {
+        name: Option<String>,
         ports: Option<Vec<ContainerPort>>,
         restart_policy: Option<String>,
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     BadField, FromObject, Located, Objects,
     cache::{Cache, Kept},
-    config_map, flattened,
+    config_map, emptied, flattened,
     kind::Kind,
     name::object_name,
     pasted,
@@ -52,8 +52,8 @@ pub struct Claim {
     pub(super) kind: Kind,
     pub(super) name: ObjectName,
     pub(super) place: Place,
-    /// From the document to the object.
-    pub(super) path: FieldPath,
+    /// What says so, from the document on.
+    pub(super) field: FieldPath,
 }
 
 impl Collector {
@@ -144,7 +144,7 @@ impl Collector {
             };
             self.errors.push(LoadError {
                 place: claim.place,
-                field: claim.path,
+                field: claim.field,
                 problem,
             });
             return;
@@ -233,7 +233,8 @@ impl Collector {
     fn list(&mut self, site: &Site<'_>, api_version: &str, kind: &str) {
         let Some(items) = site.node.get("items") else {
             let field = FieldPath::of("items");
-            self.errors.push(site.error(&field, Problem::Missing));
+            let problem = Problem::Missing("a list has its objects there".to_owned());
+            self.errors.push(site.error(&field, problem));
             return;
         };
         if !(items.value.is_array() || items.value.is_null()) {
@@ -259,6 +260,9 @@ impl Collector {
 
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
         let name = self.claim_name(site, kind)?;
+        if !kind.is_kubernetes() {
+            self.objects.warnings.extend(emptied::notes(site, kind));
+        }
         match kind {
             Kind::Namespace => {
                 let object: super::api::Namespace = typed(site)?;
@@ -334,8 +338,8 @@ impl Collector {
         self.claim(Claim {
             kind,
             name: name.clone(),
-            place: site.place(&FieldPath::default()),
-            path: site.path.clone(),
+            place: site.place(&FieldPath::of("metadata.name")),
+            field: site.path.clone().then(&FieldPath::of("metadata.name")),
         });
         Ok(name)
     }
@@ -367,7 +371,12 @@ fn type_field<'a>(site: &Site<'a>, key: &str) -> Result<&'a str, LoadError> {
     let field = FieldPath::of(key);
     match site.node.value.get(key) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        None | Some(Value::Null) => Err(site.error(&field, Problem::Missing)),
+        None | Some(Value::Null) => {
+            let other = if key == "kind" { "apiVersion" } else { "kind" };
+            let other = site.node.text(other).unwrap_or_default();
+            let remedy = Kind::to_write(key, other);
+            Err(site.error(&field, Problem::Missing(remedy)))
+        }
         Some(_) => Err(site.error(&field, Problem::Expected("a name"))),
     }
 }

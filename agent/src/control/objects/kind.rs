@@ -99,6 +99,12 @@ const ENFORCED: [(&str, &str); 13] = [
     ("EndpointSlice", "discovery.k8s.io/v1"),
 ];
 
+/// The `apiVersion` in which a kind counts.
+fn home(kind: &str) -> Option<&'static str> {
+    let known = ENFORCED.iter().find(|(known, _)| *known == kind);
+    known.map(|(_, home)| *home)
+}
+
 impl Kind {
     /// As error messages and duplicates name it; empty for kinds that are never kept.
     #[must_use]
@@ -156,13 +162,34 @@ impl Kind {
             .any(|version| !matches!(Self::of(&version, kind), Self::Unknown | Self::Skipped))
     }
 
+    /// What to write where there is no `apiVersion`, or no `kind`.
+    #[must_use]
+    pub fn to_write(key: &str, other: &str) -> String {
+        let group = other.split('/').next().unwrap_or_default();
+        let of_group = |(_, home): &&(&str, &str)| home.split('/').next() == Some(group);
+        match key {
+            "kind" => {
+                let known: Vec<_> = ENFORCED.iter().filter(of_group).collect();
+                let known = known.iter().map(|(kind, _)| format!("`kind: {kind}`"));
+                let known: Vec<_> = known.collect();
+                match known.is_empty() {
+                    true => "every object says what it is, such as `kind: PeerAuthentication`".to_owned(),
+                    false => format!("write {}", known.join(" or ")),
+                }
+            }
+            _ => match home(other) {
+                Some(home) => format!("write `apiVersion: {home}`"),
+                None => "every object says of which API it is, such as `apiVersion: security.istio.io/v1`".to_owned(),
+            },
+        }
+    }
+
     /// What was probably meant by a kind that doesn't exist in its `apiVersion`.
     #[must_use]
     pub fn instead_of(api_version: &str, kind: &str) -> String {
         let kinds: Vec<_> = ENFORCED.iter().map(|(kind, _)| *kind).collect();
-        let home = |kind: &str| ENFORCED.iter().find(|(known, _)| *known == kind);
         match (home(kind), nearest(kind, &kinds)) {
-            (Some((_, home)), _) if *home != api_version => {
+            (Some(home), _) if home != api_version => {
                 format!("write `apiVersion: {home}`")
             }
             (None, Some(kind)) => format!("did you mean `{kind}`?"),

@@ -4,7 +4,7 @@ use super::{kind::Kind, site::Site};
 use crate::{
     control::{
         error::{LoadError, Problem},
-        yaml::FieldPath,
+        yaml::{FieldPath, Node},
     },
     workload::ObjectName,
 };
@@ -12,7 +12,8 @@ use crate::{
 /// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
 pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
     let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
-        return Err(site.error(&FieldPath::of("metadata"), Problem::Missing));
+        let remedy = "write `metadata:` and, indented below it, `name:`".to_owned();
+        return Err(site.error(&FieldPath::of("metadata"), Problem::Missing(remedy)));
     };
     let field = |key| FieldPath::of("metadata").key(key);
     let name = metadata
@@ -21,7 +22,7 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
         .ok_or_else(|| {
             let problem = match metadata.get("name") {
                 Some(node) if !node.value.is_null() => Problem::Expected("a name"),
-                _ => Problem::Missing,
+                _ => Problem::Missing(without_name(site, metadata)),
             };
             site.error(&field("name"), problem)
         })?;
@@ -44,6 +45,18 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
         }
     };
     Ok(ObjectName::new(namespace, name))
+}
+
+/// What to do about an object without a name.
+fn without_name(site: &Site<'_>, metadata: Node<'_>) -> String {
+    let remedy = if site.node.get("name").is_some() {
+        "`name` stands outside of metadata: indent it below `metadata:`"
+    } else if metadata.get("generateName").is_some() {
+        "generateName is for `kubectl create`: write a name"
+    } else {
+        "write one, such as `name: default`"
+    };
+    remedy.to_owned()
 }
 
 /// A DNS subdomain, as Kubernetes wants names (RFC 1123).

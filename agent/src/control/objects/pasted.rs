@@ -34,6 +34,10 @@ pub fn read(text: &str) -> Pasted<'_> {
             "read as what the shell would give to the command",
         ),
         (
+            wrapping::lone_ends,
+            "the end of the shell's here-document is left out",
+        ),
+        (
             wrapping::fences,
             "the lines around the document are left out",
         ),

@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{NamedPort, ObjectName, Sandbox},
+    workload::{ContainerPort, ObjectName, Sandbox},
 };
 
 const INJECT: &str = "sealane.dev/inject";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
 const SIDECAR: &str = "sidecar.istio.io/inject";
+/// What Istio calls the container of its proxy.
+const PROXY: &str = "istio-proxy";
 const NETNS: &str = "sealane.dev/netns";
 const CGROUP: &str = "sealane.dev/cgroup";
 
@@ -27,10 +29,12 @@ pub struct PodFacts {
     pub own_enrolment: Option<bool>,
     /// What it says to Istio about a sidecar.
     pub sidecar: Option<bool>,
+    /// Whether it has Istio's proxy, as gateways and injected pods do.
+    pub own_proxy: bool,
     pub service_account: String,
     pub node: String,
     pub addresses: Vec<IpAddr>,
-    pub named_ports: Vec<NamedPort>,
+    pub container_ports: Vec<ContainerPort>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -72,7 +76,8 @@ impl FromObject for PodFacts {
             None
         });
         let addresses = addresses(&status, &mut bad);
-        let named_ports = named_ports(&spec, &mut bad);
+        let container_ports = container_ports(&spec, &mut bad);
+        let own_proxy = lasting(&spec).any(|(_, _, c)| c.name.as_deref() == Some(PROXY));
         if !bad.is_empty() {
             return Err(bad);
         }
@@ -80,9 +85,10 @@ impl FromObject for PodFacts {
             name: name.clone(),
             own_enrolment,
             sidecar: sidecar(&metadata),
+            own_proxy,
             sandbox,
             addresses,
-            named_ports,
+            container_ports,
             host_network: spec.host_network == Some(true),
             finished: is_finished(&status),
             host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
@@ -188,20 +194,22 @@ fn addresses(status: &PodStatus, bad: &mut Vec<BadField>) -> Vec<IpAddr> {
     distinct
 }
 
-/// Of containers and of sidecars (init containers that go on), in which a service's `targetPort` is looked
-/// up.
-fn named_ports(spec: &PodSpec, bad: &mut Vec<BadField>) -> Vec<NamedPort> {
+/// Containers and sidecars (init containers that go on), each with its list and its place there.
+fn lasting(spec: &PodSpec) -> impl Iterator<Item = (&'static str, usize, &Container)> {
     let containers = spec.containers.iter().enumerate();
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let sidecars = init
         .iter()
         .enumerate()
         .filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"));
+    let containers = containers.map(|(index, c)| ("spec.containers", index, c));
+    containers.chain(sidecars.map(|(index, c)| ("spec.initContainers", index, c)))
+}
+
+/// In which a service's `targetPort` is looked up.
+fn container_ports(spec: &PodSpec, bad: &mut Vec<BadField>) -> Vec<ContainerPort> {
     let mut found = Vec::new();
-    for (list, index, container) in containers
-        .map(|(index, c)| ("spec.containers", index, c))
-        .chain(sidecars.map(|(index, c)| ("spec.initContainers", index, c)))
-    {
+    for (list, index, container) in lasting(spec) {
         let path = FieldPath::of(list).index(index).key("ports");
         ports_of(container, &path, &mut found, bad);
     }
@@ -211,7 +219,7 @@ fn named_ports(spec: &PodSpec, bad: &mut Vec<BadField>) -> Vec<NamedPort> {
 fn ports_of(
     container: &Container,
     path: &FieldPath,
-    found: &mut Vec<NamedPort>,
+    found: &mut Vec<ContainerPort>,
     bad: &mut Vec<BadField>,
 ) {
     let ports = container.ports.as_deref().unwrap_or_default();
@@ -221,13 +229,11 @@ fn ports_of(
         }
         let field = path.clone().index(index).key("containerPort");
         let port = metadata::port(entry.container_port, &field);
-        if let Some(name) = entry.name.as_ref().filter(|name| !name.is_empty()) {
-            let named = port.map(|port| NamedPort {
-                name: name.clone(),
-                port,
-            });
-            metadata::sort_out(named, found, bad);
-        }
+        let declared = port.map(|port| ContainerPort {
+            name: entry.name.clone().unwrap_or_default(),
+            port,
+        });
+        metadata::sort_out(declared, found, bad);
     }
 }
 

@@ -44,7 +44,7 @@ impl Collector {
             kind: Kind::Switch,
             name: ObjectName::new("", SWITCH),
             place,
-            path: field,
+            field,
         });
         self.objects.documents.mesh_mode = Some(mode);
     }

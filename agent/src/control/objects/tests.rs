@@ -63,7 +63,11 @@ fn a_pod_tells_what_the_mesh_needs() {
     assert_eq!(pod.node, "a");
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
-    let ports: Vec<_> = pod.named_ports.iter().map(|p| (&*p.name, p.port)).collect();
+    let ports: Vec<_> = pod
+        .container_ports
+        .iter()
+        .map(|p| (&*p.name, p.port))
+        .collect();
     assert_eq!(ports, [("http", 8080), ("admin", 9000)]);
     assert!(pod.ready && !pod.host_network && !pod.finished && pod.own_enrolment.is_none());
 }
@@ -135,7 +139,8 @@ items:
         [
             "mesh.yaml:10: document 1: items[1].spec.mtls.mode: `strict` is not one of `UNSET`, \
              `DISABLE`, `PERMISSIVE`, `STRICT`: did you mean `STRICT`?",
-            "mesh.yaml:11: document 1: items[2].apiVersion: missing",
+            "mesh.yaml:11: document 1: items[2].apiVersion: missing: every object says of which API it is, such as \
+             `apiVersion: security.istio.io/v1`",
             "mesh.yaml:12: document 1: items[3].kind: lists in lists are not supported",
             "mesh.yaml:13: document 1: items[4]: an object must be a mapping with apiVersion, kind and \
              metadata",
@@ -307,8 +312,8 @@ fn an_object_that_is_there_twice_is_named_with_both_places() {
     assert_eq!(
         texts(collector.errors),
         [
-            "more.yaml:3: document 1: Pod shop/web is there already, at mesh.yaml:1: document 1",
-            "ns.yaml:3: document 2: Namespace a is there already, at ns.yaml:1: document 1",
+            "more.yaml:6: document 1: metadata.name: Pod shop/web is there already, at mesh.yaml:4: document 1",
+            "ns.yaml:3: document 2: metadata.name: Namespace a is there already, at ns.yaml:1: document 1",
         ]
     );
 }
@@ -353,7 +358,7 @@ data:
         "{value} line 8: document 2: kind: `Pod` in a ConfigMap"
     )));
     assert!(found[0].starts_with(
-        "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 5: document 2: \
-         PeerAuthentication shop/default is there already, at mesh.yaml:13"
+        "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 7: document 2: \
+         metadata.name: PeerAuthentication shop/default is there already, at mesh.yaml:13"
     ));
 }

@@ -1,9 +1,11 @@
 //! Text as rules write it: exact, with `*` at one end, or `*` alone for anything that is there.
 
+use std::fmt;
+
 use crate::identity::TrustDomain;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Pattern {
+pub(in crate::policy) enum Pattern {
     Exact(String),
     Prefix(String),
     Suffix(String),
@@ -26,10 +28,18 @@ impl Pattern {
     }
 
     /// What is written beside the `*`, if anything is.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::policy) fn text(&self) -> Option<&str> {
         match self {
             Self::Exact(text) | Self::Prefix(text) | Self::Suffix(text) => Some(text),
             Self::Present => None,
+        }
+    }
+
+    /// As far as it says it whole.
+    pub(in crate::policy) fn trust_domain(&self) -> Option<&str> {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) => Some(text.split_once('/')?.0),
+            Self::Suffix(_) | Self::Present => None,
         }
     }
 
@@ -83,5 +93,17 @@ impl Pattern {
         };
         let ours = domain == "cluster.local" && !is_suffix || domains.iter().any(is_meant);
         (ours && path.split('/').count() == 4).then_some((domain, path))
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => f.write_str(text),
+            Self::Prefix(text) => write!(f, "{text}*"),
+            Self::Suffix(text) => write!(f, "*{text}"),
+            Self::Present => f.write_str("*"),
+        }
     }
 }

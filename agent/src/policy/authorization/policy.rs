@@ -87,10 +87,13 @@ impl AuthorizationPolicy {
         &self.labels
     }
 
-    /// What is written of principals, without `*`.
-    pub(in crate::policy) fn principals(&self) -> impl Iterator<Item = &str> {
-        let patterns = self.rules.iter().flat_map(Rule::principals);
-        patterns.filter_map(Pattern::text)
+    pub(in crate::policy) fn principals(&self) -> impl Iterator<Item = &Pattern> {
+        self.rules.iter().flat_map(Rule::principals)
+    }
+
+    /// Of workloads, each as often as it is named.
+    pub(in crate::policy) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.rules.iter().flat_map(Rule::ports)
     }
 
     /// How many may match at a port of the workload; `None`: at one that nobody names.

@@ -77,9 +77,9 @@ impl<'a> Reader<'a> {
             WrittenAction::Allow => return Action::Allow,
             WrittenAction::Deny => return Action::Deny,
             WrittenAction::Audit => return Action::Audit,
-            WrittenAction::Custom => "CUSTOM",
+            WrittenAction::Custom => Reason::Custom,
         };
-        self.complain(FieldPath::of("spec.action"), Reason::Action(unsupported));
+        self.complain(FieldPath::of("spec.action"), unsupported);
         Action::Deny
     }
 
@@ -131,10 +131,20 @@ impl<'a> Reader<'a> {
             &[
                 ("requestPrincipals", &source.request_principals),
                 ("notRequestPrincipals", &source.not_request_principals),
-                ("remoteIpBlocks", &source.remote_ip_blocks),
-                ("notRemoteIpBlocks", &source.not_remote_ip_blocks),
             ],
         );
+        for (key, values, instead) in [
+            ("remoteIpBlocks", &source.remote_ip_blocks, "ipBlocks"),
+            (
+                "notRemoteIpBlocks",
+                &source.not_remote_ip_blocks,
+                "notIpBlocks",
+            ),
+        ] {
+            if !is_unset(values) {
+                self.complain(at.clone().key(key), Reason::ForwardedAddress(instead));
+            }
+        }
         let names = Self::pattern as ReadOne<'a, _>;
         let principals = [
             ("principals", &source.principals),
@@ -235,10 +245,11 @@ impl<'a> Reader<'a> {
                     .into_term(Term::DestinationPort)
             }
             other => {
-                let reason = if is_of_http(other) {
-                    Reason::NeedsHttp
-                } else {
-                    Reason::Condition(other.to_owned())
+                let reason = match other {
+                    "" => Reason::NoKey,
+                    "remote.ip" => Reason::ForwardedAddress("source.ip"),
+                    _ if is_of_http(other) => Reason::NeedsHttp,
+                    _ => Reason::Condition(other.to_owned()),
                 };
                 self.complain(at.clone().key("key"), reason);
                 None
@@ -335,7 +346,5 @@ fn is_unset(values: &Option<Vec<String>>) -> bool {
 /// Attributes that Istio has for HTTP only
 /// (<https://istio.io/latest/docs/reference/config/security/conditions/>).
 fn is_of_http(key: &str) -> bool {
-    key == "remote.ip"
-        || key.starts_with("request.")
-        || key.starts_with("experimental.envoy.filters.")
+    key.starts_with("request.") || key.starts_with("experimental.envoy.filters.")
 }

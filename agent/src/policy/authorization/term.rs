@@ -123,6 +123,16 @@ impl Rule {
         principals.flat_map(|pair| pair.any_of.iter().chain(&pair.none_of))
     }
 
+    /// Of the workload, each as often as it is named.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        let terms = self.to.iter().flatten().chain(&self.when);
+        let ports = terms.filter_map(|term| match term {
+            Term::DestinationPort(pair) => Some(pair),
+            _ => None,
+        });
+        ports.flat_map(|pair| pair.any_of.iter().chain(&pair.none_of).copied())
+    }
+
     pub(super) fn principals_mut(&mut self) -> impl Iterator<Item = &mut Pair<Pattern>> {
         let terms = self.from.iter_mut().flatten().chain(&mut self.when);
         terms.filter_map(|term| match term {

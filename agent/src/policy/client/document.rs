@@ -114,12 +114,9 @@ impl DestinationRule {
         spec: DestinationRuleSpec,
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
-        let host = Host::parse(spec.host.as_deref().unwrap_or_default());
-        if host.is_none() {
-            let written = spec.host.unwrap_or_default();
-            let field = FieldPath::of("spec.host");
-            errors.push(Invalid::new(field, Reason::Host(written)));
-        }
+        let host = Host::required(spec.host, FieldPath::of("spec.host"), &mut errors);
+        let exported = spec.export_to.as_ref().is_some_and(|to| !to.is_empty());
+        let selects = spec.workload_selector.is_some() && exported;
         let labels =
             WorkloadSelector::checked(spec.workload_selector, "spec.workloadSelector", &mut errors);
         let at = FieldPath::of("spec.trafficPolicy");
@@ -127,6 +124,10 @@ impl DestinationRule {
         let all = policy.map(|policy| traffic_policy(policy, &at, &mut errors));
         let subsets = subsets(spec.subsets.unwrap_or_default(), &mut errors);
         let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
+        if selects && !is_private(&visibility, &document.namespace) {
+            let field = FieldPath::of("spec.exportTo");
+            errors.push(Invalid::new(field, Reason::ExportSelected));
+        }
         match host {
             Some(host) if errors.is_empty() => Ok(Self {
                 document,
@@ -146,9 +147,29 @@ impl DestinationRule {
         &self.host
     }
 
+    /// Of services, with settings of their own.
+    pub(in crate::policy) fn ports(&self) -> impl Iterator<Item = u16> {
+        let of_subsets = self.subsets.values().map(|subset| &subset.tls);
+        let rules = self.all.iter().chain(of_subsets);
+        rules.flat_map(|rules| rules.ports.keys().copied())
+    }
+
+    /// The labels of a subset's pods.
+    pub(in crate::policy) fn subset(&self, name: &str) -> Option<&Labels> {
+        self.subsets.get(name).map(|subset| &subset.labels)
+    }
+
     /// Of the clients that it is for; empty: all.
     pub(in crate::policy) fn labels(&self) -> &Labels {
         &self.labels
+    }
+}
+
+/// What a rule for some clients may be exported to (Istio: `validateExportTo`).
+fn is_private(visibility: &Visibility, own: &str) -> bool {
+    match visibility {
+        Visibility::Everywhere => false,
+        Visibility::Namespaces(namespaces) => namespaces.iter().all(|name| name == own),
     }
 }
 

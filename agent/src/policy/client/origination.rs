@@ -109,6 +109,10 @@ impl Tls {
                 refuse(at, &own, &Reason::OnlyMutual, errors);
                 self.originate(None, at, errors)
             }
+            // Whose files are in a Secret names none itself.
+            WrittenMode::Mutual if self.credential_name.is_some() => {
+                self.originate(None, at, errors)
+            }
             WrittenMode::Mutual => {
                 let chain = needed(&self.client_certificate, at, "clientCertificate", errors);
                 let key = needed(&self.private_key, at, "privateKey", errors);

@@ -106,6 +106,11 @@ impl PeerAuthentication {
         &self.labels
     }
 
+    /// Those with a mode of their own.
+    pub(in crate::policy) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.keys().copied()
+    }
+
     /// # Errors
     /// What Istio's validation refuses (`ValidatePeerAuthentication`), and what the kernel has no room for.
     pub fn new(

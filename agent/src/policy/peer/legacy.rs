@@ -5,7 +5,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Mode, PeerAuthentication};
-use crate::policy::{DocumentRef, FieldPath, Invalid, Reason, selector::Labels};
+use crate::policy::{DocumentRef, FieldPath, Invalid, Reason, field::refuse, selector::Labels};
 
 /// `spec`. What is about services or end users is refused.
 #[derive(Debug, Default, Deserialize)]
@@ -16,7 +16,15 @@ pub struct LegacyPolicySpec {
     targets: Option<Vec<IgnoredAny>>,
     origins: Option<Vec<IgnoredAny>>,
     origin_is_optional: Option<bool>,
-    principal_binding: Option<IgnoredAny>,
+    principal_binding: Option<PrincipalBinding>,
+}
+
+/// Who is meant by a rule's source: of the peer's certificate, or of the user's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum PrincipalBinding {
+    UsePeer,
+    UseOrigin,
 }
 
 /// `peers[]`: mutual TLS is the only kind there is. `mtls:` without anything is STRICT.
@@ -52,23 +60,21 @@ impl PeerAuthentication {
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
         let is_set = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(|l| !l.is_empty());
-        let mut refuse = |field: &str, is_set: bool| {
-            if is_set {
-                errors.push(Invalid::new(FieldPath::of(field), Reason::Legacy));
-            }
-        };
-        refuse("spec.targets", is_set(&spec.targets));
-        refuse("spec.origins", is_set(&spec.origins));
-        refuse(
-            "spec.originIsOptional",
-            spec.origin_is_optional == Some(true),
-        );
-        refuse("spec.principalBinding", spec.principal_binding.is_some());
+        let at = FieldPath::of("spec");
+        let targets = [("targets", is_set(&spec.targets))];
+        refuse(&at, &targets, &Reason::Legacy, &mut errors);
+        let bound_to_tokens = spec.principal_binding == Some(PrincipalBinding::UseOrigin);
+        let of_tokens = [
+            ("origins", is_set(&spec.origins)),
+            ("originIsOptional", spec.origin_is_optional == Some(true)),
+            ("principalBinding", bound_to_tokens),
+        ];
+        refuse(&at, &of_tokens, &Reason::Token, &mut errors);
         let peers = spec.peers.as_deref().unwrap_or_default();
         for (index, peer) in peers.iter().enumerate() {
             let at = FieldPath::of("spec.peers").index(index);
             if peer.jwt.is_some() {
-                errors.push(Invalid::new(at.clone().key("jwt"), Reason::Legacy));
+                errors.push(Invalid::new(at.clone().key("jwt"), Reason::Token));
             }
             if peer
                 .mtls

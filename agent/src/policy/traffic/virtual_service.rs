@@ -191,6 +191,14 @@ impl VirtualService {
         routes.map(|route| (route.destination.host(), &self.document))
     }
 
+    /// Each with the subset and the port that it names.
+    pub(in crate::policy) fn leads(
+        &self,
+    ) -> impl Iterator<Item = (&Host, Option<&str>, Option<u16>)> {
+        let destinations = self.routes.iter().map(|route| &route.destination);
+        destinations.map(|to| (&to.host, to.subset.as_deref(), to.port))
+    }
+
     /// With all hosts and gateways in full.
     #[must_use]
     pub(super) fn whole(self, cluster_domain: &str) -> Self {
@@ -301,10 +309,11 @@ fn destination(
     errors: &mut Vec<Invalid>,
 ) -> Option<Destination> {
     let at = at.clone().key("destination");
-    let named = written.host.unwrap_or_default();
-    let host = Host::parse(&named).filter(|host| !matches!(host, Host::Suffix(_)));
-    if host.is_none() {
-        errors.push(Invalid::new(at.clone().key("host"), Reason::Host(named)));
+    let named = written.host.clone().unwrap_or_default();
+    let field = at.clone().key("host");
+    let host = Host::required(written.host, field.clone(), errors);
+    if matches!(host, Some(Host::Suffix(_))) {
+        errors.push(Invalid::new(field, Reason::Host(named)));
     }
     let port = written.port.map(|port| port.number);
     let port = port.and_then(|number| self::port(number, &at.key("port").key("number"), errors));

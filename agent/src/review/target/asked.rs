@@ -80,6 +80,8 @@ pub fn server(
     let (name, port) = parts.ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
     let port = port.parse().ok().filter(|port| *port > 0);
     let port: u16 = port.ok_or_else(|| TargetError::NoPort(text.to_owned()))?;
+    // Whoever looks up the host of a pod connects to that pod.
+    let by_host = !name.contains('/') && name.contains('.');
     let of_pod = |addresses| Asked {
         port,
         addresses,
@@ -90,6 +92,7 @@ pub fn server(
         Named::OnNode(name, addresses) => {
             namesake(snapshot, &name, port).unwrap_or_else(|| of_pod(addresses))
         }
+        Named::Pod(workload) if by_host => of_pod(workload.addresses.clone()),
         Named::Pod(workload) => namesake(snapshot, &workload.name, port)
             .unwrap_or_else(|| of_pod(workload.addresses.clone())),
     })
@@ -165,8 +168,8 @@ fn of_service(
             service.name
         ));
         match host(snapshot, client, alias) {
-            Ok(known) => service = known,
-            Err(_nobody) => {
+            Ok(Named::Service(known)) => service = known,
+            Ok(Named::Pod(_) | Named::OnNode(..)) | Err(_) => {
                 let unseen = format!(
                     "neither a service nor a ServiceEntry has the host {alias}: agents capture no connections to it"
                 );

@@ -62,14 +62,18 @@ impl Port<'_> {
 ///
 /// # Errors
 /// When nobody is called so.
-pub fn ports<'s>(snapshot: &'s Snapshot, text: Option<&str>) -> Result<Vec<Port<'s>>, TargetError> {
+pub fn ports<'s>(
+    snapshot: &'s Snapshot,
+    client: Option<&Workload>,
+    text: Option<&str>,
+) -> Result<Vec<Port<'s>>, TargetError> {
     let mut services: Vec<_> = snapshot.services().collect();
     services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let Some(text) = text else {
         let all = services.into_iter();
         return Ok(all.flat_map(|s| of_service(snapshot, s)).collect());
     };
-    let (server, port) = asked(snapshot, text)?;
+    let (server, port) = asked(snapshot, client, text)?;
     let mut found: Vec<Port<'s>> = match &server {
         Named::Service(service) => {
             let same = services.into_iter().filter(|s| s.name == service.name);
@@ -78,6 +82,9 @@ pub fn ports<'s>(snapshot: &'s Snapshot, text: Option<&str>) -> Result<Vec<Port<
         Named::Pod(pod) => leading(services, &pod.addresses),
         Named::OnNode(_, addresses) => leading(services, addresses),
     };
+    if let (Named::Service(service), Some(port)) = (&server, port) {
+        has_port(service, &found, port)?;
+    }
     found.retain(|of| port.is_none_or(|port| of.port == port));
     match server {
         Named::Pod(pod) if found.is_empty() => {
@@ -96,8 +103,25 @@ pub fn ports<'s>(snapshot: &'s Snapshot, text: Option<&str>) -> Result<Vec<Port<
     Ok(found)
 }
 
+fn has_port(service: &Service, known: &[Port<'_>], port: u16) -> Result<(), TargetError> {
+    let known: Vec<_> = known.iter().map(|known| known.port).collect();
+    if known.is_empty() || known.contains(&port) {
+        return Ok(());
+    }
+    let known: Vec<_> = known.iter().map(u16::to_string).collect();
+    Err(TargetError::NoSuchPort {
+        host: service.host.clone(),
+        port,
+        known: known.join(", "),
+    })
+}
+
 /// Whom a text names, and which port of it, if it says so.
-fn asked(snapshot: &Snapshot, text: &str) -> Result<(Named, Option<u16>), TargetError> {
+fn asked(
+    snapshot: &Snapshot,
+    client: Option<&Workload>,
+    text: &str,
+) -> Result<(Named, Option<u16>), TargetError> {
     let address = text.parse::<IpAddr>().map(|address| (address, None));
     let socket = || text.parse::<SocketAddr>().map(|s| (s.ip(), Some(s.port())));
     if let Ok((address, port)) = address.or_else(|_| socket()) {
@@ -112,8 +136,10 @@ fn asked(snapshot: &Snapshot, text: &str) -> Result<(Named, Option<u16>), Target
     let parts = text.rsplit_once(':');
     let parts = parts.and_then(|(name, port)| Some((name, port.parse().ok()?)));
     match parts {
-        Some((name, port)) if !name.contains(':') => Ok((named(snapshot, None, name)?, Some(port))),
-        _ => Ok((named(snapshot, None, text)?, None)),
+        Some((name, port)) if !name.contains(':') => {
+            Ok((named(snapshot, client, name)?, Some(port)))
+        }
+        _ => Ok((named(snapshot, client, text)?, None)),
     }
 }
 

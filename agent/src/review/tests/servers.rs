@@ -162,7 +162,7 @@ fn nobody_is_no_blank() {
     let on_node = row("shop/metrics");
     assert_eq!(
         (&*on_node.server, on_node.client.as_str()),
-        (&["DISABLE".to_owned()][..], "DISABLE")
+        (&["-".to_owned()][..], "DISABLE")
     );
     // To which no service leads.
     let pod = row("10.0.0.3:99");

@@ -152,7 +152,7 @@ fn a_workload_without_a_proven_certificate_has_no_principal() {
         node: "a".into(),
         addresses: vec![],
         labels: BTreeMap::new(),
-        named_ports: vec![],
+        container_ports: vec![],
         enrolled: true,
         sandbox: None,
         telemetry: TelemetryNames {

@@ -131,8 +131,9 @@ fn errors_of_all_files_are_collected() {
         found[1..5],
         [
             "b.yaml:2: not UTF-8",
-            "c.yaml:1: document 1: apiVersion: missing",
-            "c.yaml:3: document 2: kind: missing",
+            "c.yaml:1: document 1: apiVersion: missing: write `apiVersion: v1`",
+            "c.yaml:3: document 2: kind: missing: write `kind: Namespace` or `kind: Pod` or `kind: Service` or \
+             `kind: ConfigMap`",
             "d.yaml: cannot be read: entity not found",
         ]
     );

@@ -112,7 +112,8 @@ async fn bad_objects_leave_the_last_good_snapshot_in_force() {
     let good = running.until("loaded", |s| s.generation == 1).await;
     fs::write(&file, "kind: Pod\n---\nkind: [\n").unwrap();
     let bad = running.until("refused", |s| s.errors.len() == 2).await;
-    assert_eq!(bad.errors[0], "a.yaml:1: document 1: apiVersion: missing");
+    let expected = "a.yaml:1: document 1: apiVersion: missing: write `apiVersion: v1`";
+    assert_eq!(bad.errors[0], expected);
     assert_eq!(
         (bad.generation, bad.loaded_at, bad.files),
         (1, good.loaded_at, 1)

@@ -117,7 +117,10 @@ fn what_is_indented_as_a_whole_is_read_all_the_same() {
     let text = "\n    ---\n    apiVersion: security.istio.io/v1beta1\n    kind: PeerAuthentication\n    metadata:\n      \
                 name: default\n    spec:\n      mtls:\n        mode: STRICT\n    ---\n    kind: Pod\n";
     let errors = read(text).unwrap_err();
-    assert_eq!(errors, ["pasted.yaml:11: document 2: apiVersion: missing"]);
+    assert_eq!(
+        errors,
+        ["pasted.yaml:11: document 2: apiVersion: missing: write `apiVersion: v1`"]
+    );
     assert_eq!(dedented("a:\n  b\n"), "a:\n  b\n");
     assert_eq!(dedented("  a:\r\n\r\n    b\r\n"), "a:\r\n\r\n  b\r\n");
 }

@@ -76,6 +76,27 @@ fn here_documents_and_fences_are_unwrapped() {
 }
 
 #[test]
+fn the_end_of_a_here_document_goes_without_its_beginning() {
+    for (pasted, read) in [
+        (format!("{DOCUMENT}EOF\n"), format!("{DOCUMENT}\n")),
+        (format!("{DOCUMENT}EOF\n\n"), format!("{DOCUMENT}\n\n")),
+        (
+            format!("{DOCUMENT}EOF\n\n{DOCUMENT}EOF"),
+            format!("{DOCUMENT}---\n\n{DOCUMENT}"),
+        ),
+    ] {
+        assert_eq!(text(&pasted), read);
+    }
+    for other in [
+        format!("{DOCUMENT}EOF\n  more: x\n"),
+        format!("{DOCUMENT}  EOF\n"),
+        format!("cat <<EOF\n{DOCUMENT}EOF\n{DOCUMENT}EOF\n"),
+    ] {
+        assert_eq!(text(&other), other);
+    }
+}
+
+#[test]
 fn spaces_and_quotes_become_yaml() {
     assert_eq!(
         text("a:\n\u{a0}\u{a0}b:\u{a0}c\u{200b}\r\n"),

@@ -5,6 +5,9 @@ use super::{begins_object, each_line};
 /// Commands that people give documents to.
 const COMMANDS: [&str; 6] = ["cat", "istioctl", "k", "kubectl", "oc", "tee"];
 
+/// Words at which here-documents usually end.
+const ENDS: [&str; 4] = ["EOF", "EOT", "END", "YAML"];
+
 /// `kubectl apply -f - <<EOF`, documents, `EOF`. Each begins a document, and nothing else counts.
 pub fn here_documents(text: &str) -> Option<(usize, String)> {
     if !text.contains("<<") || !closed(text) {
@@ -55,6 +58,25 @@ fn delimiter(line: &str) -> Option<&str> {
     let word = rest.trim_start_matches('-').trim_start();
     let word = word.split([' ', '|', ';', ')']).next()?;
     Some(word.trim_matches(['"', '\''])).filter(|word| !word.is_empty())
+}
+
+/// `EOF` whose beginning was not copied: at the end, or where the next document begins.
+pub fn lone_ends(text: &str) -> Option<(usize, String)> {
+    if text.contains("<<") {
+        return None;
+    }
+    let mut rest = text.lines();
+    each_line(text, |line| {
+        rest.next();
+        if !ENDS.contains(&line.trim_end()) {
+            return None;
+        }
+        match rest.clone().find(|next| !next.trim().is_empty()) {
+            None => Some(String::new()),
+            Some(next) if begins_object(next) || next.starts_with("---") => Some("---".to_owned()),
+            Some(_) => None,
+        }
+    })
 }
 
 /// Lines of three backticks, when there is one before the first document.
