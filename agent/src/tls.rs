@@ -28,7 +28,7 @@ pub use handshake::{Established, HandshakeError, accept, connect, decline, origi
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use originate::{OriginateError, web_client};
-pub use pem::PemError;
+pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
 pub use terminate::{Material, TerminateError, Terminations};

@@ -17,6 +17,8 @@ pub enum CaSource {
     /// The embedded CA's directory.
     Directory(PathBuf),
     Service(CaClientSettings),
+    /// The socket of a SPIRE agent.
+    Spire(PathBuf),
 }
 
 /// Everything that `sealane ca serve` can be told.
@@ -67,7 +69,7 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             max_ttl: lifetime("--max-ttl", &args.max_ttl)?,
             rate: args.rate,
             admin: address("--admin", &args.admin)?,
-            socket: socket(&args.socket)?,
+            socket: socket("--socket", &args.socket)?,
             log: LogConfig::new(args.log_format, &args.log_level)?,
         })
     }
@@ -120,6 +122,10 @@ pub(super) fn source(
     trust_domain: TrustDomain,
     ttl: Duration,
 ) -> Result<CaSource, ConfigError> {
+    if let Some(path) = &args.spire_agent_socket {
+        let flag = "--spire-agent-socket";
+        return Ok(CaSource::Spire(socket(flag, path)?));
+    }
     let (Some(address), Some(roots)) = (&args.ca_address, &args.ca_roots) else {
         return Ok(CaSource::Directory(absolute("--ca-dir", &args.ca_dir)?));
     };

@@ -238,6 +238,7 @@ fn workload(
     })?;
     Ok(Workload {
         name: facts.name,
+        uid: facts.uid,
         identity,
         node: facts.node,
         addresses: facts.addresses,

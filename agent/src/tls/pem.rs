@@ -44,9 +44,20 @@ pub(super) fn pair(
     key: &[u8],
 ) -> Result<CertifiedKey, PemError> {
     let mut der = PrivateKeyDer::from_pem_slice(key)?;
-    let key = any_supported_type(&der);
+    let pair = certified(chain, &der);
     der.zeroize();
-    let pair = CertifiedKey::new(chain, key?);
+    pair
+}
+
+/// A chain and its key, which belong together.
+///
+/// # Errors
+/// When they don't, or the key is of a kind that TLS has no use for.
+pub fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'_>,
+) -> Result<CertifiedKey, PemError> {
+    let pair = CertifiedKey::new(chain, any_supported_type(key)?);
     pair.keys_match()?;
     Ok(pair)
 }

@@ -271,6 +271,16 @@ impl Trust {
                 error: file.or(told).cloned().flatten(),
             }
         });
+        let own = self.own.borrow();
+        let others = own
+            .iter()
+            .filter(|(domain, _)| **domain != self.config.domain);
+        let others = others.map(|(domain, roots)| TrustStatus {
+            what: domain.to_string(),
+            source: "SPIRE agent".to_owned(),
+            entries: roots.len(),
+            error: None,
+        });
         let lists = self.files.lists.iter().map(|file| {
             let lists = file.value.iter().flat_map(|lists| lists.iter());
             TrustStatus {
@@ -280,7 +290,7 @@ impl Trust {
                 error: file.error.clone().or_else(|| overdue(lists)),
             }
         });
-        domains.chain(lists).collect()
+        domains.chain(others).chain(lists).collect()
     }
 }
 
