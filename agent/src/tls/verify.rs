@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
-use super::{TrustAnchors, verifier::Check};
+use super::{
+    TrustAnchors,
+    verifier::{Check, usage},
+};
 use crate::identity::{SpiffeId, SvidNameError, spiffe_id};
 
 /// Why a certificate of the right form is not accepted. What is wrong with the form or the chain is told by
@@ -59,10 +62,7 @@ impl Check for PeerVerifier {
         asked: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let usage = match asked {
-            Some(_) => KeyUsage::server_auth(),
-            None => KeyUsage::client_auth(),
-        };
+        let usage = usage(asked);
         let actual = self
             .anchors
             .verify(end_entity, intermediates, now, usage, self.algorithms)?;

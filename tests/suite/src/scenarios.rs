@@ -25,6 +25,7 @@ mod records;
 mod restarts;
 mod review;
 mod services;
+mod spire;
 mod streams;
 mod third_root;
 mod toggles;
@@ -92,6 +93,9 @@ pub const ALL: &[Scenario] = &[
     scenario("forgotten-keys", certificates::forgotten_keys),
     scenario("federation", trust::federation),
     scenario("revoked", trust::revoked),
+    scenario("spire-agent", spire::agent),
+    scenario("spire-entries", spire::entries),
+    scenario("spire-bundles", spire::bundles),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),
