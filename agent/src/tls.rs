@@ -10,6 +10,7 @@ mod handshake;
 mod heard;
 mod hello;
 mod keys;
+mod leaf;
 mod named;
 mod originate;
 mod pem;

@@ -29,6 +29,9 @@ use crate::{
     tls::TrustAnchors,
 };
 
+/// SPIRE agents say which bundles are new and, on a stream that is open, not which are gone.
+const BUNDLES_AGE: Duration = Duration::from_secs(300);
+
 /// For the first word about an identity.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -196,7 +199,11 @@ impl SpireAgent {
             }
             Err(error) => latest.send_modify(|latest| latest.error = Some(error)),
         };
-        async move { source.follow(SVIDS, SvidsRequest { selectors }, tell).await }
+        async move {
+            source
+                .follow(SVIDS, SvidsRequest { selectors }, Duration::MAX, tell)
+                .await
+        }
     }
 
     /// Those of the bundle, once there is one.
@@ -255,7 +262,8 @@ async fn follow_bundles(
             }),
         }
     };
-    source.follow(BUNDLES, BundlesRequest {}, tell).await;
+    let question = BundlesRequest {};
+    source.follow(BUNDLES, question, BUNDLES_AGE, tell).await;
 }
 
 impl Fresh {

@@ -24,11 +24,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Tells every answer, and every failure, for ever.
+    /// Tells every answer, and every failure, for ever. A stream that is of this `age` gives way to a new one.
     pub(super) async fn follow<Q, A>(
         &self,
         method: &'static str,
         question: Q,
+        age: Duration,
         mut tell: impl FnMut(Result<A, SpireError>),
     ) where
         Q: Message + Clone + 'static,
@@ -36,16 +37,18 @@ impl Source {
     {
         let mut failures = 0;
         loop {
-            let error = match self.open(method, question.clone()).await {
+            let ended = match self.open(method, question.clone()).await {
                 Ok(stream) => {
                     let told = |answer| {
                         failures = 0;
                         tell(Ok(answer));
                     };
-                    self.read(stream, told).await
+                    let reading = self.read(stream, told);
+                    timeout(age, reading).await.ok()
                 }
-                Err(error) => error,
+                Err(error) => Some(error),
             };
+            let Some(error) = ended else { continue };
             tell(Err(error));
             sleep(pause(failures, fastrand::f64())).await;
             failures = failures.saturating_add(1);

@@ -13,6 +13,7 @@ use webpki::EndEntityCert;
 
 use super::{
     anchors::chain_error,
+    leaf,
     verifier::{Check, usage},
 };
 
@@ -74,6 +75,7 @@ impl Check for Named {
         certificate
             .verify_for_usage(all, roots, intermediates, now, usage, None, None)
             .map_err(chain_error)?;
+        leaf::check(end_entity)?;
         match asked {
             Some(asked) if self.names.is_empty() => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, asked)
