@@ -36,10 +36,12 @@ use crate::{
     control::{FileSource, Settings, SourceStatus},
     identity::{SpiffeId, Svid},
     proxy::{self, Connections, Offload, Pending, Pods, Proxy, RecentFlows, Timeouts},
+    spire::{self, SpireAgent},
     store::{self, Reader, Snapshot},
     telemetry::Metrics,
     tls::{Credentials, TlsConfigs, TrustAnchors},
     trust::{Trust, TrustReader},
+    workload::Workload,
 };
 pub use authority::serve_ca;
 pub use gateway::run_gateway;
@@ -180,6 +182,10 @@ fn issuer(config: &AgentConfig) -> anyhow::Result<Issuer> {
             Issuer::Embedded(Arc::new(ca))
         }
         CaSource::Service(settings) => Issuer::Service(CaClient::new(settings.clone())?),
+        CaSource::Spire(socket) => {
+            let domain = config.mesh.trust_domain.clone();
+            Issuer::Spire(SpireAgent::new(socket.clone(), domain)?)
+        }
     })
 }
 
@@ -262,6 +268,8 @@ async fn follow(
         };
         let Some(snapshot) = snapshot else { return };
         let identities = identities(&snapshot, &node);
+        let selectors = || spire::selectors(own(&snapshot, &node));
+        svids.issuer().attend(selectors);
         svids.want(&identities).await;
         let certificates = snapshot.policy.clients().certificates().collect();
         proxy.tls.retain(&identities, &certificates);
@@ -270,11 +278,15 @@ async fn follow(
 }
 
 fn identities(snapshot: &Snapshot, node: &str) -> HashSet<SpiffeId> {
-    snapshot
-        .workloads()
-        .filter(|w| w.enrolled && w.node == node)
-        .map(|w| w.identity.clone())
-        .collect()
+    own(snapshot, node).map(|w| w.identity.clone()).collect()
+}
+
+/// The enrolled pods of a node.
+fn own<'s>(snapshot: &'s Snapshot, node: &str) -> impl Iterator<Item = &'s Workload> {
+    let workloads = snapshot.workloads();
+    workloads
+        .filter(move |w| w.enrolled && w.node == node)
+        .map(|w| &**w)
 }
 
 struct NodeCredentials {

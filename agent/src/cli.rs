@@ -103,7 +103,7 @@ impl Command {
             Self::Policy(PolicyCommand::Lint(args)) => Some(args.output),
             Self::Policy(PolicyCommand::Diff(args)) => Some(args.ask.output),
             Self::Ca(CaCommand::Status(args)) => Some(args.output),
-            Self::Ca(CaCommand::Serve(_) | CaCommand::Issue(_))
+            Self::Ca(CaCommand::Serve(_) | CaCommand::Issue(_) | CaCommand::Rotate(_))
             | Self::Agent(_)
             | Self::Gateway(_)
             | Self::Cleanup(_) => None,

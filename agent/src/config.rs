@@ -119,10 +119,14 @@ pub enum ConfigError {
     #[error("{flag} `{}` is relative: write it from the root, with a leading `/`", path.display())]
     RelativePath { flag: &'static str, path: PathBuf },
     #[error(
-        "--socket {} has {length} bytes, a socket's path at most {SOCKET_PATH_MAX}: choose a shorter one",
+        "{flag} {} has {length} bytes, a socket's path at most {SOCKET_PATH_MAX}: choose a shorter one",
         path.display()
     )]
-    SocketPath { path: PathBuf, length: usize },
+    SocketPath {
+        flag: &'static str,
+        path: PathBuf,
+        length: usize,
+    },
     #[error(
         "--key-limit {value}: write a number of MiB from {} to {}",
         KeyLimit::LEAST,
@@ -204,7 +208,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             trust: trust::trust(&args.trust, &mesh)?,
             mesh,
             admin: address("--admin", &args.admin)?,
-            socket: socket(&args.socket)?,
+            socket: socket("--socket", &args.socket)?,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
             detect_timeout: parse(
                 "--detect-timeout",
@@ -324,10 +328,10 @@ fn absolute(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
     }
 }
 
-fn socket(path: &Path) -> Result<PathBuf, ConfigError> {
-    let path = absolute("--socket", path)?;
+fn socket(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
+    let path = absolute(flag, path)?;
     match path.as_os_str().len() {
-        length if length > SOCKET_PATH_MAX => Err(ConfigError::SocketPath { path, length }),
+        length if length > SOCKET_PATH_MAX => Err(ConfigError::SocketPath { flag, path, length }),
         _ => Ok(path),
     }
 }

@@ -27,13 +27,29 @@ impl Stamp {
         if !found.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(Self {
+        Ok(Self::new(&found))
+    }
+
+    /// Of a directory: tells that names came or went, not that a file in it has changed in place.
+    ///
+    /// # Errors
+    /// When there is no directory.
+    pub fn of_directory(path: &Path) -> io::Result<Self> {
+        let found = fs::metadata(path)?;
+        if !found.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self::new(&found))
+    }
+
+    fn new(found: &fs::Metadata) -> Self {
+        Self {
             device: found.dev(),
             inode: found.ino(),
             size: found.len(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
-        })
+        }
     }
 }
 
@@ -42,16 +58,21 @@ impl Stamp {
 /// # Errors
 /// When it can't be read, or is larger.
 pub fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
+    let bytes = read_at_most(File::open(path)?, limit)?;
+    bytes.ok_or_else(|| io::Error::other(format!("larger than {limit} bytes")))
+}
+
+/// [`read`], of an open file; `None` when it is larger.
+///
+/// # Errors
+/// When it can't be read.
+pub fn read_at_most(file: File, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     // As much as there is: growing would leave copies behind.
     let size = file.metadata()?.len().min(limit);
     let capacity = usize::try_from(size).unwrap_or(0).saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("larger than {limit} bytes")));
-    }
-    Ok(bytes)
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 #[cfg(test)]
@@ -69,6 +90,10 @@ mod tests {
         fs::write(&path, "contents").unwrap();
         assert_ne!(Stamp::of(&path).unwrap(), before);
         assert!(Stamp::of(dir.path()).is_err());
+        let names = Stamp::of_directory(dir.path()).unwrap();
+        fs::write(dir.path().join("another"), "").unwrap();
+        assert_ne!(Stamp::of_directory(dir.path()).unwrap(), names);
+        assert!(Stamp::of_directory(&path).is_err());
         assert!(Stamp::of(&dir.path().join("gone")).is_err());
     }
 }

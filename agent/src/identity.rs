@@ -8,4 +8,4 @@ mod svid;
 
 pub use rotation::{Urgency, refresh_at, urgency};
 pub use spiffe::{ParseSpiffeIdError, SpiffeId, TrustDomain};
-pub use svid::{Svid, SvidNameError, TrustBundle, spiffe_id};
+pub use svid::{Svid, SvidFormError, SvidNameError, TrustBundle, spiffe_id};

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `control` feeds `store` with `workload`s, services and `policy`; `ca` keeps an SVID of every local
-//! `identity`; `capture` brings the pods' connections here; `proxy` takes each through its phases with
+//! `identity`, or has it from a SPIRE agent (`spire`); `capture` brings the pods' connections here; `proxy` takes each through its phases with
 //! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
 
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod offload;
 pub mod policy;
 pub mod proxy;
 pub mod review;
+pub mod spire;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

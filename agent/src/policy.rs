@@ -18,7 +18,7 @@ mod peer;
 mod reference;
 mod selector;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod traffic;
 
 pub use authorization::{

@@ -10,6 +10,7 @@ mod handshake;
 mod heard;
 mod hello;
 mod keys;
+mod leaf;
 mod named;
 mod originate;
 mod pem;
@@ -28,7 +29,7 @@ pub use handshake::{Established, HandshakeError, accept, connect, decline, origi
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use originate::{OriginateError, web_client};
-pub use pem::PemError;
+pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
 pub use terminate::{Material, TerminateError, Terminations};

@@ -85,6 +85,8 @@ pub struct ContainerPort {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: ObjectName,
+    /// Of the pod's object; SPIRE may know it by this.
+    pub uid: Option<String>,
     pub identity: SpiffeId,
     /// Name of the node that it runs on.
     pub node: String,

@@ -1,12 +1,18 @@
 //! Whoever issues this node's SVIDs: a CA within the agent, or a service.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    future,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::sync::watch;
 
 use super::{CaClient, CaClientError, CaError, EmbeddedCa};
 use crate::{
     identity::{SpiffeId, Svid, TrustBundle},
+    spire::{Selectors, SpireAgent, SpireError},
     telemetry::IssueFailure,
 };
 
@@ -27,16 +33,27 @@ pub trait Issue: Send + Sync + 'static {
     /// For the metrics.
     fn reason(error: &Self::Error) -> IssueFailure;
 
+    /// Waits until those have news that have an issuer who renews by itself: they are asked for at once.
+    fn news(&self) -> impl Future<Output = HashSet<SpiffeId>> + Send {
+        future::pending()
+    }
+
+    /// Whether the issuer has taken back what it has issued before.
+    fn is_withdrawal(_error: &Self::Error) -> bool {
+        false
+    }
+
     /// How many it may be asked for at the same time.
     fn at_once(&self) -> usize {
         1
     }
 }
 
-/// The two kinds.
+/// The three kinds.
 pub enum Issuer {
     Embedded(Arc<EmbeddedCa>),
     Service(CaClient),
+    Spire(SpireAgent),
 }
 
 /// Why there is no SVID.
@@ -46,6 +63,8 @@ pub enum IssueError {
     Embedded(#[from] CaError),
     #[error(transparent)]
     Service(#[from] CaClientError),
+    #[error(transparent)]
+    Spire(#[from] SpireError),
 }
 
 impl Issue for Issuer {
@@ -55,6 +74,7 @@ impl Issue for Issuer {
         match self {
             Self::Embedded(ca) => Ok(ca.issue(id, now)?),
             Self::Service(client) => Ok(client.issue(id, now).await?),
+            Self::Spire(agent) => Ok(agent.issue(id, now).await?),
         }
     }
 
@@ -62,13 +82,25 @@ impl Issue for Issuer {
         match error {
             IssueError::Embedded(_) => IssueFailure::Signing,
             IssueError::Service(error) => error.reason(),
+            IssueError::Spire(error) => error.reason(),
         }
+    }
+
+    async fn news(&self) -> HashSet<SpiffeId> {
+        match self {
+            Self::Embedded(_) | Self::Service(_) => future::pending().await,
+            Self::Spire(agent) => agent.news().await,
+        }
+    }
+
+    fn is_withdrawal(error: &IssueError) -> bool {
+        matches!(error, IssueError::Spire(error) if error.is_withdrawal())
     }
 
     fn at_once(&self) -> usize {
         match self {
             Self::Embedded(_) => 1,
-            Self::Service(_) => AT_ONCE,
+            Self::Service(_) | Self::Spire(_) => AT_ONCE,
         }
     }
 }
@@ -79,7 +111,15 @@ impl Issuer {
     pub fn embedded(&self) -> Option<Arc<EmbeddedCa>> {
         match self {
             Self::Embedded(ca) => Some(Arc::clone(ca)),
-            Self::Service(_) => None,
+            Self::Service(_) | Self::Spire(_) => None,
+        }
+    }
+
+    /// Tells who is wanted, and what is known of their pods, to whom it matters.
+    pub fn attend(&self, wanted: impl FnOnce() -> BTreeMap<SpiffeId, Selectors>) {
+        match self {
+            Self::Embedded(_) | Self::Service(_) => {}
+            Self::Spire(agent) => agent.attend(wanted()),
         }
     }
 
@@ -89,24 +129,28 @@ impl Issuer {
         match self {
             Self::Embedded(ca) => ca.bundles(),
             Self::Service(client) => client.bundle(),
+            Self::Spire(agent) => agent.bundle(),
         }
     }
 
-    /// When the CA, or a certificate above it, expires; `None` before a service has answered.
+    /// When the CA, or a certificate above it, expires; `None` before a service has answered, and of SPIRE, whose roots
+    /// come and go.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
         match self {
             Self::Embedded(ca) => Some(ca.not_after()),
             Self::Service(client) => client.not_after(),
+            Self::Spire(_) => None,
         }
     }
 
-    /// Of the service; `None` for the embedded CA.
+    /// Of the service or the SPIRE agent; `None` for the embedded CA.
     #[must_use]
     pub fn address(&self) -> Option<String> {
         match self {
             Self::Embedded(_) => None,
             Self::Service(client) => Some(client.address().to_string()),
+            Self::Spire(agent) => Some(format!("unix:{}", agent.path().display())),
         }
     }
 }

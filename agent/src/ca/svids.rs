@@ -147,6 +147,7 @@ impl<I: Issue> Svids<I> {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(nap) => {}
                 () = self.wanted.notified() => {}
+                identities = self.issuer.news() => self.hurry(&identities),
             }
         }
     }
@@ -248,6 +249,17 @@ impl<I: Issue> Svids<I> {
         due.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Asks for these before their time.
+    fn hurry(&self, identities: &HashSet<SpiffeId>) {
+        let now = (self.clock)();
+        let mut held = self.held();
+        for id in identities {
+            if let Some(held) = held.get_mut(id) {
+                held.hurry(now);
+            }
+        }
+    }
+
     fn record(&self, id: &SpiffeId, outcome: Result<Svid, I::Error>, took: Duration) {
         let now = (self.clock)();
         let counted = outcome.as_ref().map(|_| ()).map_err(I::reason);
@@ -261,9 +273,13 @@ impl<I: Issue> Svids<I> {
             Ok(svid) => {
                 self.metrics.certificate_issued(id, svid.not_after);
                 tracing::debug!(identity = %id, serial = svid.serial, "certificate issued");
-                entry.renewed(Arc::new(svid), fastrand::f64());
+                entry.renewed(Arc::new(svid), now, fastrand::f64());
             }
             Err(error) => {
+                if I::is_withdrawal(&error) {
+                    entry.withdraw();
+                    self.metrics.certificate_dropped(id);
+                }
                 entry.failed(&error, now, fastrand::f64());
                 tracing::warn!(identity = %id, %error, "no new certificate");
             }

@@ -60,6 +60,16 @@ pub struct CaArgs {
         requires = "ca_address"
     )]
     pub ca_server_name: Option<String>,
+
+    /// Admin socket (admin_socket_path) of this node's SPIRE agent, which gives the pods' certificates instead of a CA:
+    /// this agent must be one of its authorized_delegates. It renews them, --svid-ttl means nothing to it
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SEALANE_SPIRE_AGENT_SOCKET",
+        conflicts_with = "ca_address"
+    )]
+    pub spire_agent_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,8 @@ pub enum CaSource {
     /// The embedded CA's directory.
     Directory(PathBuf),
     Service(CaClientSettings),
+    /// The socket of a SPIRE agent.
+    Spire(PathBuf),
 }
 
 /// Everything that `sealane ca serve` can be told.
@@ -79,7 +81,7 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             },
             mesh,
             admin: address("--admin", &args.admin)?,
-            socket: socket(&args.socket)?,
+            socket: socket("--socket", &args.socket)?,
             log: LogConfig::try_from(&args.log)?,
         })
     }
@@ -151,6 +153,10 @@ pub(super) fn source(
     trust_domain: TrustDomain,
     ttl: Duration,
 ) -> Result<CaSource, ConfigError> {
+    if let Some(path) = &args.spire_agent_socket {
+        let flag = "--spire-agent-socket";
+        return Ok(CaSource::Spire(socket(flag, path)?));
+    }
     let (Some(address), Some(roots)) = (&args.ca_address, &args.ca_roots) else {
         return Ok(CaSource::Directory(absolute("--ca-dir", &args.ca_dir)?));
     };

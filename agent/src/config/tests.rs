@@ -93,8 +93,8 @@ fn durations_have_bounds_and_no_sign() {
 fn socket_paths_fit_into_sun_path() {
     let long = format!("/{}", "x".repeat(SOCKET_PATH_MAX));
     assert!(matches!(
-        socket(Path::new(&long)),
+        socket("--socket", Path::new(&long)),
         Err(ConfigError::SocketPath { length: 108, .. })
     ));
-    assert!(socket(Path::new(&long[..SOCKET_PATH_MAX])).is_ok());
+    assert!(socket("--socket", Path::new(&long[..SOCKET_PATH_MAX])).is_ok());
 }

@@ -240,6 +240,7 @@ fn workload(
     })?;
     Ok(Workload {
         name: facts.name,
+        uid: facts.uid,
         identity,
         node: facts.node,
         addresses: facts.addresses,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{
     build::Settings,
@@ -33,7 +34,12 @@ impl Candidate {
     /// # Errors
     /// Everything that can't be read as text.
     pub fn texts(path: &Path) -> Result<Vec<SourceText>, LoadErrors> {
-        texts(path)
+        let files = texts(path)?.into_iter();
+        let text = |(name, mut text): (String, Zeroizing<String>)| SourceText {
+            name,
+            text: std::mem::take(&mut *text),
+        };
+        Ok(files.map(text).collect())
     }
 
     /// Reads files as one set. Objects that are not policy are checked, and left out.

@@ -70,16 +70,15 @@ impl Secret {
 }
 
 /// All Secrets of a namespace that are in the files of a directory. What is read on the way is wiped as far as it is
-/// ours: the parser's own copies are not.
+/// ours. Not ours: what the YAML parser copies while it reads (block texts as they grow, tokens), what an anchor holds for
+/// its aliases, and a document that breaks off.
 ///
 /// # Errors
 /// When a file that may hold some can't be read: what it held is not known.
 pub fn secrets(dir: &Path, namespace: &str) -> Result<Secrets, SecretsError> {
     let mut found = Found::default();
-    for mut file in texts(dir)? {
-        let read = read(&file.name, &file.text, namespace, &mut found);
-        file.text.zeroize();
-        read?;
+    for (file, text) in &texts(dir)? {
+        read(file, text, namespace, &mut found)?;
     }
     Ok(found.secrets)
 }
@@ -100,9 +99,8 @@ fn read(file: &str, text: &str, namespace: &str, found: &mut Found) -> Result<()
                 document: piece.documents + error.document,
                 problem: error.problem,
             })?;
-            let mut value = document.into_value();
-            found.document(file, &value, namespace);
-            wipe(&mut value);
+            let value = Wiped(document.into_value());
+            found.document(file, &value.0, namespace);
         }
     }
     Ok(())
@@ -151,8 +149,9 @@ fn secret(file: &str, name: &str, value: &Value) -> Result<Secret, SecretError> 
         pairs.filter_map(|(key, value)| Some((key, value.as_str()?)))
     };
     for (key, text) in pairs("data") {
-        let encoded: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        let encoded = Zeroizing::new(encoded);
+        // As much as there can be: growing would leave copies behind.
+        let mut encoded = Zeroizing::new(Vec::with_capacity(text.len()));
+        encoded.extend(text.bytes().filter(|b| !b.is_ascii_whitespace()));
         let decoded = STANDARD
             .decode(&*encoded)
             .map_err(|_| SecretError::Base64 {
@@ -166,6 +165,15 @@ fn secret(file: &str, name: &str, value: &Value) -> Result<Secret, SecretError> 
         secret.insert(key, Zeroizing::new(text.as_bytes().to_vec()));
     }
     Ok(secret)
+}
+
+/// What a document says, until it is of no use any more.
+struct Wiped(Value);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
 }
 
 fn wipe(value: &mut Value) {

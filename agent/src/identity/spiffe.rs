@@ -4,6 +4,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of a SPIFFE ID (SPIFFE-ID specification, section 2.3).
+const MOST: usize = 2048;
+
 /// A trust domain name (SPIFFE-ID specification, section 2.1): lower-case letters, digits, `.`, `-`, `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrustDomain(Arc<str>);
@@ -32,6 +35,8 @@ pub enum ParseSpiffeIdError {
         "`{0}` is not a trust domain: 1 to 255 of lower-case letters, digits, `.`, `-` and `_`"
     )]
     TrustDomain(String),
+    #[error("a SPIFFE ID of {0} bytes: it has at most {MOST}")]
+    Length(usize),
     #[error("the path of `{0}` is not `/ns/NAMESPACE/sa/SERVICE-ACCOUNT`")]
     Path(String),
 }
@@ -124,6 +129,9 @@ impl FromStr for SpiffeId {
     type Err = ParseSpiffeIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > MOST {
+            return Err(ParseSpiffeIdError::Length(text.len()));
+        }
         let rest = text
             .strip_prefix("spiffe://")
             .ok_or_else(|| ParseSpiffeIdError::Scheme(text.to_owned()))?;

@@ -1,9 +1,15 @@
 //! X.509-SVIDs and the roots that they are checked against.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls_pki_types::CertificateDer;
 use webpki::EndEntityCert;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, time::ASN1Time};
 
 use super::{ParseSpiffeIdError, SpiffeId, TrustDomain};
 
@@ -30,7 +36,17 @@ pub fn spiffe_id(certificate: &EndEntityCert<'_>) -> Result<SpiffeId, SvidNameEr
     }
 }
 
+/// A chain that can't be an SVID's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SvidFormError {
+    #[error("it has no certificate")]
+    Empty,
+    #[error("the certificate is not valid X.509")]
+    Certificate,
+}
+
 /// A certificate chain with its private key. The key lives inside `certified` only and is never printed.
+#[derive(Clone)]
 pub struct Svid {
     pub id: SpiffeId,
     pub certified: Arc<rustls::sign::CertifiedKey>,
@@ -38,6 +54,35 @@ pub struct Svid {
     pub not_after: SystemTime,
     /// Of the leaf, in lower-case hexadecimal.
     pub serial: String,
+}
+
+impl Svid {
+    /// Takes times and serial number from the first certificate; verifies nothing.
+    ///
+    /// # Errors
+    /// When that can't be read.
+    pub fn new(
+        id: SpiffeId,
+        certified: Arc<rustls::sign::CertifiedKey>,
+    ) -> Result<Self, SvidFormError> {
+        let leaf = certified.cert.first().ok_or(SvidFormError::Empty)?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| SvidFormError::Certificate)?;
+        let serial = leaf.raw_serial().iter().map(|b| format!("{b:02x}"));
+        let (serial, validity) = (serial.collect(), leaf.validity().clone());
+        Ok(Self {
+            id,
+            certified,
+            not_before: time(validity.not_before),
+            not_after: time(validity.not_after),
+            serial,
+        })
+    }
+}
+
+/// Times before 1970 count as 1970.
+fn time(time: ASN1Time) -> SystemTime {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 impl fmt::Debug for Svid {

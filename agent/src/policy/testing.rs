@@ -4,14 +4,14 @@ use super::Labels;
 use crate::workload::{ObjectName, TelemetryNames, Workload};
 
 /// From `KEY=VALUE,…`.
-pub(super) fn labels(text: &str) -> Labels {
+pub(crate) fn labels(text: &str) -> Labels {
     text.split(',')
         .filter_map(|pair| pair.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
 }
 
-pub(super) fn workload(namespace: &str, own: &str) -> Workload {
+pub(crate) fn workload(namespace: &str, own: &str) -> Workload {
     let unknown = String::from("unknown");
     Workload {
         name: ObjectName::new(namespace, "pod"),
@@ -24,6 +24,7 @@ pub(super) fn workload(namespace: &str, own: &str) -> Workload {
         container_ports: Vec::new(),
         enrolled: true,
         sandbox: None,
+        uid: None,
         telemetry: TelemetryNames {
             workload: unknown.clone(),
             canonical_service: unknown.clone(),

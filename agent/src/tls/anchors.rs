@@ -10,7 +10,7 @@ use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorit
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
 
-use super::{RevocationList, VerifyError, verify::ours};
+use super::{RevocationList, VerifyError, leaf, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
 
 /// Roots by trust domain, parsed once per bundle.
@@ -131,6 +131,7 @@ impl TrustAnchors {
                 None,
             )
             .map_err(chain_error)?;
+        leaf::check_svid(end_entity)?;
         Ok(id)
     }
 }
@@ -154,3 +155,6 @@ pub(super) fn chain_error(error: webpki::Error) -> Error {
         other => CertificateError::Other(OtherError(Arc::new(other))).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,13 @@ use rustls::{
     server::ParsedCertificate,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
-use super::{anchors::chain_error, verifier::Check};
+use super::{
+    anchors::chain_error,
+    leaf,
+    verifier::{Check, usage},
+};
 
 /// Istio's `caCertificates` and `subjectAltNames`, of either end.
 #[derive(Debug)]
@@ -65,15 +69,13 @@ impl Check for Named {
         asked: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let usage = match asked {
-            Some(_) => KeyUsage::server_auth(),
-            None => KeyUsage::client_auth(),
-        };
+        let usage = usage(asked);
         let (all, roots) = (self.algorithms().all, &self.roots.roots);
         let certificate = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
         certificate
             .verify_for_usage(all, roots, intermediates, now, usage, None, None)
             .map_err(chain_error)?;
+        leaf::check(end_entity)?;
         match asked {
             Some(asked) if self.names.is_empty() => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, asked)

@@ -184,3 +184,6 @@ pub(super) fn server_name(
     let parsed = ServerName::try_from(name.to_owned());
     parsed.map_err(|_| OriginateError::ServerName(name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

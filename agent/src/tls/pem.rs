@@ -1,13 +1,21 @@
 //! Certificates and keys from PEM.
 
 use rustls::{
-    Error, RootCertStore, crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey,
+    Error, InconsistentKeys, RootCertStore, crypto::aws_lc_rs::sign::any_supported_type,
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject as _},
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroize as _;
+
+/// How keys with a passphrase say so: PKCS #8 (RFC 7468, section 11), and the forms before it (RFC 1421, section 4.6.1).
+const ENCRYPTED: [&[u8]; 2] = [
+    b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+    b"Proc-Type: 4,ENCRYPTED",
+];
 
 /// Why a text is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +24,24 @@ pub enum PemError {
     Pem(#[from] pem::Error),
     #[error("no certificate in it")]
     Empty,
-    #[error("{0}")]
-    Certificate(#[from] Error),
+    #[error("certificate {0} is not valid X.509")]
+    Certificate(usize),
+    #[error("certificate {position} can't serve as a root: {source}")]
+    Root { position: usize, source: Error },
+    #[error("no private key in it")]
+    NoKey,
+    #[error("the private key has a passphrase: `openssl pkey` writes it without one")]
+    Encrypted,
+    #[error(
+        "a private key of an unsupported kind: use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 to 8192 bits"
+    )]
+    KeyKind,
+    #[error(
+        "the private key is not that of the first certificate: the key's own comes first, those above it behind"
+    )]
+    Mismatch,
+    #[error("the first certificate can't be used: {0}")]
+    Leaf(Error),
 }
 
 /// All of a text; at least one.
@@ -26,14 +50,21 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
     if read.is_empty() {
         return Err(PemError::Empty);
     }
-    Ok(read)
+    let is_whole = |der: &CertificateDer<'_>| matches!(X509Certificate::from_der(der), Ok(([], _)));
+    match read.iter().position(|der| !is_whole(der)) {
+        Some(index) => Err(PemError::Certificate(index + 1)),
+        None => Ok(read),
+    }
 }
 
 /// All of a text, as roots.
 pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, PemError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        roots.add(certificate)?;
+    for (index, certificate) in certificates(pem)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|source| PemError::Root {
+            position: index + 1,
+            source,
+        })?;
     }
     Ok(roots)
 }
@@ -43,10 +74,32 @@ pub(super) fn pair(
     chain: Vec<CertificateDer<'static>>,
     key: &[u8],
 ) -> Result<CertifiedKey, PemError> {
-    let mut der = PrivateKeyDer::from_pem_slice(key)?;
-    let key = any_supported_type(&der);
+    let is_in = |part: &&[u8]| key.windows(part.len()).any(|some| some == *part);
+    if ENCRYPTED.iter().any(is_in) {
+        return Err(PemError::Encrypted);
+    }
+    let mut der = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+        pem::Error::NoItemsFound => PemError::NoKey,
+        error => PemError::Pem(error),
+    })?;
+    let pair = certified(chain, &der);
     der.zeroize();
-    let pair = CertifiedKey::new(chain, key?);
-    pair.keys_match()?;
-    Ok(pair)
+    pair
+}
+
+/// A chain and its key, which belong together.
+///
+/// # Errors
+/// When they don't, or the key is of a kind that TLS has no use for.
+pub fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'_>,
+) -> Result<CertifiedKey, PemError> {
+    let key = any_supported_type(key).map_err(|_| PemError::KeyKind)?;
+    let pair = CertifiedKey::new(chain, key);
+    match pair.keys_match() {
+        Ok(()) => Ok(pair),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(PemError::Mismatch),
+        Err(error) => Err(PemError::Leaf(error)),
+    }
 }

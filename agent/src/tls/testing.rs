@@ -1,5 +1,7 @@
 //! What the tests of handshake and record layer share: identities, and rustls itself as the peer.
 
+pub(crate) mod openssl;
+
 use std::{
     net::{TcpListener, TcpStream},
     sync::Arc,

@@ -10,6 +10,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::KeyUsage;
 
 /// Whom to take for whom.
 pub(super) trait Check: fmt::Debug + Send + Sync {
@@ -32,6 +33,14 @@ pub(super) trait Check: fmt::Debug + Send + Sync {
     /// Whether clients must have a certificate.
     fn is_mandatory(&self) -> bool {
         true
+    }
+}
+
+/// What a certificate must be good for: `asked` as in [`Check::check`].
+pub(super) fn usage(asked: Option<&ServerName<'_>>) -> KeyUsage {
+    match asked {
+        Some(_) => KeyUsage::server_auth(),
+        None => KeyUsage::client_auth(),
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
-use super::{TrustAnchors, verifier::Check};
+use super::{
+    TrustAnchors,
+    verifier::{Check, usage},
+};
 use crate::identity::{SpiffeId, SvidNameError, spiffe_id};
 
 /// Why a certificate of the right form is not accepted. What is wrong with the form or the chain is told by
@@ -18,6 +21,10 @@ pub enum VerifyError {
     Name(#[from] SvidNameError),
     #[error("{0}: no root of this trust domain is trusted")]
     TrustDomain(SpiffeId),
+    #[error("its key usage: {0}")]
+    KeyUsage(&'static str),
+    #[error("an RSA key of {0} bits: at least 2048 are needed")]
+    WeakKey(usize),
     #[error("the peer is {actual}, expected {expected}")]
     WrongIdentity {
         expected: SpiffeId,
@@ -59,10 +66,7 @@ impl Check for PeerVerifier {
         asked: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let usage = match asked {
-            Some(_) => KeyUsage::server_auth(),
-            None => KeyUsage::client_auth(),
-        };
+        let usage = usage(asked);
         let actual = self
             .anchors
             .verify(end_entity, intermediates, now, usage, self.algorithms)?;

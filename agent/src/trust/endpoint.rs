@@ -1,20 +1,21 @@
 //! Bundle endpoints of other trust domains (SPIFFE Federation, section 5.2.1: the `https_web` profile).
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::{Request, StatusCode, Uri, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::{
     net::TcpStream,
     sync::mpsc,
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
 use super::bundle::{Bundle, BundleError};
+use crate::tls::{OriginateError, web_client};
 
 /// Bytes of an answer, at most.
 const LIMIT: usize = 1 << 20;
@@ -55,6 +56,8 @@ pub enum EndpointError {
     TooLarge,
     #[error("the answer broke off: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
+    #[error("whom its certificate may come from: {0}")]
+    Authorities(#[from] OriginateError),
     #[error("the answer: {0}")]
     Bundle(#[from] BundleError),
 }
@@ -80,13 +83,13 @@ impl Endpoint {
     /// Tells what it learns, for ever.
     pub(super) async fn follow(
         self,
-        config: Arc<ClientConfig>,
+        authorities: Option<PathBuf>,
         index: usize,
         told: mpsc::Sender<(usize, Result<Bundle, EndpointError>)>,
     ) {
         let mut failures = 0;
         loop {
-            let asking = timeout(PATIENCE, self.fetch(Arc::clone(&config)));
+            let asking = timeout(PATIENCE, self.fetch(authorities.clone()));
             let answer = asking.await.unwrap_or(Err(EndpointError::Silent));
             let wait = match &answer {
                 Ok(bundle) => {
@@ -105,7 +108,10 @@ impl Endpoint {
         }
     }
 
-    async fn fetch(&self, config: Arc<ClientConfig>) -> Result<Bundle, EndpointError> {
+    /// Authorities are read for each answer: they change, and answers are rare.
+    async fn fetch(&self, authorities: Option<PathBuf>) -> Result<Bundle, EndpointError> {
+        let reading = spawn_blocking(move || web_client(authorities.as_deref()));
+        let config = reading.await.map_err(|_| OriginateError::Interrupted)??;
         let name = ServerName::try_from(self.host.clone());
         let name = name.map_err(|error| EndpointError::Name(self.host.clone(), error))?;
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;

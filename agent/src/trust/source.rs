@@ -4,7 +4,6 @@ use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::ClientConfig;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, spawn_blocking},
@@ -78,8 +77,6 @@ pub struct Trust {
     files: Files,
     /// Of the federated domains that have endpoints, by their place in the configuration.
     told: HashMap<usize, Told>,
-    /// `None`: nobody has endpoints.
-    client: Option<Arc<ClientConfig>>,
     current: Arc<ArcSwap<TrustAnchors>>,
     status: watch::Sender<Vec<TrustStatus>>,
 }
@@ -130,7 +127,7 @@ impl Trust {
         let mut sources = config.federated.iter().map(|(_, source)| source);
         let asks = sources.any(|source| matches!(source, BundleSource::Endpoint(_)));
         let authorities = config.endpoint_authorities.as_deref();
-        let client = asks.then(|| web_client(authorities)).transpose()?;
+        asks.then(|| web_client(authorities)).transpose()?;
         let (status, changes) = watch::channel(Vec::new());
         let current = Arc::new(ArcSwap::from_pointee(TrustAnchors::default()));
         let trust = Self {
@@ -138,7 +135,6 @@ impl Trust {
             own,
             files,
             told: HashMap::new(),
-            client,
             current: Arc::clone(&current),
             status,
         };
@@ -165,9 +161,9 @@ impl Trust {
     fn ask(&self, told: &mpsc::Sender<(usize, Result<Bundle, EndpointError>)>) -> JoinSet<()> {
         let mut asking = JoinSet::new();
         for (index, (_, source)) in self.config.federated.iter().enumerate() {
-            if let (BundleSource::Endpoint(endpoint), Some(client)) = (source, &self.client) {
-                let config = Arc::clone(client);
-                asking.spawn(endpoint.clone().follow(config, index, told.clone()));
+            if let BundleSource::Endpoint(endpoint) = source {
+                let authorities = self.config.endpoint_authorities.clone();
+                asking.spawn(endpoint.clone().follow(authorities, index, told.clone()));
             }
         }
         asking
@@ -271,6 +267,16 @@ impl Trust {
                 error: file.or(told).cloned().flatten(),
             }
         });
+        let own = self.own.borrow();
+        let others = own
+            .iter()
+            .filter(|(domain, _)| **domain != self.config.domain);
+        let others = others.map(|(domain, roots)| TrustStatus {
+            what: domain.to_string(),
+            source: "SPIRE agent".to_owned(),
+            entries: roots.len(),
+            error: None,
+        });
         let lists = self.files.lists.iter().map(|file| {
             let lists = file.value.iter().flat_map(|lists| lists.iter());
             TrustStatus {
@@ -280,7 +286,7 @@ impl Trust {
                 error: file.error.clone().or_else(|| overdue(lists)),
             }
         });
-        domains.chain(lists).collect()
+        domains.chain(others).chain(lists).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Layout
 //! `isolation` gives a run its own mounts and processes; `world` builds nodes and pods out of `netns` and
 //! `cgroup` and tells the agents of them through `objects`; `process` and `sockets` act inside a pod; `agent`
-//! drives the product, `authority` its CA service; `apps` are real programs; `pki` makes certificates, `tls`
+//! drives the product, `authority` its CA service, `spire` stands in for a SPIRE agent; `apps` are real programs; `pki` makes certificates, `tls`
 //! speaks TLS as a foreigner, `pcap` reads what was on the wire; `hosts` are names for the system's resolver,
 //! `pace` and `kernel` know the machine; `fault` breaks a running agent, `memory`
 //! looks into one.
@@ -31,6 +31,7 @@ pub mod pki;
 pub mod pod;
 pub mod process;
 pub mod sockets;
+pub mod spire;
 pub mod tls;
 pub mod wait;
 pub mod world;

@@ -227,7 +227,7 @@ fn pod_yaml(pod: &PodManifest) -> Result<String> {
     } = &pod.spec;
     let node = node.name();
     let mut text = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  \
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  uid: uid-of-{name}\n  \
          labels:\n    app: {app}\n"
     );
     let mut annotations = String::new();

@@ -15,7 +15,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevocationReason, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 
 pub use openssl::OpensslRoot;
 
@@ -46,6 +46,8 @@ pub enum Validity {
     Past,
     /// Begins in an hour.
     Future,
+    /// From an hour ago until so many seconds from now.
+    Seconds(u64),
 }
 
 impl Wanted {
@@ -84,7 +86,7 @@ pub struct Leaf {
     /// Of the authority that signed it.
     pub root_pem: String,
     pub(crate) certificate: CertificateDer<'static>,
-    key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     serial: u64,
 }
 
@@ -174,6 +176,11 @@ impl Pki {
         Ok(())
     }
 
+    pub(crate) fn root_der(&self) -> Result<Vec<u8>> {
+        let der = CertificateDer::from_pem_slice(self.root_pem.as_bytes())?;
+        Ok(der.to_vec())
+    }
+
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
@@ -230,7 +237,7 @@ impl Pki {
         params.use_authority_key_identifier_extension = true;
         let start = wanted.validity.start()?;
         params.not_before = date_time_ymd(1970, 1, 1) + start;
-        params.not_after = date_time_ymd(1970, 1, 1) + start + 2 * HOUR;
+        params.not_after = date_time_ymd(1970, 1, 1) + start + wanted.validity.length();
         let serial = fastrand::u64(1..);
         params.serial_number = Some(serial.into());
         let certificate = params.signed_by(&key, &self.issuer)?;
@@ -255,10 +262,17 @@ impl Validity {
     fn start(self) -> Result<Duration> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         Ok(match self {
-            Self::Now => now - HOUR,
+            Self::Now | Self::Seconds(_) => now - HOUR,
             Self::Past => now - 3 * HOUR,
             Self::Future => now + HOUR,
         })
+    }
+
+    fn length(self) -> Duration {
+        match self {
+            Self::Now | Self::Past | Self::Future => 2 * HOUR,
+            Self::Seconds(seconds) => HOUR + Duration::from_secs(seconds),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod trials;
 use std::{env, ffi::OsString, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
-use sealane_harness::{Run, enter, isolation, sockets};
+use sealane_harness::{Run, enter, isolation, sockets, spire};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let done = match first.as_ref().and_then(|first| first.to_str()) {
         Some(enter::NAME) => enter::run(arguments).map(|()| ExitCode::SUCCESS),
         Some(sockets::NAME) => sockets::run().map(|()| ExitCode::SUCCESS),
+        Some(spire::NAME) => spire::run(arguments).map(|()| ExitCode::SUCCESS),
         Some(isolation::GUARD) => isolation::guard(arguments).map(|()| ExitCode::SUCCESS),
         Some(isolation::ISOLATED) => isolated(arguments),
         _ if trials::only_talk(env::args_os()) => Ok(trials::talk()),

@@ -26,6 +26,7 @@ mod restarts;
 mod review;
 mod rotation;
 mod services;
+mod spire;
 mod streams;
 mod third_root;
 mod toggles;
@@ -96,6 +97,9 @@ pub const ALL: &[Scenario] = &[
     scenario("forgotten-keys", certificates::forgotten_keys),
     scenario("federation", trust::federation),
     scenario("revoked", trust::revoked),
+    scenario("spire-agent", spire::agent),
+    scenario("spire-entries", spire::entries),
+    scenario("spire-bundles", spire::bundles),
     scenario("operator-commands", operator::commands),
     scenario("metrics-lock", metrics::metrics_lock),
     scenario("service-spread", services::spread),

@@ -237,6 +237,7 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
         container_ports: Vec::new(),
         enrolled: false,
         sandbox: None,
+        uid: None,
     })
 }
 

@@ -54,9 +54,23 @@ impl Held {
         })
     }
 
-    /// `random` in `0.0..1.0` spreads the renewals.
-    pub(super) fn renewed(&mut self, svid: Arc<Svid>, random: f64) {
-        let refresh_at = refresh_at(svid.not_before, svid.not_after, random);
+    /// The issuer has news for it.
+    pub(super) fn hurry(&mut self, now: SystemTime) {
+        self.due_at = self.due_at.min(now);
+    }
+
+    /// The issuer has taken it back.
+    pub(super) fn withdraw(&mut self) {
+        self.svid = None;
+    }
+
+    /// `random` in `0.0..1.0` spreads the renewals. One that is late in its life already, from an issuer that renews by
+    /// itself, is looked after again in what is left of it.
+    pub(super) fn renewed(&mut self, svid: Arc<Svid>, now: SystemTime, random: f64) {
+        let mut refresh_at = refresh_at(svid.not_before, svid.not_after, random);
+        if refresh_at <= now {
+            refresh_at = self::refresh_at(now, svid.not_after, random).max(now + FIRST_PAUSE);
+        }
         *self = Self {
             svid: Some(svid),
             due_at: refresh_at,

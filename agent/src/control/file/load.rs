@@ -1,20 +1,18 @@
 //! A directory -> a mesh, once.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
-use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 use super::listing::{Entry, Listing};
-use crate::control::{
-    SourceText,
-    build::{Mesh, Settings, build},
-    error::{LoadError, LoadErrors, Place, Problem},
-    objects::{Cache, Collector, Count, SWITCH},
-    yaml::FieldPath,
+use crate::{
+    control::{
+        build::{Mesh, Settings, build},
+        error::{LoadError, LoadErrors, Place, Problem},
+        objects::{Cache, Collector, Count, SWITCH},
+        yaml::FieldPath,
+    },
+    file,
 };
 
 /// Size of one file.
@@ -103,11 +101,7 @@ fn load_listed(
         Ok(listing) => {
             for entry in &listing.entries {
                 match read(entry) {
-                    Ok(mut text) => {
-                        collect(&mut collector, &entry.name, &text);
-                        // It may hold Secrets, which are nobody's business here.
-                        text.zeroize();
-                    }
+                    Ok(text) => collect(&mut collector, &entry.name, &text),
                     Err(error) => collector.errors.push(error),
                 }
             }
@@ -154,7 +148,7 @@ fn relate(collector: Collector, settings: &Settings) -> Result<Loaded, LoadError
 ///
 /// # Errors
 /// Each that can't be read.
-pub fn texts(path: &Path) -> Result<Vec<SourceText>, LoadErrors> {
+pub fn texts(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, LoadErrors> {
     let unreadable = |error: io::Error| {
         let problem = Problem::Read(error.kind());
         vec![of_file(&path.display().to_string(), 0, problem)]
@@ -163,12 +157,8 @@ pub fn texts(path: &Path) -> Result<Vec<SourceText>, LoadErrors> {
     match Listing::of(path).map_err(unreadable) {
         Ok(listing) => {
             for entry in listing.entries {
-                let named = |text| SourceText {
-                    name: entry.name.clone(),
-                    text,
-                };
-                match read(&entry).map(named) {
-                    Ok(text) => texts.push(text),
+                match read(&entry) {
+                    Ok(text) => texts.push((entry.name, text)),
                     Err(error) => errors.push(error),
                 }
             }
@@ -181,18 +171,16 @@ pub fn texts(path: &Path) -> Result<Vec<SourceText>, LoadErrors> {
     }
 }
 
-fn read(entry: &Entry) -> Result<String, LoadError> {
+/// It may hold Secrets, which must not stay where they were read.
+fn read(entry: &Entry) -> Result<Zeroizing<String>, LoadError> {
     let failed = |error: io::Error| of_file(&entry.name, 0, Problem::Read(error.kind()));
     let file = File::open(&entry.path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        let limit = MAX_FILE;
-        return Err(of_file(&entry.name, 0, Problem::TooLarge { limit }));
-    }
-    String::from_utf8(bytes).map_err(|error| {
+    let limit = MAX_FILE;
+    let mut bytes = file::read_at_most(file, limit)
+        .map_err(failed)?
+        .ok_or_else(|| of_file(&entry.name, 0, Problem::TooLarge { limit }))?;
+    let text = String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new);
+    text.map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         of_file(&entry.name, line, Problem::NotUtf8)

@@ -19,6 +19,7 @@ macro_rules! api {
 
 api! {
     ObjectMeta {
+        uid: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
         creation_timestamp: Option<jiff::Timestamp>,

@@ -24,6 +24,7 @@ const CGROUP: &str = "sealane.dev/cgroup";
 #[derive(Clone, Debug)]
 pub struct PodFacts {
     pub name: ObjectName,
+    pub uid: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// What the pod itself says about being in the mesh.
     pub own_enrolment: Option<bool>,
@@ -95,6 +96,7 @@ impl FromObject for PodFacts {
             ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
             owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),
+            uid: metadata.uid,
             labels: metadata.labels.unwrap_or_default(),
             service_account: spec
                 .service_account_name

@@ -155,6 +155,7 @@ fn a_workload_without_a_proven_certificate_has_no_principal() {
         container_ports: vec![],
         enrolled: true,
         sandbox: None,
+        uid: None,
         telemetry: TelemetryNames {
             workload: "web".into(),
             canonical_service: "web".into(),

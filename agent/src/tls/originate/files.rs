@@ -22,7 +22,23 @@ pub(super) fn stamps(origination: &Origination) -> Result<Vec<Stamp>, OriginateE
     let own = origination.certificate.iter();
     let own = own.flat_map(|files| [&files.chain, &files.key]);
     let stamp = |path: &PathBuf| Stamp::of(path).map_err(|source| failed(path, source));
-    own.chain(&origination.authorities).map(stamp).collect()
+    let mut stamps = own
+        .chain(&origination.authorities)
+        .map(stamp)
+        .collect::<Result<Vec<_>, _>>()?;
+    if origination.authorities.is_none() {
+        stamps.extend(of_the_systems_files());
+    }
+    Ok(stamps)
+}
+
+/// Where [`of_the_system`] finds authorities; what isn't there doesn't count.
+fn of_the_systems_files() -> impl Iterator<Item = Stamp> {
+    let places = openssl_probe::probe();
+    let file = places.cert_file.map(|file| Stamp::of(&file));
+    let directories = places.cert_dir.into_iter();
+    let directories = directories.map(|directory| Stamp::of_directory(&directory));
+    file.into_iter().chain(directories).flatten()
 }
 
 fn failed(path: &Path, source: io::Error) -> OriginateError {
