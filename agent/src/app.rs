@@ -259,8 +259,8 @@ async fn follow(
         let Some(snapshot) = snapshot else { return };
         let identities = identities(&snapshot, &node);
         svids.want(&identities).await;
-        let certificates = snapshot.policy.clients().certificates().collect();
-        proxy.tls.retain(&identities, &certificates);
+        let certificates = snapshot.policy.clients().certificates().cloned();
+        proxy.tls.retain(identities, certificates.collect());
         desired.send_replace(Some(desired::desired(&snapshot, &node)));
     }
 }

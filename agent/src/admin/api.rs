@@ -1,5 +1,7 @@
 //! What goes over the agent's Unix socket, for both ends. Fields are added, never renamed.
 
+mod gateway;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -9,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::control::SourceText;
+pub use gateway::{Credential, GATEWAY, GatewayServer, GatewayStatus, Listener};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use crate::{
 pub async fn ca_status(args: &CaStatusArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = ask(&args.socket, "/v1/ca").await?;
     print(&answer, args.output, out, table)?;
-    let Readiness { ready } = answer.parse()?;
+    let Readiness { ready, .. } = answer.parse()?;
     Ok(if ready {
         ExitCode::SUCCESS
     } else {
@@ -64,10 +64,7 @@ fn table(status: &api::CaStatus) -> String {
         ("Signed", status.signed.to_string()),
         ("Refused", status.refused.to_string()),
     ];
-    let mut text: String = rows
-        .into_iter()
-        .map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")))
-        .collect();
+    let mut text = super::status::rows(rows);
     super::status::list(&mut text, "Not ready", &status.unready);
     super::status::list(&mut text, "Errors", &status.source_errors);
     text

@@ -11,7 +11,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{anchors::chain_error, verifier::Check};
+use super::{
+    TrustAnchors,
+    anchors::{Revocations, chain_error},
+    verifier::Check,
+};
 
 /// Istio's `caCertificates` and `subjectAltNames`, of either end.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Named {
     /// Whether clients must have a certificate.
     mandatory: bool,
     provider: Arc<CryptoProvider>,
+    /// `None`: nothing is ever taken back.
+    revocations: Option<Arc<dyn Revocations>>,
 }
 
 impl Named {
@@ -39,7 +45,22 @@ impl Named {
             names,
             mandatory,
             provider,
+            revocations: None,
         }
+    }
+
+    /// What is taken back counts from then on, without another configuration.
+    pub(super) fn heeding(self, revocations: Arc<dyn Revocations>) -> Self {
+        Self {
+            revocations: Some(revocations),
+            ..self
+        }
+    }
+
+    /// What is taken back now.
+    pub(super) fn revoked(&self) -> Arc<TrustAnchors> {
+        let revocations = self.revocations.as_ref();
+        revocations.map(|r| r.anchors()).unwrap_or_default()
     }
 
     fn has_name(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
@@ -69,11 +90,10 @@ impl Check for Named {
             Some(_) => KeyUsage::server_auth(),
             None => KeyUsage::client_auth(),
         };
-        let (all, roots) = (self.algorithms().all, &self.roots.roots);
         let certificate = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
-        certificate
-            .verify_for_usage(all, roots, intermediates, now, usage, None, None)
-            .map_err(chain_error)?;
+        let (roots, algorithms) = (&self.roots.roots, *self.algorithms());
+        self.revoked()
+            .verify_chain(&certificate, roots, intermediates, now, usage, algorithms)?;
         match asked {
             Some(asked) if self.names.is_empty() => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, asked)
