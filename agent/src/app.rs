@@ -271,8 +271,8 @@ async fn follow(
         let selectors = || spire::selectors(own(&snapshot, &node));
         svids.issuer().attend(selectors);
         svids.want(&identities).await;
-        let certificates = snapshot.policy.clients().certificates().collect();
-        proxy.tls.retain(&identities, &certificates);
+        let certificates = snapshot.policy.clients().certificates().cloned();
+        proxy.tls.retain(identities, certificates.collect());
         desired.send_replace(Some(desired::desired(&snapshot, &node)));
     }
 }

@@ -7,6 +7,7 @@ mod cleanup;
 mod connections;
 mod diff;
 mod flows;
+mod gateway;
 mod lint;
 mod review;
 mod status;
@@ -22,6 +23,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use self::ask::{Answer, ask};
 use crate::{
+    admin::api,
     cli::{CertsArgs, FlowsArgs, OutputFormat, QueryArgs},
     config,
 };
@@ -31,14 +33,17 @@ pub const FAILED: u8 = 2;
 /// Exit code of `sealane status` when the agent isn't ready.
 pub const NOT_READY: u8 = 1;
 
-/// `sealane status`: [`NOT_READY`] unless the agent is ready.
+/// `sealane status`: [`NOT_READY`] unless the agent, or gateway, is ready.
 ///
 /// # Errors
 /// When the agent can't be asked, or its answer can't be written.
 pub async fn status(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = ask(&args.socket, "/v1/status").await?;
-    print(&answer, args.output, out, status::table)?;
-    let Readiness { ready } = answer.parse()?;
+    let Readiness { ready, role } = answer.parse()?;
+    match role.as_deref() {
+        Some(api::GATEWAY) => print(&answer, args.output, out, gateway::table)?,
+        _ => print(&answer, args.output, out, status::table)?,
+    }
     Ok(if ready {
         ExitCode::SUCCESS
     } else {
@@ -46,10 +51,12 @@ pub async fn status(args: &QueryArgs, out: &mut impl Write) -> anyhow::Result<Ex
     })
 }
 
-/// The part of a status that the exit code follows from.
+/// The part of a status that the exit code follows from, and who it is of.
 #[derive(Deserialize)]
 struct Readiness {
     ready: bool,
+    #[serde(default)]
+    role: Option<String>,
 }
 
 /// `sealane connections`.

@@ -44,8 +44,8 @@ pub use reference::{DocumentKind, DocumentRef};
 pub use selector::{Labels, WorkloadSelector};
 pub use traffic::{
     Addresses, Caller, Clients, Credential, Family, Gateway, GatewaySpec, Gateways, HostAddresses,
-    NoRoute, Routed, Routes, Served, Server, ServerTls, ServiceEntry, ServiceEntrySpec, TlsVersion,
-    VirtualService, VirtualServiceSpec, Work,
+    NoRoute, Routed, Routes, Served, Server, ServerTls, ServiceEntry, ServiceEntrySpec, Taken,
+    TlsVersion, VirtualService, VirtualServiceSpec, Work,
 };
 
 use crate::{identity::TrustDomain, workload::Workload};

@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use connections::{Connection, Connections, Phase, Route, Session};
 pub use enforce::{enforce, enforce_trust};
-pub use gateway::{Entrance, Gateway};
+pub use gateway::{Entrance, Gateway, Terminations};
 pub use limits::Pending;
 pub use protect::{KernelTls, Offload};
 pub use recent::{Recent, RecentFlow, RecentFlows};

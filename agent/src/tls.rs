@@ -17,13 +17,14 @@ mod pem;
 pub mod record;
 mod revocation;
 mod schedule;
+mod shown;
 mod terminate;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verifier;
 mod verify;
 
-pub use anchors::{CertificateId, TrustAnchors};
+pub use anchors::{CertificateId, Revocations, TrustAnchors};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
@@ -32,5 +33,6 @@ pub use originate::{OriginateError, web_client};
 pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};
 pub use schedule::Schedule;
-pub use terminate::{Material, TerminateError, Terminations};
+pub use shown::ClientChain;
+pub use terminate::{Material, TerminateError, Termination, Terminations};
 pub use verify::VerifyError;

@@ -1,6 +1,7 @@
 //! What goes over the agent's Unix socket, for both ends. Fields are added, never renamed.
 
 mod authority;
+mod gateway;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use authority::{CaKeys, CaRoot, CaRotation, CaStatus};
 
 use crate::control::SourceText;
+pub use gateway::{Credential, GATEWAY, GatewayServer, GatewayStatus, Listener};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,26 +6,28 @@
 mod configs;
 mod credentials;
 mod follow;
+mod status;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwapOption;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, notices, offload, raise_descriptor_limit, told_to_stop};
+use super::{CONNECT_TIMEOUT, notices, offload, raise_descriptor_limit, told_to_stop, trust};
 use crate::{
-    admin::{Health, serve_http},
+    admin::{AdminSocket, serve_http},
     config::GatewayConfig,
-    control::{FileSource, Settings, SourceStatus},
-    proxy::{Connections, Gateway, Offload, Pending, Timeouts},
+    control::{FileSource, Settings},
+    proxy::{Gateway, Timeouts},
     store,
     telemetry::Metrics,
-    tls::Terminations,
+    tls::{Revocations, Terminations, TrustAnchors},
+    trust::{Trust, TrustReader},
 };
 use configs::Configs;
 use follow::{Condition, Follower};
+use status::Inspector;
 
 /// Runs a gateway until SIGTERM or SIGINT.
 ///
@@ -33,14 +35,27 @@ use follow::{Condition, Follower};
 /// When something that it can't be without is missing: the error names it and the remedy.
 pub async fn run_gateway(config: GatewayConfig) -> anyhow::Result<()> {
     raise_descriptor_limit();
+    let socket = config.socket.as_deref().map(AdminSocket::bind);
+    let socket = socket.transpose()?;
     let http = TcpListener::bind(config.admin)
         .await
         .with_context(|| format!("--admin {}", config.admin))?;
     let metrics = Metrics::new().context("metrics")?;
+    let own = watch::channel(Arc::default()).1;
+    let trust = trust::open(&config.trust, own)?;
     let drain = config.serve.drain;
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
-    let gateway = start(config, http, metrics, &mut tasks, &stop, &admin_stop).await;
+    let doors = Doors { http, socket };
+    let gateway = start(
+        config,
+        doors,
+        trust,
+        metrics,
+        &mut tasks,
+        (&stop, &admin_stop),
+    )
+    .await;
     let told = told_to_stop().await;
     stop.cancel();
     let open = gateway.connections.len();
@@ -52,32 +67,56 @@ pub async fn run_gateway(config: GatewayConfig) -> anyhow::Result<()> {
     told
 }
 
+/// Where the admin side is asked.
+struct Doors {
+    http: TcpListener,
+    socket: Option<AdminSocket>,
+}
+
 async fn start(
     config: GatewayConfig,
-    http: TcpListener,
+    doors: Doors,
+    (trust, trusted): (Trust, TrustReader),
     metrics: Metrics,
     tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-    admin_stop: &CancellationToken,
+    (stop, admin_stop): (&CancellationToken, &CancellationToken),
 ) -> Arc<Gateway> {
     let offload = offload::start(&config.serve, &metrics).await;
-    let configs = Configs::new(Terminations::new(&offload::suites(&offload)));
+    let revocations = Arc::new(Revoked(trusted.clone()));
+    let configs = Configs::new(Terminations::new(&offload::suites(&offload), revocations));
     let (writer, store) = store::store();
     let settings = Settings::from(config.mesh.clone());
     let (source, source_status) = FileSource::new(config.source.clone(), settings, writer);
-    let gateway = Arc::new(closed(&config, offload, metrics.clone()));
+    let timeouts = Timeouts {
+        handshake: config.serve.handshake_timeout,
+        detect: config.serve.handshake_timeout,
+        connect: CONNECT_TIMEOUT,
+    };
+    let gateway = Arc::new(Gateway::new(offload, metrics.clone(), timeouts));
     let (condition, told) = watch::channel(Condition::unread());
-    let health = Arc::new(GatewayHealth {
-        metrics: metrics.clone(),
+    let inspector = Arc::new(Inspector {
+        started: SystemTime::now(),
+        config: config.clone(),
+        gateway: Arc::clone(&gateway),
         source: source_status.clone(),
         condition: told,
+        trust: trusted.clone(),
     });
-    tasks.spawn(serve_http(http, health.clone(), admin_stop.clone()));
+    tasks.spawn(serve_http(
+        doors.http,
+        inspector.clone(),
+        admin_stop.clone(),
+    ));
+    if let Some(socket) = doors.socket {
+        tasks.spawn(socket.serve_router(inspector.router(), admin_stop.clone()));
+    }
     tasks.spawn(source.run(stop.clone()));
+    trust::spawn(trust, tasks, stop);
     let follower = Follower {
         config,
         gateway: Arc::clone(&gateway),
         store,
+        trust: trusted,
         configs: Some(configs),
         condition,
         metrics: metrics.clone(),
@@ -86,58 +125,20 @@ async fn start(
     };
     tasks.spawn(follower.run(stop.clone()));
     tokio::spawn(notices::watch_source(source_status, metrics));
-    tokio::spawn(announce_ready(health, stop.clone()));
+    tokio::spawn(status::announce_ready(inspector, stop.clone()));
     gateway
 }
 
-/// One that lets nobody in yet.
-fn closed(config: &GatewayConfig, offload: Offload, metrics: Metrics) -> Gateway {
-    Gateway {
-        entrance: ArcSwapOption::empty(),
-        offload,
-        connections: Arc::new(Connections::default()),
-        pending: Arc::new(Pending::default()),
-        metrics,
-        timeouts: Timeouts {
-            handshake: config.serve.handshake_timeout,
-            detect: config.serve.handshake_timeout,
-            connect: CONNECT_TIMEOUT,
-        },
+struct Revoked(TrustReader);
+
+impl fmt::Debug for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revoked")
     }
 }
 
-/// Answers what is asked over HTTP.
-struct GatewayHealth {
-    metrics: Metrics,
-    source: watch::Receiver<SourceStatus>,
-    condition: watch::Receiver<Condition>,
-}
-
-impl Health for GatewayHealth {
-    fn unready(&self) -> Vec<String> {
-        let source = self.source.borrow();
-        if source.generation > 0 {
-            return self.condition.borrow().unready.clone();
-        }
-        let mut missing = vec!["the objects have not been read yet".to_owned()];
-        missing.extend_from_slice(&source.errors);
-        missing
+impl Revocations for Revoked {
+    fn anchors(&self) -> Arc<TrustAnchors> {
+        self.0.anchors()
     }
-
-    fn metrics(&self) -> String {
-        self.metrics.render()
-    }
-}
-
-/// Writes the log line `ready` once nothing is missing any more.
-async fn announce_ready(health: Arc<GatewayHealth>, stop: CancellationToken) {
-    let (mut source, mut condition) = (health.source.clone(), health.condition.clone());
-    while !health.unready().is_empty() {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = source.changed() => if changed.is_err() { return },
-            changed = condition.changed() => if changed.is_err() { return },
-        }
-    }
-    tracing::info!("ready");
 }

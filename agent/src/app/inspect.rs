@@ -1,11 +1,12 @@
 //! Answers what the admin side asks, from what the parts have published.
 
 mod certificate;
-mod connection;
+pub(super) mod connection;
 mod flow;
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,13 +15,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::offload;
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
     config::AgentConfig,
     control::{Candidate, LoadErrors, Settings, SourceStatus},
-    proxy::{KernelTls, Offload, Proxy},
+    proxy::Proxy,
     review::{self, Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
     store::Reader,
     telemetry::Direction,
@@ -94,30 +96,21 @@ impl Inspect for Inspector {
             uptime_seconds: age.as_secs(),
             trust_domain: self.config.mesh.trust_domain.to_string(),
             generation: snapshot.generation,
-            source: api::Source {
-                dir: self.config.source.display().to_string(),
-                loaded_at: source.loaded_at,
-                errors: source.errors,
-                warnings: source.warnings,
-            },
+            source: self::source(&self.config.source, source),
             ca: self.authority(),
             trusted: super::trust::status(&self.trust),
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
             },
-            kernel_tls: self.kernel_tls(),
+            kernel_tls: offload::status(&self.proxy.offload),
             workloads: self.workloads(&capture),
             conflicts: snapshot
                 .conflicts()
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            limits: vec![api::Limit {
-                name: "pending connections".to_owned(),
-                used: pending as u64,
-                limit: limit as u64,
-            }],
+            limits: vec![self::pending(pending, limit)],
         }
     }
 
@@ -193,38 +186,6 @@ impl Inspector {
         }
     }
 
-    fn kernel_tls(&self) -> api::KernelTls {
-        let Offload {
-            capabilities,
-            allowed,
-            ..
-        } = &self.proxy.offload;
-        api::KernelTls {
-            mode: match allowed {
-                KernelTls::Auto => "auto",
-                KernelTls::Copy => "copy",
-                KernelTls::Off => "off",
-            }
-            .to_owned(),
-            ciphers: capabilities
-                .ciphers
-                .iter()
-                .map(|c| api::Cipher {
-                    suite: c.suite.suite().as_str().unwrap_or_default().to_owned(),
-                    bytes_per_second: c.bytes_per_second,
-                })
-                .collect(),
-            splice: capabilities.splice,
-            rekey: capabilities.rekey,
-            aes_driver: capabilities.aes_driver.clone(),
-            missing: capabilities
-                .missing
-                .iter()
-                .map(|m| format!("{}: {}", m.what, m.why))
-                .collect(),
-        }
-    }
-
     fn workloads(&self, capture: &CaptureStatus) -> Vec<api::Workload> {
         let snapshot = self.store.current();
         let open = self.open_connections();
@@ -293,6 +254,24 @@ fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
     }
 }
 
-fn timestamp(time: SystemTime) -> Timestamp {
+pub(super) fn source(dir: &Path, status: SourceStatus) -> api::Source {
+    api::Source {
+        dir: dir.display().to_string(),
+        loaded_at: status.loaded_at,
+        errors: status.errors,
+        warnings: status.warnings,
+    }
+}
+
+/// Connections whose handshake isn't over.
+pub(super) fn pending(used: usize, limit: usize) -> api::Limit {
+    api::Limit {
+        name: "pending connections".to_owned(),
+        used: used as u64,
+        limit: limit as u64,
+    }
+}
+
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -1,6 +1,7 @@
 //! Finds out at start what the kernel's TLS can, tells log and metrics, and chooses what follows from it.
 
 use crate::{
+    admin::api,
     config::{Ktls, ServeConfig},
     offload::{Capabilities, limit_pipes, probe},
     proxy::{KernelTls, Offload},
@@ -83,4 +84,37 @@ fn count(found: &Capabilities, metrics: &Metrics) {
     }
     metrics.set_kernel_tls("splice", found.splice);
     metrics.set_kernel_tls("rekey", found.rekey);
+}
+
+/// What status tells of it.
+pub(super) fn status(offload: &Offload) -> api::KernelTls {
+    let Offload {
+        capabilities,
+        allowed,
+        ..
+    } = offload;
+    api::KernelTls {
+        mode: match allowed {
+            KernelTls::Auto => "auto",
+            KernelTls::Copy => "copy",
+            KernelTls::Off => "off",
+        }
+        .to_owned(),
+        ciphers: capabilities
+            .ciphers
+            .iter()
+            .map(|c| api::Cipher {
+                suite: c.suite.suite().as_str().unwrap_or_default().to_owned(),
+                bytes_per_second: c.bytes_per_second,
+            })
+            .collect(),
+        splice: capabilities.splice,
+        rekey: capabilities.rekey,
+        aes_driver: capabilities.aes_driver.clone(),
+        missing: capabilities
+            .missing
+            .iter()
+            .map(|m| format!("{}: {}", m.what, m.why))
+            .collect(),
+    }
 }

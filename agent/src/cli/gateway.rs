@@ -43,6 +43,15 @@ pub struct GatewayArgs {
     #[command(flatten)]
     pub mesh: MeshArgs,
 
+    /// Certificate revocation lists (PEM or DER) for clients' certificates, read again when the file changes: also
+    /// established connections of revoked certificates are cut. May be given several times
+    #[arg(long = "crl", value_name = "FILE")]
+    pub revocation_lists: Vec<PathBuf>,
+
+    /// Unix socket on which the gateway answers `sealane status` and `sealane connections` [default: none]
+    #[arg(long, value_name = "PATH", env = "SEALANE_SOCKET")]
+    pub socket: Option<PathBuf>,
+
     /// Address and port of /metrics, /healthz and /readyz
     #[arg(
         long,

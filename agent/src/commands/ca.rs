@@ -13,6 +13,7 @@ use super::{
     NOT_READY, Readiness,
     ask::ask,
     print, print_text,
+    status::{list, rows},
     table::{duration, instant, relative, render},
 };
 use crate::{
@@ -38,7 +39,7 @@ pub async fn ca_status(args: &CaWhichArgs, out: &mut impl Write) -> anyhow::Resu
     } else {
         let answer = ask(&args.socket, "/v1/ca").await?;
         print(&answer, args.output, out, table)?;
-        let Readiness { ready } = answer.parse()?;
+        let Readiness { ready, .. } = answer.parse()?;
         ready
     };
     Ok(if ready {
@@ -117,8 +118,8 @@ fn table(status: &api::CaStatus) -> String {
         ("Refused", status.refused.to_string()),
     ]);
     text.push_str(&keys_table(&status.keys));
-    super::status::list(&mut text, "Not ready", &status.unready);
-    super::status::list(&mut text, "Errors", &status.source_errors);
+    list(&mut text, "Not ready", &status.unready);
+    list(&mut text, "Errors", &status.source_errors);
     text
 }
 
@@ -152,14 +153,8 @@ fn keys_table(keys: &api::CaKeys) -> String {
     text.push_str(&render(&["ROOT", "SUBJECT", "NOT AFTER", "SHA-256"], roots));
     text.push('\n');
     let error = keys.files_error.iter().cloned().collect::<Vec<_>>();
-    super::status::list(&mut text, "The last good files are in force", &error);
+    list(&mut text, "The last good files are in force", &error);
     text
-}
-
-fn rows<const N: usize>(rows: [(&str, String); N]) -> String {
-    let lines = rows.into_iter();
-    let lines = lines.map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")));
-    lines.collect()
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

@@ -35,7 +35,7 @@ pub(super) fn table(status: &api::Status) -> String {
 
 fn summary(status: &api::Status) -> String {
     let uptime = i64::try_from(status.uptime_seconds).unwrap_or(i64::MAX);
-    [
+    rows([
         (
             "Agent",
             format!("{} on node {}", status.version, status.node),
@@ -43,24 +43,28 @@ fn summary(status: &api::Status) -> String {
         ("Ready", if status.ready { "yes" } else { "no" }.to_owned()),
         ("Up", duration(SignedDuration::from_secs(uptime))),
         ("Trust domain", status.trust_domain.clone()),
-        ("Source", source(status)),
+        ("Source", source(&status.source, status.generation)),
         ("CA", authority(&status.ca)),
         ("Trust", trusted(&status.trusted)),
         ("Capture", capture(&status.capture)),
         ("Kernel TLS", kernel_tls(&status.kernel_tls)),
-    ]
-    .into_iter()
-    .map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")))
-    .collect()
+    ])
 }
 
-fn source(status: &api::Status) -> String {
-    let dir = &status.source.dir;
-    status.source.loaded_at.map_or_else(
+/// One line for each, with what it is of.
+pub(super) fn rows<const N: usize>(rows: [(&str, String); N]) -> String {
+    let rows = rows.into_iter();
+    rows.map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:")))
+        .collect()
+}
+
+pub(super) fn source(source: &api::Source, generation: u64) -> String {
+    let dir = &source.dir;
+    source.loaded_at.map_or_else(
         || format!("{dir} (never loaded)"),
         |at| {
             let loaded = relative(at, Timestamp::now());
-            format!("{dir} (generation {}, loaded {loaded})", status.generation)
+            format!("{dir} (generation {generation}, loaded {loaded})")
         },
     )
 }
@@ -109,7 +113,7 @@ fn capture(capture: &api::Capture) -> String {
     }
 }
 
-fn kernel_tls(tls: &api::KernelTls) -> String {
+pub(super) fn kernel_tls(tls: &api::KernelTls) -> String {
     let Some(fastest) = tls.ciphers.first() else {
         return match (tls.mode.as_str(), tls.missing.first()) {
             ("off", _) => "off: TLS is done in the agent".to_owned(),

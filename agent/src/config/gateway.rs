@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use super::{ConfigError, MeshConfig, ServeConfig, absolute, address, directory};
-use crate::{cli::GatewayArgs, policy::Labels, workload::ObjectName};
+use super::{ConfigError, MeshConfig, ServeConfig, absolute, address, directory, socket};
+use crate::{cli::GatewayArgs, policy::Labels, trust::TrustConfig, workload::ObjectName};
 
 /// Everything that `sealane gateway` can be told.
 #[derive(Clone, Debug)]
@@ -17,6 +17,9 @@ pub struct GatewayConfig {
     /// From a Gateway's port to the one that is listened on.
     pub ports: BTreeMap<u16, u16>,
     pub mesh: MeshConfig,
+    /// Only of revocations: the authorities of clients' certificates are a part of each server's credential.
+    pub trust: TrustConfig,
+    pub socket: Option<PathBuf>,
     pub admin: SocketAddr,
     pub serve: ServeConfig,
 }
@@ -28,6 +31,7 @@ impl TryFrom<&GatewayArgs> for GatewayConfig {
         let pod = ObjectName::try_from(args.pod.clone()).map_err(|_| ConfigError::Pod {
             value: args.pod.clone(),
         })?;
+        let mesh = MeshConfig::try_from(&args.mesh)?;
         let credentials = args.credentials.as_ref();
         let credentials = credentials.map(|path| absolute("--credentials", path));
         Ok(Self {
@@ -44,7 +48,19 @@ impl TryFrom<&GatewayArgs> for GatewayConfig {
                 .iter()
                 .map(|written| port(written))
                 .collect::<Result<_, _>>()?,
-            mesh: MeshConfig::try_from(&args.mesh)?,
+            trust: TrustConfig {
+                domain: mesh.trust_domain.clone(),
+                aliases: Vec::new(),
+                federated: Vec::new(),
+                endpoint_authorities: None,
+                revocation_lists: args.revocation_lists.clone(),
+            },
+            socket: args
+                .socket
+                .as_deref()
+                .map(|path| socket("--socket", path))
+                .transpose()?,
+            mesh,
             admin: address("--admin", &args.admin)?,
             serve: ServeConfig::try_from(&args.serve)?,
         })

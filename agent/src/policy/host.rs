@@ -52,6 +52,11 @@ impl Host {
         }
     }
 
+    /// Whether every host is meant.
+    pub(super) fn is_all(&self) -> bool {
+        matches!(self, Self::Suffix(suffix) if suffix.is_empty())
+    }
+
     /// Whether a host can be meant by both, which are [whole](Self::whole).
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {

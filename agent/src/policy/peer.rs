@@ -58,8 +58,9 @@ pub enum Ignored {
         winner: DocumentRef,
     },
     #[error(
-        "{document} has {first} and {second} on port {port}, and which of them a request is for can't be told without a \
-         look into HTTP: connections are refused unless both lead to the same place"
+        "{document}: {first} and {second} take HTTP on port {port}, and the host of a connection's first request says \
+         which of them gets all of it: clients that name no host are refused, and later requests for other hosts get \
+         to the first one's service"
     )]
     NeedsHttp {
         document: DocumentRef,

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub use gateway::{
     Clients, Credential, Family, Gateway, GatewaySpec, Server, ServerTls, TlsVersion, Work,
 };
-pub use gateways::{Caller, Gateways, NoRoute, Served};
+pub use gateways::{Caller, Gateways, NoRoute, Served, Taken};
 pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
 use virtual_service::{Asked, MESH, Protocols, Route};
 pub use virtual_service::{VirtualService, VirtualServiceSpec};

@@ -1,6 +1,7 @@
 //! What comes in from outside of the mesh, at a pod that serves `Gateway`s: whose it is, TLS ended where a server says
 //! so, and on to the endpoint of a service. Takes nothing that anybody has captured, and needs no privilege.
 
+mod enforce;
 mod enter;
 mod forward;
 mod redirect;
@@ -13,7 +14,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,13 +28,16 @@ use crate::{
     policy::ServerTls,
     store::Snapshot,
     telemetry::{Direction, Metrics, RefusalReason, Reporter},
+    tls::{Termination, TrustAnchors},
     workload::Workload,
 };
+use enforce::Admissions;
 
 /// What every connection through this gateway needs.
 pub struct Gateway {
     /// Nothing is let in without.
-    pub entrance: ArcSwapOption<Entrance>,
+    entrance: ArcSwapOption<Entrance>,
+    admissions: Admissions,
     pub offload: Offload,
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,
@@ -48,10 +51,50 @@ pub struct Entrance {
     /// The gateway's own pod.
     pub own: Arc<Workload>,
     /// Of the servers that end TLS; one that is missing refuses.
-    pub configs: HashMap<Arc<ServerTls>, Arc<ServerConfig>>,
+    pub terminations: Terminations,
+    pub revoked: Arc<TrustAnchors>,
+}
+
+/// TLS as it is ended.
+pub type Terminations = HashMap<Arc<ServerTls>, Arc<Termination>>;
+
+impl Entrance {
+    /// Whether the same is in force.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(tls, termination): (_, &Arc<Termination>)| {
+            let other = other.terminations.get(tls);
+            other.is_some_and(|other| Arc::ptr_eq(other, termination))
+        };
+        Arc::ptr_eq(&self.snapshot, &other.snapshot)
+            && self.own == other.own
+            && Arc::ptr_eq(&self.revoked, &other.revoked)
+            && self.terminations.len() == other.terminations.len()
+            && self.terminations.iter().all(same)
+    }
 }
 
 impl Gateway {
+    /// One that lets nobody in yet.
+    #[must_use]
+    pub fn new(offload: Offload, metrics: Metrics, timeouts: Timeouts) -> Self {
+        Self {
+            entrance: ArcSwapOption::empty(),
+            admissions: Admissions::default(),
+            offload,
+            connections: Arc::new(Connections::default()),
+            pending: Arc::new(Pending::default()),
+            metrics,
+            timeouts,
+        }
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn entrance(&self) -> Option<Arc<Entrance>> {
+        self.entrance.load_full()
+    }
+
     /// Takes connections to a port until `stop`. They are for `asked`, the port as clients know it.
     ///
     /// # Errors
@@ -95,7 +138,9 @@ impl Carrier for Gateway {
         Reporter::Source
     }
 
-    fn ended(&self, _connection: &Connection, _refused: Option<RefusalReason>) {}
+    fn ended(&self, connection: &Connection, _refused: Option<RefusalReason>) {
+        self.admissions.forget(connection.id);
+    }
 
     fn withdraw(&self, _published: Published, _application: SocketAddr) {}
 }

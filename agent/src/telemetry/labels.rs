@@ -203,6 +203,10 @@ label_values! {
         Unauthorized = "unauthorized",
         /// The peer's certificate was revoked, or its trust domain is not trusted any more.
         Untrusted = "untrusted",
+        /// No Gateway or VirtualService leads it where it goes any more.
+        RouteGone = "route_gone",
+        /// The Gateway doesn't take its version or cipher suite of TLS any more.
+        TlsSettings = "tls_settings",
         /// The pod left the mesh, or is gone.
         WorkloadGone = "workload_gone",
         /// Open beyond `--drain` while the agent stops.

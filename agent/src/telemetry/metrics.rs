@@ -173,6 +173,13 @@ impl Metrics {
         certificates.refresh.with_label_values(&[result]).inc();
     }
 
+    /// A gateway's credential is nobody's any more.
+    pub fn forget_credential(&self, credential: &str) {
+        let family = &self.0.certificates.credentials;
+        // It may never have been told.
+        let _ = family.remove_label_values(&[credential]);
+    }
+
     /// Whether a gateway's credential is what is in force.
     pub fn set_credential_healthy(&self, credential: &str, healthy: bool) {
         let family = &self.0.certificates.credentials;

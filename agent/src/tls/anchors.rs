@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::Arc,
 };
 
@@ -112,6 +113,24 @@ impl TrustAnchors {
             .get(id.trust_domain())
             .filter(|anchors| !anchors.is_empty())
             .ok_or_else(|| ours(VerifyError::TrustDomain(id.clone())))?;
+        self.verify_chain(&certificate, anchors, intermediates, now, usage, algorithms)?;
+        leaf::check_svid(end_entity)?;
+        Ok(id)
+    }
+
+    /// Checks a chain to one of some roots, which need not be of these, against the lists.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub(super) fn verify_chain(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        roots: &[TrustAnchor<'_>],
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Result<(), Error> {
         let lists = self.lists.iter().flat_map(|lists| lists.iter());
         let lists: Vec<_> = lists.map(|list| &list.list).collect();
         // What no list is about may pass; one that is late still counts.
@@ -120,20 +139,17 @@ impl TrustAnchors {
             let unknown = UnknownStatusPolicy::Allow;
             options.with_status_policy(unknown).build()
         });
-        certificate
-            .verify_for_usage(
-                algorithms.all,
-                anchors,
-                intermediates,
-                now,
-                usage,
-                revocation,
-                None,
-            )
-            .map_err(chain_error)?;
-        leaf::check_svid(end_entity)?;
-        Ok(id)
+        let all = algorithms.all;
+        let verified =
+            certificate.verify_for_usage(all, roots, intermediates, now, usage, revocation, None);
+        verified.map(|_| ()).map_err(chain_error)
     }
+}
+
+/// Who takes back what authorities have certified.
+pub trait Revocations: fmt::Debug + Send + Sync {
+    /// The same `Arc` while nothing changes.
+    fn anchors(&self) -> Arc<TrustAnchors>;
 }
 
 pub(super) fn chain_error(error: webpki::Error) -> Error {

@@ -6,14 +6,14 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ServerConfig, SupportedCipherSuite,
+    ClientConfig, ConfigBuilder, ServerConfig, SupportedCipherSuite,
     client::Resumption,
     crypto::{
         CryptoProvider,
         aws_lc_rs::{self, cipher_suite},
     },
-    server::NoServerSessionStorage,
-    sign::SingleCertAndKey,
+    server::{NoServerSessionStorage, WantsServerCert},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::ServerName;
@@ -111,12 +111,27 @@ struct Cached<C> {
     config: Arc<C>,
 }
 
-struct Cache<K, C>(Mutex<HashMap<K, Cached<C>>>);
+/// What was made for the local identity that is a part of each key.
+struct Cache<K, C>(Mutex<Kept<K, C>>);
 
-impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
-    fn retain(&self, keep: impl Fn(&K) -> bool) {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.retain(|key, _| keep(key));
+struct Kept<K, C> {
+    made: HashMap<K, Cached<C>>,
+    /// Whose keys may be kept; `None`: nobody has said so far.
+    wanted: Option<Arc<HashSet<SpiffeId>>>,
+}
+
+impl<K: std::hash::Hash + Eq + Local, C> Cache<K, C> {
+    fn new() -> Self {
+        Self(Mutex::new(Kept {
+            made: HashMap::new(),
+            wanted: None,
+        }))
+    }
+
+    fn retain(&self, wanted: &Arc<HashSet<SpiffeId>>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.made.retain(|key, _| wanted.contains(key.local()));
+        kept.wanted = Some(Arc::clone(wanted));
     }
 
     fn get_or_make(
@@ -126,27 +141,46 @@ impl<K: std::hash::Hash + Eq, C> Cache<K, C> {
         anchors: Arc<TrustAnchors>,
         make: impl FnOnce(&Arc<Svid>, &Arc<TrustAnchors>) -> Result<C, rustls::Error>,
     ) -> Result<Arc<C>, rustls::Error> {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cache.get(&key)
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = kept.made.get(&key)
             && Arc::ptr_eq(&cached.svid, &svid)
             && Arc::ptr_eq(&cached.anchors, &anchors)
         {
             return Ok(Arc::clone(&cached.config));
         }
         let config = Arc::new(make(&svid, &anchors)?);
-        if cache.len() >= CACHED {
-            cache.clear();
+        // A handshake may have begun before its pod left.
+        let wanted = kept.wanted.as_ref();
+        if wanted.is_some_and(|wanted| !wanted.contains(key.local())) {
+            return Ok(config);
         }
-        let kept = Arc::clone(&config);
-        cache.insert(
-            key,
-            Cached {
-                svid,
-                anchors,
-                config: kept,
-            },
-        );
+        if kept.made.len() >= CACHED {
+            kept.made.clear();
+        }
+        let cached = Cached {
+            svid,
+            anchors,
+            config: Arc::clone(&config),
+        };
+        kept.made.insert(key, cached);
         Ok(config)
+    }
+}
+
+/// What is kept for an identity of this node.
+trait Local {
+    fn local(&self) -> &SpiffeId;
+}
+
+impl Local for SpiffeId {
+    fn local(&self) -> &SpiffeId {
+        self
+    }
+}
+
+impl Local for (SpiffeId, SpiffeId) {
+    fn local(&self) -> &SpiffeId {
+        &self.0
     }
 }
 
@@ -159,8 +193,8 @@ impl TlsConfigs {
             provider,
             insist: suites.insist,
             credentials,
-            clients: Cache(Mutex::new(HashMap::new())),
-            servers: Cache(Mutex::new(HashMap::new())),
+            clients: Cache::new(),
+            servers: Cache::new(),
         }
     }
 
@@ -185,7 +219,7 @@ impl TlsConfigs {
                 let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_protocol_versions(&[&TLS13])?
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Verifier(verifier)))
+                    .with_custom_certificate_verifier(Arc::new(Verifier(Arc::new(verifier))))
                     .with_client_cert_resolver(resolver(svid));
                 config.alpn_protocols = vec![MESH_ALPN.to_vec()];
                 config.resumption = Resumption::disabled();
@@ -222,25 +256,23 @@ impl TlsConfigs {
             .get_or_make(local.clone(), svid, anchors, |svid, anchors| {
                 let algorithms = self.provider.signature_verification_algorithms;
                 let verifier = PeerVerifier::new(Arc::clone(anchors), None, algorithms);
-                let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+                let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_protocol_versions(&[&TLS13, &TLS12])?
-                    .with_client_cert_verifier(Arc::new(Verifier(verifier)))
-                    .with_cert_resolver(Arc::new(AnyName(resolver(svid))));
-                config.session_storage = Arc::new(NoServerSessionStorage {});
-                config.send_tls13_tickets = 0;
-                config.key_log = Arc::new(Listener);
-                config.ignore_client_order = self.insist;
-                config.max_early_data_size = 0;
-                config.enable_secret_extraction = true;
-                Ok(config)
+                    .with_client_cert_verifier(Arc::new(Verifier(Arc::new(verifier))));
+                Ok(server_config(
+                    builder,
+                    Arc::clone(&svid.certified),
+                    self.insist,
+                ))
             })?;
         Ok(config)
     }
 
-    /// Forgets the keys of all but these identities and files.
-    pub fn retain(&self, identities: &HashSet<SpiffeId>, files: &HashSet<&CertificateFiles>) {
-        self.clients.retain(|(local, _)| identities.contains(local));
-        self.servers.retain(|local| identities.contains(local));
+    /// Forgets the keys of all but these identities and files, and keeps no others until told again.
+    pub fn retain(&self, identities: HashSet<SpiffeId>, files: HashSet<CertificateFiles>) {
+        let identities = Arc::new(identities);
+        self.clients.retain(&identities);
+        self.servers.retain(&identities);
         self.originations.retain(files);
     }
 
@@ -265,6 +297,51 @@ impl TlsConfigs {
     }
 }
 
+/// What all servers have in common: nothing outlives a handshake but its keys, and those can be had.
+pub(super) fn server_config(
+    builder: ConfigBuilder<ServerConfig, WantsServerCert>,
+    own: Arc<CertifiedKey>,
+    insist: bool,
+) -> ServerConfig {
+    let own = Arc::new(SingleCertAndKey::from(own));
+    let mut config = builder.with_cert_resolver(Arc::new(AnyName(own)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.key_log = Arc::new(Listener);
+    config.ignore_client_order = insist;
+    config.max_early_data_size = 0;
+    config.enable_secret_extraction = true;
+    config
+}
+
 fn resolver(svid: &Arc<Svid>) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(Arc::clone(&svid.certified)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::{id, pki};
+
+    #[test]
+    fn no_handshake_brings_back_a_key_that_was_forgotten() {
+        let configs = TlsConfigs::new(Arc::new(pki()), &Suites::preferring(&[]));
+        let kept = || {
+            let servers = configs.servers.0.lock().unwrap().made.len();
+            (servers, configs.clients.0.lock().unwrap().made.len())
+        };
+        let shake = || {
+            configs.server(&id("web")).unwrap();
+            configs.client(&id("web"), &id("customer")).unwrap();
+        };
+        shake();
+        assert_eq!(kept(), (1, 1), "before anybody has said who is wanted");
+        configs.retain(HashSet::from([id("web")]), HashSet::new());
+        shake();
+        assert_eq!(kept(), (1, 1));
+        configs.retain(HashSet::from([id("customer")]), HashSet::new());
+        assert_eq!(kept(), (0, 0));
+        shake();
+        assert_eq!(kept(), (0, 0), "a handshake that had begun before");
+    }
 }

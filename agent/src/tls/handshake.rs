@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::{
     ClientConfig, ExtractedSecrets, ProtocolVersion, ServerConfig, SupportedCipherSuite,
     client::{ClientConnectionData, UnbufferedClientConnection},
-    pki_types::ServerName,
+    pki_types::{CertificateDer, ServerName},
     server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus},
 };
@@ -22,6 +22,7 @@ use super::{
     heard::{Ear, Heard},
     keys::Secrets,
     record::{HEADER, MAX_RECORD},
+    shown::ClientChain,
     verify::verified_id,
 };
 use crate::identity::SpiffeId;
@@ -58,7 +59,7 @@ pub async fn connect(
     name: ServerName<'static>,
 ) -> Result<Established, HandshakeError> {
     let connection = UnbufferedClientConnection::new(config, name).map_err(HandshakeError::from)?;
-    of_mesh(establish(stream, connection, Vec::new()).await?)
+    of_mesh(establish(stream, connection, Vec::new(), verified_id).await?)
 }
 
 /// The client's part of a handshake with a server that is not of the mesh: its configuration says whom to trust.
@@ -71,7 +72,7 @@ pub async fn originate(
     name: ServerName<'static>,
 ) -> Result<Established<()>, HandshakeError> {
     let connection = UnbufferedClientConnection::new(config, name).map_err(HandshakeError::from)?;
-    Ok(establish(stream, connection, Vec::new()).await?.with(()))
+    establish(stream, connection, Vec::new(), |_| ()).await
 }
 
 /// The server's part of a handshake. `received` is what was read from the socket already.
@@ -84,7 +85,7 @@ pub async fn accept(
     received: Vec<u8>,
 ) -> Result<Established, HandshakeError> {
     let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::from)?;
-    of_mesh(establish(stream, connection, received).await?)
+    of_mesh(establish(stream, connection, received, verified_id).await?)
 }
 
 /// The server's part of a handshake with a client that is not of the mesh: the configuration says whom to trust.
@@ -95,10 +96,9 @@ pub async fn terminate(
     stream: TcpStream,
     config: Arc<ServerConfig>,
     received: Vec<u8>,
-) -> Result<Established<()>, HandshakeError> {
+) -> Result<Established<Option<ClientChain>>, HandshakeError> {
     let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::from)?;
-    let established = establish(stream, connection, received).await?;
-    Ok(established.with(()))
+    establish(stream, connection, received, ClientChain::shown).await
 }
 
 fn of_mesh(established: Established<Option<SpiffeId>>) -> Result<Established, HandshakeError> {
@@ -175,11 +175,13 @@ struct Incoming {
     seen: usize,
 }
 
-async fn establish<S: Side>(
+/// `peer` is what is to be known of who has shown a chain that is good; it is empty where none was.
+async fn establish<S: Side, P>(
     mut stream: TcpStream,
     mut side: S,
     received: Vec<u8>,
-) -> Result<Established<Option<SpiffeId>>, HandshakeError> {
+    peer: impl FnOnce(&[CertificateDer<'_>]) -> P,
+) -> Result<Established<P>, HandshakeError> {
     let mut incoming = Incoming {
         bytes: received,
         seen: 0,
@@ -193,7 +195,7 @@ async fn establish<S: Side>(
     }
     let common = side.common();
     let chain = common.peer_certificates().unwrap_or_default();
-    let (peer, certificates) = (verified_id(chain), CertificateId::of_chain(chain));
+    let (peer, certificates) = (peer(chain), CertificateId::of_chain(chain));
     let (secrets, suite) = side.extract()?;
     let Heard {
         secrets: traffic,

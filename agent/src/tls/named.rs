@@ -12,7 +12,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::EndEntityCert;
 
 use super::{
-    anchors::chain_error,
+    TrustAnchors,
+    anchors::{Revocations, chain_error},
     leaf,
     verifier::{Check, usage},
 };
@@ -28,6 +29,8 @@ pub(super) struct Named {
     /// Whether clients must have a certificate.
     mandatory: bool,
     provider: Arc<CryptoProvider>,
+    /// `None`: nothing is ever taken back.
+    revocations: Option<Arc<dyn Revocations>>,
 }
 
 impl Named {
@@ -43,7 +46,22 @@ impl Named {
             names,
             mandatory,
             provider,
+            revocations: None,
         }
+    }
+
+    /// What is taken back counts from then on, without another configuration.
+    pub(super) fn heeding(self, revocations: Arc<dyn Revocations>) -> Self {
+        Self {
+            revocations: Some(revocations),
+            ..self
+        }
+    }
+
+    /// What is taken back now.
+    pub(super) fn revoked(&self) -> Arc<TrustAnchors> {
+        let revocations = self.revocations.as_ref();
+        revocations.map(|r| r.anchors()).unwrap_or_default()
     }
 
     fn has_name(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
@@ -69,12 +87,11 @@ impl Check for Named {
         asked: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let usage = usage(asked);
-        let (all, roots) = (self.algorithms().all, &self.roots.roots);
         let certificate = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
-        certificate
-            .verify_for_usage(all, roots, intermediates, now, usage, None, None)
-            .map_err(chain_error)?;
+        let (roots, algorithms) = (&self.roots.roots, *self.algorithms());
+        let usage = usage(asked);
+        self.revoked()
+            .verify_chain(&certificate, roots, intermediates, now, usage, algorithms)?;
         leaf::check(end_entity)?;
         match asked {
             Some(asked) if self.names.is_empty() => {

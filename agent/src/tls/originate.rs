@@ -59,7 +59,22 @@ pub enum OriginateError {
 /// Makes and keeps configurations, while their files stay as they are.
 pub(super) struct Originations {
     provider: Arc<CryptoProvider>,
-    made: Mutex<HashMap<Arc<Origination>, Made>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    made: HashMap<Arc<Origination>, Made>,
+    /// Whose keys may be kept; `None`: nobody has said so far.
+    wanted: Option<HashSet<CertificateFiles>>,
+}
+
+impl Kept {
+    fn is_wanted(&self, origination: &Origination) -> bool {
+        let files = origination.certificate.as_ref();
+        let wanted = self.wanted.as_ref();
+        files.is_none_or(|files| wanted.is_none_or(|wanted| wanted.contains(files)))
+    }
 }
 
 struct Made {
@@ -71,7 +86,7 @@ impl Originations {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
         Self {
             provider,
-            made: Mutex::new(HashMap::new()),
+            kept: Mutex::default(),
         }
     }
 
@@ -89,17 +104,19 @@ impl Originations {
     }
 
     /// Forgets what is not for one of these files any more, and with it its keys.
-    pub(super) fn retain(&self, wanted: &HashSet<&CertificateFiles>) {
-        let is_wanted = |files: &CertificateFiles| wanted.contains(files);
-        let keep =
-            |origination: &Origination| origination.certificate.as_ref().is_none_or(is_wanted);
-        self.made().retain(|origination, _| keep(origination));
+    pub(super) fn retain(&self, wanted: HashSet<CertificateFiles>) {
+        let mut kept = self.kept();
+        kept.wanted = Some(wanted);
+        let made = std::mem::take(&mut kept.made);
+        let still = made.into_iter().filter(|(o, _)| kept.is_wanted(o));
+        kept.made = still.collect();
     }
 
     fn look(&self, origination: &Arc<Origination>) -> Result<Arc<ClientConfig>, OriginateError> {
         let stamps = files::stamps(origination)?;
         let known = self
-            .made()
+            .kept()
+            .made
             .get(origination)
             .filter(|known| known.stamps == stamps)
             .map(|known| Arc::clone(&known.config));
@@ -107,20 +124,23 @@ impl Originations {
             return Ok(config);
         }
         let config = Arc::new(self.make(origination)?);
-        let kept = Made {
+        let made = Made {
             stamps,
             config: Arc::clone(&config),
         };
-        let mut made = self.made();
-        if made.len() >= CACHED {
-            made.clear();
+        let mut kept = self.kept();
+        // The rule may be gone since the connection began.
+        if kept.is_wanted(origination) {
+            if kept.made.len() >= CACHED {
+                kept.made.clear();
+            }
+            kept.made.insert(Arc::clone(origination), made);
         }
-        made.insert(Arc::clone(origination), kept);
         Ok(config)
     }
 
-    fn made(&self) -> MutexGuard<'_, HashMap<Arc<Origination>, Made>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, origination: &Origination) -> Result<ClientConfig, OriginateError> {
@@ -133,7 +153,7 @@ impl Originations {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier(named)));
+            .with_custom_certificate_verifier(Arc::new(Verifier(Arc::new(named))));
         let mut config = match &origination.certificate {
             Some(files) => {
                 let own = SingleCertAndKey::from(Arc::new(Self::own(files)?));

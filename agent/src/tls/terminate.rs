@@ -5,17 +5,18 @@ use std::{fmt, sync::Arc};
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::NoServerSessionStorage,
-    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
+use rustls_pki_types::CertificateDer;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
 use super::{
-    config::Suites,
-    heard::{AnyName, Listener},
+    anchors::Revocations,
+    config::{Suites, server_config},
     named::Named,
     pem::{PemError, authorities, certificates, pair},
+    shown::ClientChain,
     verifier::Verifier,
 };
 use crate::policy::{Clients, ServerTls, TlsVersion};
@@ -57,54 +58,88 @@ pub enum TerminateError {
 pub struct Terminations {
     provider: Arc<CryptoProvider>,
     insist: bool,
+    revocations: Arc<dyn Revocations>,
+}
+
+/// One server's end of TLS.
+#[derive(Debug)]
+pub struct Termination {
+    pub config: Arc<ServerConfig>,
+    /// When the certificate that clients are shown expires, in seconds since 1970.
+    pub not_after: Option<i64>,
+    /// `None`: nobody shows a certificate.
+    clients: Option<Arc<Named>>,
+}
+
+impl Termination {
+    /// Whether a client that has shown this would be let in now.
+    #[must_use]
+    pub fn admits(&self, chain: &ClientChain) -> bool {
+        self.clients
+            .as_ref()
+            .is_some_and(|named| chain.is_good(named))
+    }
 }
 
 impl Terminations {
     #[must_use]
-    pub fn new(suites: &Suites) -> Self {
+    pub fn new(suites: &Suites, revocations: Arc<dyn Revocations>) -> Self {
         Self {
             provider: Arc::new(suites.provider()),
             insist: suites.insist,
+            revocations,
         }
     }
 
     /// # Errors
     /// When the material can't be used.
-    pub fn config(
+    pub fn termination(
         &self,
         tls: &ServerTls,
         material: &Material,
-    ) -> Result<ServerConfig, TerminateError> {
+    ) -> Result<Termination, TerminateError> {
         let chain = certificates(&material.chain).map_err(TerminateError::Chain)?;
+        let not_after = chain.first().and_then(not_after);
         let own = pair(chain, &material.key).map_err(TerminateError::Key)?;
+        let clients = self.clients(tls, material)?.map(Arc::new);
         let builder = ServerConfig::builder_with_provider(self.provider_of(tls))
             .with_protocol_versions(versions(tls))?;
-        let builder = match tls.clients {
-            Clients::Anybody => builder.with_no_client_auth(),
-            Clients::Optional | Clients::Certified => {
-                let pem = material.authorities.as_ref();
-                let roots = authorities(pem.ok_or(TerminateError::NoAuthorities)?);
-                let named = Named::new(
-                    roots.map_err(TerminateError::Authorities)?,
-                    tls.names.clone(),
-                    tls.clients == Clients::Certified,
-                    Arc::clone(&self.provider),
-                );
-                builder.with_client_cert_verifier(Arc::new(Verifier(named)))
-            }
+        let builder = match &clients {
+            Some(named) => builder.with_client_cert_verifier(Arc::new(Verifier(Arc::clone(named)))),
+            None => builder.with_no_client_auth(),
         };
-        let own = Arc::new(SingleCertAndKey::from(own));
-        let mut config = builder.with_cert_resolver(Arc::new(AnyName(own)));
+        let mut config = server_config(builder, Arc::new(own), self.insist);
         if tls.http {
             config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
         }
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.key_log = Arc::new(Listener);
-        config.ignore_client_order = self.insist;
-        config.max_early_data_size = 0;
-        config.enable_secret_extraction = true;
-        Ok(config)
+        Ok(Termination {
+            config: Arc::new(config),
+            not_after,
+            clients,
+        })
+    }
+
+    /// Who may come; `None`: anybody, and nobody is asked.
+    fn clients(
+        &self,
+        tls: &ServerTls,
+        material: &Material,
+    ) -> Result<Option<Named>, TerminateError> {
+        let mandatory = match tls.clients {
+            Clients::Anybody => return Ok(None),
+            Clients::Optional => false,
+            Clients::Certified => true,
+        };
+        let pem = material.authorities.as_ref();
+        let roots = authorities(pem.ok_or(TerminateError::NoAuthorities)?);
+        let roots = roots.map_err(TerminateError::Authorities)?;
+        let named = Named::new(
+            roots,
+            tls.names.clone(),
+            mandatory,
+            Arc::clone(&self.provider),
+        );
+        Ok(Some(named.heeding(Arc::clone(&self.revocations))))
     }
 
     fn provider_of(&self, tls: &ServerTls) -> Arc<CryptoProvider> {
@@ -120,6 +155,11 @@ impl Terminations {
             ..CryptoProvider::clone(&self.provider)
         })
     }
+}
+
+fn not_after(leaf: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    Some(parsed.validity().not_after.timestamp())
 }
 
 fn versions(tls: &ServerTls) -> &'static [&'static SupportedProtocolVersion] {

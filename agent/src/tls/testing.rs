@@ -80,7 +80,7 @@ pub(super) fn client(
         }])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier(verifier)))
+        .with_custom_certificate_verifier(Arc::new(Verifier(Arc::new(verifier))))
         .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     config.max_fragment_size = fragment;
     let name = ServerName::try_from("web").unwrap();

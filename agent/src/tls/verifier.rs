@@ -1,7 +1,7 @@
 //! rustls' verifiers of both roles, from one check of a chain. What the peer signs in the handshake is checked by
 //! rustls itself.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
@@ -46,7 +46,7 @@ pub(super) fn usage(asked: Option<&ServerName<'_>>) -> KeyUsage {
 
 /// A check as rustls asks for it.
 #[derive(Debug)]
-pub(super) struct Verifier<C>(pub(super) C);
+pub(super) struct Verifier<C>(pub(super) Arc<C>);
 
 /// What both of rustls' traits want, in the same words.
 macro_rules! signatures {

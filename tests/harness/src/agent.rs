@@ -11,6 +11,7 @@ use crate::{
     enter, http,
     metrics::Metrics,
     objects::Objects,
+    operator::Operator,
     pod::{Family, NodeName},
     process::{Output, Process},
     sockets::PATIENCE,
@@ -28,10 +29,8 @@ const STOP: Duration = Duration::from_secs(40);
 pub struct Agent {
     pub node: NodeName,
     process: Process,
-    binary: PathBuf,
     netns: PathBuf,
-    socket: PathBuf,
-    logs: PathBuf,
+    operator: Operator,
 }
 
 impl Agent {
@@ -61,9 +60,11 @@ impl Agent {
             node: name,
             process,
             netns,
-            socket: node.socket.clone(),
-            logs: world.logs.clone(),
-            binary: binary.clone(),
+            operator: Operator {
+                binary: binary.clone(),
+                socket: node.socket.clone(),
+                logs: world.logs.clone(),
+            },
         })
     }
 
@@ -122,14 +123,7 @@ impl Agent {
     /// # Errors
     /// When it can't be run.
     pub fn operator(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = enter::command(None, None, &self.binary.to_string_lossy())?;
-        command.args(arguments).arg("--socket").arg(&self.socket);
-        Process::run(
-            &format!("sealane-{}", arguments[0]),
-            &self.logs,
-            command,
-            PATIENCE,
-        )
+        self.operator.run(arguments)
     }
 
     /// What `sealane COMMAND -o json` prints; `status` may exit with 1 for an agent that isn't ready.
@@ -137,8 +131,7 @@ impl Agent {
     /// # Errors
     /// When it fails or doesn't print JSON.
     pub fn json(&self, command: &str) -> Result<Value> {
-        let output = self.operator(&[command, "-o", "json"])?;
-        serde_json::from_str(&output.stdout).with_context(|| output.describe())
+        self.operator.json(command)
     }
 
     /// # Errors
@@ -301,10 +294,10 @@ impl Agent {
     /// # Errors
     /// When it fails.
     pub fn cleanup(&self, world: &World) -> Result<Output> {
-        let mut command = enter::command(None, None, &self.binary.to_string_lossy())?;
+        let mut command = enter::command(None, None, &self.operator.binary.to_string_lossy())?;
         command.arg("cleanup").arg("--bpffs");
         command.arg(&world.node(self.node).bpffs);
-        Process::run("sealane-cleanup", &self.logs, command, PATIENCE)?.success()
+        Process::run("sealane-cleanup", &self.operator.logs, command, PATIENCE)?.success()
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use crate::{
     http,
     metrics::Metrics,
+    operator::Operator,
     pod::{Family, Pod},
     process::{Output, Process},
     wait::until,
@@ -24,6 +25,7 @@ const STOP: Duration = Duration::from_secs(40);
 pub struct Gateway {
     process: Process,
     netns: PathBuf,
+    pub operator: Operator,
 }
 
 impl Gateway {
@@ -40,10 +42,17 @@ impl Gateway {
             .arg("--source")
             .arg(&world.node(pod.spec.node).source);
         command.arg("--admin").arg(admin().to_string());
+        let socket = world.scratch("gateway")?.join("gateway.sock");
+        command.arg("--socket").arg(&socket);
         command.args(["--log-level", "debug"]).args(flags);
         Ok(Self {
             process: pod.spawn("gateway", command)?,
             netns: pod.netns.path(),
+            operator: Operator {
+                binary,
+                socket,
+                logs: world.logs.clone(),
+            },
         })
     }
 

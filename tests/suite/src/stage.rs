@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use sealane_harness::{
     Family, NodeName, Pod, PodSpec, World,
     apps::{Answer, Curl, MariaDbTemplate, Nginx},
-    objects::{MESH, PeerAuthentication},
+    objects::{MESH, PeerAuthentication, Service},
     until,
     world::Agents,
 };
@@ -135,5 +135,20 @@ impl Shop<'_> {
             Ok((agent.metrics()?.sum(name, labels) >= least).then_some(()))
         })
         .with_context(|| agent.metrics_text().unwrap_or_default())
+    }
+}
+
+/// A service of the mesh's namespace for pods of its name: its port 80 goes to `target_port`, at addresses that `index`
+/// stands for.
+pub fn service(name: &str, index: u8, target_port: &impl ToString) -> Service {
+    Service {
+        namespace: MESH.into(),
+        name: name.into(),
+        app: name.into(),
+        virtual_addresses: Family::ALL
+            .map(|family| World::virtual_address(family, index))
+            .to_vec(),
+        port: 80,
+        target_port: target_port.to_string(),
     }
 }

@@ -7,19 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use rustls::ServerConfig;
-
 use super::credentials::{CredentialError, Found};
 use crate::{
     policy::{Credential, ServerTls},
-    tls::{Material, TerminateError, Terminations},
+    proxy::Terminations,
+    tls::{self, Material, TerminateError, Termination},
 };
-
-pub(super) type Current = HashMap<Arc<ServerTls>, Arc<ServerConfig>>;
 
 /// Keeps the last good ones.
 pub(super) struct Configs {
-    terminations: Terminations,
+    maker: tls::Terminations,
     /// Keyed at random: tells one material from the next without keeping it.
     hasher: RandomState,
     kept: HashMap<Arc<ServerTls>, Kept>,
@@ -27,7 +24,16 @@ pub(super) struct Configs {
 
 struct Kept {
     fingerprint: u64,
-    config: Arc<ServerConfig>,
+    termination: Arc<Termination>,
+}
+
+/// How a credential is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::app) struct Condition {
+    /// Of the certificate in force, in seconds since 1970.
+    pub(in crate::app) not_after: Option<i64>,
+    /// Why what is there is not in force.
+    pub(in crate::app) error: Option<String>,
 }
 
 /// What is wrong with a credential.
@@ -40,37 +46,40 @@ enum Trouble {
 }
 
 impl Configs {
-    pub(super) fn new(terminations: Terminations) -> Self {
+    pub(super) fn new(maker: tls::Terminations) -> Self {
         Self {
-            terminations,
+            maker,
             hasher: RandomState::new(),
             kept: HashMap::new(),
         }
     }
 
-    /// What is in force for these servers now, and what is wrong with each credential. Blocks.
+    /// What is in force for these servers now, and how each credential is. Blocks.
     pub(super) fn update(
         &mut self,
         wanted: &[Arc<ServerTls>],
         found: &Found,
-    ) -> BTreeMap<Credential, Option<String>> {
+    ) -> BTreeMap<Credential, Condition> {
         self.kept.retain(|tls, _| wanted.contains(tls));
-        let mut troubles = BTreeMap::new();
+        let mut conditions = BTreeMap::<_, Condition>::new();
         for tls in wanted {
             let material = found.material(&tls.credential);
             let taken = material
                 .map_err(Trouble::from)
                 .and_then(|m| self.take(tls, &m));
-            let trouble = taken.err().map(|trouble| self.suffer(tls, &trouble));
-            let told = troubles.entry(tls.credential.clone()).or_insert(None);
-            *told = told.take().or(trouble);
+            let error = taken.err().map(|trouble| self.suffer(tls, &trouble));
+            let in_force = self.kept.get(tls);
+            let not_after = in_force.and_then(|kept| kept.termination.not_after);
+            let condition = conditions.entry(tls.credential.clone()).or_default();
+            condition.error = condition.error.take().or(error);
+            condition.not_after = condition.not_after.or(not_after);
         }
-        troubles
+        conditions
     }
 
-    pub(super) fn current(&self) -> Current {
+    pub(super) fn current(&self) -> Terminations {
         let kept = self.kept.iter();
-        kept.map(|(tls, kept)| (Arc::clone(tls), Arc::clone(&kept.config)))
+        kept.map(|(tls, kept)| (Arc::clone(tls), Arc::clone(&kept.termination)))
             .collect()
     }
 
@@ -85,10 +94,10 @@ impl Configs {
         if same.is_some_and(|kept| kept.fingerprint == fingerprint) {
             return Ok(());
         }
-        let config = Arc::new(self.terminations.config(tls, material)?);
+        let termination = Arc::new(self.maker.termination(tls, material)?);
         let kept = Kept {
             fingerprint,
-            config,
+            termination,
         };
         self.kept.insert(Arc::clone(tls), kept);
         Ok(())
@@ -119,8 +128,17 @@ mod tests {
     use super::*;
     use crate::{
         policy::{DocumentKind, DocumentRef, Documents, Gateway, Policy, Scope, Work},
-        tls::Suites,
+        tls::{Revocations, Suites, TrustAnchors},
     };
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Revocations for Nothing {
+        fn anchors(&self) -> Arc<TrustAnchors> {
+            Arc::default()
+        }
+    }
 
     fn mutual() -> Arc<ServerTls> {
         let spec = r#"{"servers": [{"port": {"number": 443, "name": "p", "protocol": "HTTPS"}, "hosts": ["*"],
@@ -168,10 +186,13 @@ mod tests {
             root.path().join("c"),
         );
         let tls = mutual();
-        let mut configs = Configs::new(Terminations::new(&Suites::preferring(&[])));
+        let none = tls::Terminations::new(&Suites::preferring(&[]), Arc::new(Nothing));
+        let mut configs = Configs::new(none);
         let mut look = || {
-            let troubles = configs.update(&[Arc::clone(&tls)], &found);
-            let healthy = troubles[&tls.credential].is_none();
+            let conditions = configs.update(&[Arc::clone(&tls)], &found);
+            let Condition { error, not_after } = &conditions[&tls.credential];
+            let healthy = error.is_none();
+            assert_eq!(not_after.is_some(), configs.current().contains_key(&tls));
             (healthy, configs.current().remove(&tls))
         };
         assert!(matches!(look(), (false, None)));
@@ -184,7 +205,7 @@ mod tests {
         put_authority(&dir);
         let (healthy, first) = look();
         let first = first.filter(|_| healthy).unwrap();
-        let same = |other: &Arc<ServerConfig>| Arc::ptr_eq(&first, other);
+        let same = |other: &Arc<Termination>| Arc::ptr_eq(&first, other);
         assert!(look().1.is_some_and(|c| same(&c)), "made again for nothing");
 
         fs::write(dir.join("tls.key"), "no key").unwrap();

@@ -2,14 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::{configs::Configs, credentials::Places};
+use super::{
+    configs::{self, Configs},
+    credentials::Places,
+};
 use crate::{
     config::GatewayConfig,
     control::DirectoryWatch,
@@ -18,6 +23,7 @@ use crate::{
     proxy::{Entrance, Gateway},
     store::{Reader, Snapshot},
     telemetry::Metrics,
+    trust::TrustReader,
     workload::{TelemetryNames, Workload},
 };
 
@@ -26,9 +32,13 @@ const LOOK: Duration = Duration::from_secs(1);
 
 const LOST: &str = "certificates can't be read any more: start this gateway again";
 
-/// What is missing or wrong.
+/// What has come of the last look, and what is missing or wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Condition {
+    /// When what is in force came into force.
+    pub(super) changed_at: Option<Timestamp>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) credentials: BTreeMap<Credential, configs::Condition>,
     /// Before it is ready.
     pub(super) unready: Vec<String>,
     /// All the same.
@@ -40,9 +50,20 @@ impl Condition {
     pub(super) fn unread() -> Self {
         Self {
             unready: vec!["the Gateways have not been read yet".to_owned()],
-            problems: Vec::new(),
+            ..Self::default()
         }
     }
+}
+
+/// A port of the Gateways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listener {
+    /// As clients know it.
+    pub(super) port: u16,
+    pub(super) bound: u16,
+    pub(super) family: Family,
+    /// Why it isn't open.
+    pub(super) error: Option<String>,
 }
 
 /// Has everything that follows from a change.
@@ -50,6 +71,7 @@ pub(super) struct Follower {
     pub(super) config: GatewayConfig,
     pub(super) gateway: Arc<Gateway>,
     pub(super) store: Reader,
+    pub(super) trust: TrustReader,
     pub(super) configs: Option<Configs>,
     pub(super) condition: watch::Sender<Condition>,
     pub(super) metrics: Metrics,
@@ -68,6 +90,7 @@ impl Follower {
                 tokio::select! {
                     snapshot = self.store.changed() => if snapshot.is_none() { return },
                     () = source.changed() => {}
+                    true = self.trust.changed() => {}
                     _ = tick.tick(), if self.must_look() => {}
                 }
                 self.update().await;
@@ -85,21 +108,26 @@ impl Follower {
     }
 
     async fn update(&mut self) {
+        let since = Instant::now();
         let snapshot = self.store.current();
         if snapshot.generation == 0 {
             return;
         }
-        let mut condition = Condition::default();
-        match own(&self.config, &snapshot) {
-            Some(own) => self.serve(snapshot, own, &mut condition).await,
+        let told = self.condition.borrow().clone();
+        let mut condition = Condition {
+            changed_at: told.changed_at,
+            ..Condition::default()
+        };
+        let entrance = match own(&self.config, &snapshot) {
+            Some(own) => self.made(snapshot, own, &mut condition).await,
             None => {
                 let missing = format!("Pod {} is not in the source", self.config.pod);
                 condition.unready.push(missing);
                 // What it may do isn't known any more.
-                self.gateway.entrance.store(None);
+                None
             }
-        }
-        let told = self.condition.borrow().clone();
+        };
+        self.put_in_force(entrance, since, &mut condition).await;
         let new = |known: &[String], text: &String| !known.contains(text);
         for text in condition.problems.iter().filter(|t| new(&told.problems, t)) {
             tracing::warn!("{text}");
@@ -107,50 +135,91 @@ impl Follower {
         for text in condition.unready.iter().filter(|t| new(&told.unready, t)) {
             tracing::warn!("not ready: {text}");
         }
+        let gone = told.credentials.keys();
+        for credential in gone.filter(|known| !condition.credentials.contains_key(known)) {
+            self.metrics.forget_credential(&credential.to_string());
+        }
         self.condition.send_replace(condition);
     }
 
-    async fn serve(
+    /// `None`: nobody may be let in.
+    async fn made(
         &mut self,
         snapshot: Arc<Snapshot>,
         own: Arc<Workload>,
         condition: &mut Condition,
-    ) {
+    ) -> Option<Entrance> {
+        let revoked = self.trust.anchors();
         let wanted = terminated(&snapshot, &own.labels);
         let mut credentials = wanted.iter().map(|tls| &tls.credential);
         self.files = self.config.credentials.is_some()
             || credentials.any(|credential| matches!(credential, Credential::Files { .. }));
-        let Some(mut configs) = self.configs.take() else {
-            self.gateway.entrance.store(None);
-            return condition.unready.push(LOST.to_owned());
-        };
         let places = self.places(&own);
-        let looking = move || {
-            let troubles = configs.update(&wanted, &places.look());
-            (configs, troubles)
+        let looked = self.configs.take().map(|mut configs| {
+            spawn_blocking(move || (configs.update(&wanted, &places.look()), configs))
+        });
+        let looked = match looked {
+            Some(looking) => looking.await.ok(),
+            None => None,
         };
         // Only a panic, which the log has, keeps it from coming back.
-        let Ok((configs, troubles)) = spawn_blocking(looking).await else {
-            self.gateway.entrance.store(None);
-            return condition.unready.push(LOST.to_owned());
+        let Some((credentials, configs)) = looked else {
+            condition.unready.push(LOST.to_owned());
+            return None;
         };
-        for (credential, trouble) in troubles {
-            let name = credential.to_string();
-            let healthy = trouble.is_none();
-            self.metrics.set_credential_healthy(&name, healthy);
-            condition.problems.extend(trouble);
+        for (credential, state) in &credentials {
+            let healthy = state.error.is_none();
+            self.metrics
+                .set_credential_healthy(&credential.to_string(), healthy);
+            condition.problems.extend(state.error.clone());
         }
-        condition
-            .problems
-            .extend(objections(&self.config, &snapshot, &own));
-        let ports = snapshot.policy.routes().gateways().ports(&own.labels);
-        self.gateway.entrance.store(Some(Arc::new(Entrance {
+        condition.credentials = credentials;
+        let objections = objections(&self.config, &snapshot, &own);
+        condition.problems.extend(objections);
+        let terminations = configs.current();
+        self.configs = Some(configs);
+        Some(Entrance {
             snapshot,
             own,
-            configs: configs.current(),
-        })));
-        self.configs = Some(configs);
-        self.listen(&ports, condition);
+            terminations,
+            revoked,
+        })
+    }
+
+    /// Connections that are not allowed any more are cut before ports are opened and closed.
+    async fn put_in_force(
+        &mut self,
+        entrance: Option<Entrance>,
+        mut since: Instant,
+        condition: &mut Condition,
+    ) {
+        let before = self.gateway.entrance();
+        let same = match (&before, &entrance) {
+            (Some(before), Some(entrance)) => before.is_same(entrance),
+            (None, None) => true,
+            _ => false,
+        };
+        let entrance = entrance.map(Arc::new);
+        if !same {
+            condition.changed_at = Some(Timestamp::now());
+            let generation = |e: &Arc<Entrance>| e.snapshot.generation;
+            if let Some(entrance) = &entrance
+                && before.as_ref().map(generation) != Some(generation(entrance))
+            {
+                let published = Instant::now().checked_sub(entrance.snapshot.age());
+                since = published.unwrap_or(since);
+            }
+            let (gateway, entrance) = (Arc::clone(&self.gateway), entrance.clone());
+            let entering = spawn_blocking(move || gateway.enter_by(entrance.as_ref(), since));
+            if entering.await.is_err() {
+                tracing::error!("established connections may not all have been looked at");
+            }
+        }
+        // Without a pod of its own its ports stay as they are: clients are refused, and told so.
+        if let Some(entrance) = entrance {
+            let gateways = entrance.snapshot.policy.routes().gateways();
+            self.listen(&gateways.ports(&entrance.own.labels), condition);
+        }
     }
 
     fn places(&self, own: &Workload) -> Places {
@@ -170,27 +239,34 @@ impl Follower {
             }
             stays
         });
-        for port in ports.keys() {
-            if self.open.contains_key(port) {
-                continue;
-            }
+        for (port, family) in ports {
             let bound = self.config.ports.get(port).copied().unwrap_or(*port);
-            let stop = CancellationToken::new();
-            match self.gateway.listen(*port, bound, stop.clone()) {
-                Ok(()) => {
-                    tracing::info!(port, listen = bound, "open");
-                    self.open.insert(*port, stop);
-                }
-                Err(error) => {
-                    let text = format!("port {port} can't be opened at {bound}: {error}");
-                    condition.unready.push(text);
-                }
-            }
+            let error = self.open(*port, bound).err();
+            let error = error.map(|e| format!("port {port} can't be opened at {bound}: {e}"));
+            condition.unready.extend(error.clone());
+            condition.listeners.push(Listener {
+                port: *port,
+                bound,
+                family: *family,
+                error,
+            });
         }
         if ports.is_empty() {
             let text = "no Gateway selects this pod: nothing is open";
             condition.problems.push(text.to_owned());
         }
+    }
+
+    /// Unless it is open.
+    fn open(&mut self, port: u16, bound: u16) -> io::Result<()> {
+        if self.open.contains_key(&port) {
+            return Ok(());
+        }
+        let stop = CancellationToken::new();
+        self.gateway.listen(port, bound, stop.clone())?;
+        tracing::info!(port, listen = bound, "open");
+        self.open.insert(port, stop);
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     workload::{Endpoint, Service},
 };
 
-pub(super) fn shown(connection: &Connection) -> api::Connection {
+pub(in crate::app) fn shown(connection: &Connection) -> api::Connection {
     let route = connection.route();
     let session = connection.session();
     let (client, server) = session.and_then(principals).unzip();

@@ -140,6 +140,13 @@ impl Gateway {
         self
     }
 
+    /// Whether one pod may serve both.
+    pub(super) fn may_share_pods(&self, other: &Self) -> bool {
+        let theirs = |key| other.selector.get(key);
+        let mut own = self.selector.iter();
+        own.all(|(key, value)| theirs(key).is_none_or(|theirs| theirs == value))
+    }
+
     /// Whether pods with these labels serve it.
     pub(super) fn is_of(&self, labels: &Labels) -> bool {
         selects(&self.selector, labels)
@@ -147,6 +154,14 @@ impl Gateway {
 }
 
 impl Server {
+    /// As documents write them.
+    pub fn hosts(&self) -> impl Iterator<Item = String> {
+        self.hosts.iter().map(|host| match &host.namespace {
+            Some(namespace) => format!("{namespace}/{}", host.host),
+            None => host.host.to_string(),
+        })
+    }
+
     /// How much it is for this name alone; `None` if it isn't for it. Without a name, what is for every name counts.
     pub(super) fn specificity(&self, name: Option<&str>) -> Option<(bool, usize)> {
         let matching = self
@@ -156,18 +171,33 @@ impl Server {
         matching.map(|h| h.host.specificity()).max()
     }
 
+    /// [`specificity`](Self::specificity) of what it has in common with some routes.
+    pub(super) fn specificity_with(
+        &self,
+        name: &str,
+        routes: &VirtualService,
+    ) -> Option<(bool, usize)> {
+        let hosts = self.hosts.iter().filter(|h| h.is_for(routes));
+        let matching = hosts.filter(|h| h.host.matches(name));
+        let own = matching.map(|h| h.host.specificity()).max()?;
+        Some(own.max(routes.specificity(name)?))
+    }
+
+    /// Whether every name is its own.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.hosts.iter().any(|h| h.host.is_all())
+    }
+
     /// Whether some of its hosts are also the other's, which may have them.
     pub(super) fn takes(&self, routes: &VirtualService) -> bool {
-        let namespace = &routes.document.namespace;
-        let mut hosts = self.hosts.iter();
-        hosts.any(
-            |ServerHost {
-                 namespace: of,
-                 host,
-             }| {
-                of.as_ref().is_none_or(|of| of == namespace)
-                    && routes.hosts().any(|other| other.overlaps(host))
-            },
-        )
+        let mut hosts = self.hosts.iter().filter(|h| h.is_for(routes));
+        hosts.any(|h| routes.hosts().any(|other| other.overlaps(&h.host)))
+    }
+}
+
+impl ServerHost {
+    fn is_for(&self, routes: &VirtualService) -> bool {
+        let of = self.namespace.as_ref();
+        of.is_none_or(|of| *of == routes.document.namespace)
     }
 }

@@ -1,6 +1,13 @@
 //! All gateways, and what is routed through them: which server takes a connection, and where it goes.
 
-use std::{collections::BTreeMap, net::IpAddr};
+mod no_route;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+pub use no_route::NoRoute;
 
 use super::{
     Routed,
@@ -8,7 +15,7 @@ use super::{
     virtual_service::{Asked, Route, VirtualService},
 };
 use crate::{
-    policy::{DocumentRef, Ignored, Labels},
+    policy::{DocumentRef, Ignored, Labels, host::Host},
     workload::Workload,
 };
 
@@ -29,20 +36,12 @@ pub struct Served<'p> {
     through: &'p Gateway,
 }
 
-/// Why a connection goes nowhere.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoute {
-    #[error("no VirtualService of {gateway} is for {what}")]
-    Nobody { gateway: DocumentRef, what: String },
-    #[error(
-        "{first} and {second} both take what comes through {gateway}, and which one is in the requests, into which \
-         Sealane doesn't look"
-    )]
-    Ambiguous {
-        gateway: DocumentRef,
-        first: Box<DocumentRef>,
-        second: Box<DocumentRef>,
-    },
+/// Who has taken a connection, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'p> {
+    pub served: Served<'p>,
+    /// `None`: the client is told to come with TLS.
+    pub routed: Option<Routed<'p>>,
 }
 
 /// Who asks for a route.
@@ -91,28 +90,24 @@ impl Gateways {
         compiled
     }
 
-    /// Servers whose clients say too late what they want.
+    /// Ports on which hosts of HTTP lead to several places: all servers count that pods may have together.
     fn find_unclear(&self, ignored: &mut Vec<Ignored>) {
-        for through in &self.gateways {
-            for server in through
-                .servers
-                .iter()
-                .filter(|s| matches!(s.work, Work::Http))
-            {
-                let served = Served {
-                    gateway: &through.document,
-                    server,
-                    through,
-                };
-                let list = server.work.routes();
-                let leading = self.attached(served).filter_map(|routes| {
-                    let mut of_list = routes.routes.iter().filter(|r| r.protocols == list);
-                    Some((routes, of_list.next()?))
+        for (index, through) in self.gateways.iter().enumerate() {
+            let ports: BTreeSet<_> = through.clear_http().collect();
+            for port in ports {
+                let older = self.gateways.iter().take(index);
+                let older = older.filter(|older| older.may_share_pods(through));
+                let servers = std::iter::once(through).chain(older).flat_map(Gateway::all);
+                let servers = servers.filter(|s| s.server.port == port);
+                let leading = servers.filter(|s| s.server.work == Work::Http);
+                let leading = leading.flat_map(|served| {
+                    let attached = self.attached(served);
+                    attached.filter_map(move |routes| Some((served, routes, routes.http()?)))
                 });
-                if let Err(NoRoute::Ambiguous { first, second, .. }) = only(served, leading) {
+                if let Err(NoRoute::Ambiguous { first, second, .. }) = only(leading) {
                     ignored.push(Ignored::NeedsHttp {
                         document: through.document.clone(),
-                        port: server.port,
+                        port,
                         first: *first,
                         second: *second,
                     });
@@ -122,15 +117,9 @@ impl Gateways {
     }
 
     /// All servers of the pods with these labels.
-    pub fn of<'p>(&'p self, labels: &'p Labels) -> impl Iterator<Item = Served<'p>> + 'p {
+    pub fn of<'p>(&'p self, labels: &Labels) -> impl Iterator<Item = Served<'p>> {
         let selected = self.gateways.iter().filter(|gateway| gateway.is_of(labels));
-        selected.flat_map(|through| {
-            through.servers.iter().map(move |server| Served {
-                gateway: &through.document,
-                server,
-                through,
-            })
-        })
+        selected.flat_map(Gateway::all)
     }
 
     /// What is spoken on each port of such pods. Of gateways that don't agree the oldest counts.
@@ -145,79 +134,165 @@ impl Gateways {
     }
 
     /// Those that have no effect, since an older one has their port for another protocol.
-    pub fn shadowed<'p>(&'p self, labels: &'p Labels) -> impl Iterator<Item = Served<'p>> + 'p {
+    pub fn shadowed<'p>(&'p self, labels: &Labels) -> impl Iterator<Item = Served<'p>> {
         let ports = self.ports(labels);
         self.of(labels).filter(move |served| {
             ports.get(&served.server.port) != Some(&served.server.work.family())
         })
     }
 
-    /// The server of a port that is for a name: the one that is most for it alone, then the oldest.
-    #[must_use]
-    pub fn server<'p>(
-        &'p self,
-        labels: &'p Labels,
-        port: u16,
-        name: Option<&str>,
-    ) -> Option<Served<'p>> {
-        let family = *self.ports(labels).get(&port)?;
-        let of_port = self
-            .of(labels)
-            .filter(|served| served.server.port == port && served.server.work.family() == family);
-        let fitting = of_port.filter_map(|served| {
-            // Nobody says a name there, before it is too late.
-            let unnamed = served.server.work.family() == Family::Tcp
-                || matches!(served.server.work, Work::Http);
-            let fits = served.server.specificity(name);
-            Some((if unnamed { Some((false, 0)) } else { fits }?, served))
-        });
-        let best = fitting.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        best.map(|(_, served)| served)
-    }
-
-    /// Where a connection goes that a server has taken.
+    /// Who takes a connection to a port, and where it goes.
     ///
     /// # Errors
     /// When no document says so, or several do.
-    pub fn route<'p>(
+    pub fn take<'p>(&'p self, port: u16, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
+        match (self.ports(&caller.gateway.labels).get(&port), caller.name) {
+            (Some(Family::Http), Some(name)) => self.requested(port, name, caller),
+            (Some(Family::Http), None) => self.unnamed(port, caller),
+            (family, name) => {
+                let mut servers = self.servers(port, caller);
+                let served = match (family, name) {
+                    // Nobody says a name there.
+                    (Some(Family::Tcp), _) => servers.next(),
+                    _ => best(servers.filter_map(|s| Some((s.server.specificity(name)?, s)))),
+                };
+                self.route(
+                    served.ok_or_else(|| NoRoute::no_server(port, name))?,
+                    caller,
+                )
+            }
+        }
+    }
+
+    /// Whether it makes a difference which host an HTTP client of a port asks for.
+    #[must_use]
+    pub fn depends_on_host(&self, port: u16, caller: Caller<'_>) -> bool {
+        let mut servers = self.servers(port, caller);
+        let for_all = servers.any(|served| {
+            let mut visible = self.visible(served, caller);
+            served.server.is_for_all() && visible.any(|routes| routes.hosts().any(Host::is_all))
+        });
+        !for_all || self.unnamed(port, caller).is_err()
+    }
+
+    /// Those that count, the oldest first.
+    fn servers<'p>(&'p self, port: u16, caller: Caller<'_>) -> impl Iterator<Item = Served<'p>> {
+        let labels = &caller.gateway.labels;
+        let family = self.ports(labels).get(&port).copied();
+        let of_port = self.of(labels).filter(move |s| s.server.port == port);
+        of_port.filter(move |s| Some(s.server.work.family()) == family)
+    }
+
+    /// Where a request for a host goes. As with Istio (`buildGatewayHTTPRouteConfig`) there is one virtual host for each
+    /// host that a server has in common with a `VirtualService`, and for each that a server redirects; the most specific
+    /// counts (Envoy: `Domain search order`), and it redirects if one of its servers does.
+    fn requested<'p>(
+        &'p self,
+        port: u16,
+        name: &str,
+        caller: Caller<'_>,
+    ) -> Result<Taken<'p>, NoRoute> {
+        let mut hosts = Vec::new();
+        for served in self.servers(port, caller) {
+            let of_server = served.server.specificity(Some(name));
+            hosts.extend(of_server.map(|specificity| (specificity, served, None)));
+            for routes in self.visible(served, caller) {
+                let common = served.server.specificity_with(name, routes);
+                hosts.extend(common.map(|specificity| (specificity, served, Some(routes))));
+            }
+        }
+        // A host without routes is nobody's, unless it redirects.
+        let counts = |(_, served, routes): &&(_, Served<'_>, Option<&VirtualService>)| {
+            routes.is_some() || served.server.work == Work::Redirect
+        };
+        let most = hosts.iter().filter(counts).map(|host| host.0).max();
+        let Some(most) = most else {
+            let known = hosts.first().map(|(_, served, _)| served);
+            return Err(known.map_or_else(
+                || NoRoute::no_server(port, Some(name)),
+                |served| NoRoute::nobody(*served, Some(name)),
+            ));
+        };
+        let mut best = hosts.iter().filter(|h| h.0 == most).filter(counts);
+        if let Some((_, served, _)) = best.clone().find(|h| h.1.server.work == Work::Redirect) {
+            return Ok(served.redirecting());
+        }
+        let first = best.clone().next().map(|(_, served, _)| *served);
+        let found = best.find_map(|(_, served, routes)| {
+            let routes = (*routes)?;
+            Some(served.to(routes, served.matching(routes, caller)?))
+        });
+        found.ok_or_else(|| {
+            first.map_or_else(
+                || NoRoute::no_server(port, Some(name)),
+                |s| NoRoute::nobody(s, Some(name)),
+            )
+        })
+    }
+
+    /// Where a client of HTTP goes that doesn't say which host it means: to the only place that there is.
+    fn unnamed<'p>(&'p self, port: u16, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
+        let mut servers = self.servers(port, caller);
+        if let Some(served) = servers.find(|s| s.server.work == Work::Redirect) {
+            let gateway = served.gateway.clone();
+            return Err(NoRoute::Redirects { gateway });
+        }
+        let Some((served, routes, route)) = only(self.candidates(port, caller))? else {
+            let first = self.servers(port, caller).next();
+            return Err(first.map_or_else(
+                || NoRoute::no_server(port, None),
+                |s| NoRoute::nobody(s, None),
+            ));
+        };
+        Ok(served.to(routes, route))
+    }
+
+    /// Everywhere that connections to a port may go.
+    pub fn places<'p>(&'p self, port: u16, caller: Caller<'_>) -> impl Iterator<Item = Taken<'p>> {
+        let candidates = self.candidates(port, caller);
+        candidates.map(|(served, routes, route)| served.to(routes, route))
+    }
+
+    fn candidates<'p>(
+        &'p self,
+        port: u16,
+        caller: Caller<'_>,
+    ) -> impl Iterator<Item = Candidate<'p>> {
+        self.servers(port, caller).flat_map(move |served| {
+            let visible = self.visible(served, caller);
+            visible.filter_map(move |r| Some((served, r, served.matching(r, caller)?)))
+        })
+    }
+
+    /// Where a connection goes that a server has taken which isn't for HTTP in clear.
+    fn route<'p>(&'p self, served: Served<'p>, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
+        let visible = self.visible(served, caller);
+        let matching =
+            |routes: &'p VirtualService| Some((routes, served.matching(routes, caller)?));
+        let found = match (caller.name, served.server.work.family()) {
+            (Some(name), Family::Tls) => {
+                best(visible.filter_map(|s| Some((s.specificity(name)?, s)))).and_then(matching)
+            }
+            (None, Family::Tls) => {
+                let found = visible.filter_map(|r| Some((served, r, matching(r)?.1)));
+                only(found)?.map(|(_, routes, route)| (routes, route))
+            }
+            // As with Istio the first one counts: there is no name to choose by.
+            _ => visible.filter_map(matching).next(),
+        };
+        let (routes, route) = found.ok_or_else(|| NoRoute::nobody(served, caller.name))?;
+        Ok(served.to(routes, route))
+    }
+
+    /// What is routed through a server, as far as its pod may know of it.
+    fn visible<'p>(
         &'p self,
         served: Served<'p>,
         caller: Caller<'_>,
-    ) -> Result<Routed<'p>, NoRoute> {
-        let name = served.through.name();
-        let asked = Asked {
-            client: caller.gateway,
-            through: &name,
-            name: caller.name,
-            port: served.server.port,
-            address: Some(caller.address),
-        };
-        let protocols = served.server.work.routes();
-        let matching = |routes: &'p VirtualService| {
-            let mut of_list = routes.routes.iter().filter(|r| r.protocols == protocols);
-            let route = of_list.find(|route| route.matches(&asked))?;
-            Some((routes, route))
-        };
+    ) -> impl Iterator<Item = &'p VirtualService> {
         let namespace = caller.gateway.namespace();
-        let visible = self.attached(served).filter(|s| s.is_visible_in(namespace));
-        let found = match (caller.name, served.server.work.family()) {
-            (Some(name), Family::Tls) => {
-                let named = visible.filter_map(|s| Some((s.specificity(name)?, s)));
-                let best = named.reduce(|best, next| if next.0 > best.0 { next } else { best });
-                best.and_then(|(_, routes)| matching(routes))
-            }
-            // As with Istio the first one counts: there is no name to choose by.
-            (_, Family::Tcp) => visible.filter_map(matching).next(),
-            (None, Family::Tls) | (_, Family::Http) => only(served, visible.filter_map(matching))?,
-        };
-        let (routes, route) = found.ok_or_else(|| NoRoute::Nobody {
-            gateway: served.gateway.clone(),
-            what: match caller.name {
-                Some(name) => format!("{name}:{}", asked.port),
-                None => format!("port {}", asked.port),
-            },
-        })?;
-        Ok(route.routed(&routes.document))
+        self.attached(served)
+            .filter(move |s| s.is_visible_in(namespace))
     }
 
     /// What is routed through a server.
@@ -237,20 +312,76 @@ impl Gateways {
     }
 }
 
+impl<'p> Served<'p> {
+    fn matching(self, routes: &'p VirtualService, caller: Caller<'_>) -> Option<&'p Route> {
+        let asked = Asked {
+            client: caller.gateway,
+            through: &self.through.name(),
+            name: caller.name,
+            port: self.server.port,
+            address: Some(caller.address),
+        };
+        let protocols = self.server.work.routes();
+        let mut of_list = routes.routes.iter().filter(|r| r.protocols == protocols);
+        of_list.find(|route| route.matches(&asked))
+    }
+
+    fn to(self, routes: &'p VirtualService, route: &'p Route) -> Taken<'p> {
+        Taken {
+            served: self,
+            routed: Some(route.routed(&routes.document)),
+        }
+    }
+
+    fn redirecting(self) -> Taken<'p> {
+        Taken {
+            served: self,
+            routed: None,
+        }
+    }
+}
+
+impl Gateway {
+    fn all(&self) -> impl Iterator<Item = Served<'_>> {
+        self.servers.iter().map(|server| Served {
+            gateway: &self.document,
+            server,
+            through: self,
+        })
+    }
+
+    /// Ports on which HTTP goes on in clear.
+    fn clear_http(&self) -> impl Iterator<Item = u16> {
+        let http = self.servers.iter().filter(|s| s.work == Work::Http);
+        http.map(|server| server.port)
+    }
+}
+
+/// The most specific; of several the oldest.
+fn best<K: Ord, T>(found: impl Iterator<Item = (K, T)>) -> Option<T> {
+    let best = found.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, item)| item)
+}
+
+/// A route that may count, and whose it is.
+type Candidate<'p> = (Served<'p>, &'p VirtualService, &'p Route);
+
 /// The only place that all of them lead to.
 fn only<'p>(
-    served: Served<'p>,
-    mut found: impl Iterator<Item = (&'p VirtualService, &'p Route)>,
-) -> Result<Option<(&'p VirtualService, &'p Route)>, NoRoute> {
-    let Some((first, route)) = found.next() else {
+    mut found: impl Iterator<Item = Candidate<'p>>,
+) -> Result<Option<Candidate<'p>>, NoRoute> {
+    let Some(first) = found.next() else {
         return Ok(None);
     };
-    match found.find(|(_, other)| other.destination != route.destination) {
-        None => Ok(Some((first, route))),
-        Some((second, _)) => Err(NoRoute::Ambiguous {
-            gateway: served.gateway.clone(),
-            first: Box::new(first.document.clone()),
+    match found.find(|(_, _, other)| other.destination != first.2.destination) {
+        None => Ok(Some(first)),
+        Some((_, second, _)) => Err(NoRoute::Ambiguous {
+            gateway: first.0.gateway.clone(),
+            first: Box::new(first.1.document.clone()),
             second: Box::new(second.document.clone()),
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,6 +235,12 @@ impl VirtualService {
         matching.map(Host::specificity).max()
     }
 
+    /// The first of its routes for HTTP.
+    pub(super) fn http(&self) -> Option<&Route> {
+        let mut routes = self.routes.iter();
+        routes.find(|route| route.protocols == Protocols::Http)
+    }
+
     /// All that it is for.
     pub(in crate::policy) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter()

@@ -2,16 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::ServerConfig;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{Entrance, Gateway, forward::Way, redirect};
+use super::{
+    Entrance, Gateway,
+    enforce::{Admission, Shown},
+    forward::{Asked, Way},
+    redirect,
+};
 use crate::{
-    policy::{Caller, Family, Served, ServerTls, Work},
+    policy::{Family, ServerTls, Work},
     proxy::{
         accept::Arrival,
         close::reset,
-        connections::{Agreed, Connection, Phase, Session},
+        connections::{Agreed, Connection, Phase, Route, Session},
+        dial,
         limits::Turn,
         outcome::{Failure, handshake_timeout},
         protect::{Peer, protected},
@@ -22,7 +27,11 @@ use crate::{
     },
     telemetry::{Direction, RefusalReason, Side, Transport},
     tls::{self, FirstBytes, Greeting},
+    workload::Endpoint,
 };
+
+/// What is in force may change as often while a client's way is dialled.
+const CHANGES: usize = 8;
 
 /// One connection, to its end. `port` is the one that the client knows.
 pub(super) fn serve(gateway: Arc<Gateway>, port: u16, arrival: Arrival) -> Serving<Gateway> {
@@ -44,14 +53,8 @@ async fn set_up(gateway: Arc<Gateway>, port: u16, arrival: Arrival) -> Option<Op
     };
     let registered = gateway.connections.open(direction, peer, local);
     let report = Report::new(Arc::clone(&gateway), registered);
-    let Some(entrance) = gateway.entrance.load_full() else {
-        reset(stream);
-        report.finish(&Err(Failure::Refused(RefusalReason::NoPolicy)));
-        return None;
-    };
     let client = Client {
         gateway: &gateway,
-        entrance: &entrance,
         connection: report.connection(),
         port,
     };
@@ -71,9 +74,18 @@ async fn set_up(gateway: Arc<Gateway>, port: u16, arrival: Arrival) -> Option<Op
 /// A client that is being let in.
 pub(super) struct Client<'a> {
     pub(super) gateway: &'a Gateway,
-    pub(super) entrance: &'a Entrance,
     pub(super) connection: &'a Connection,
     pub(super) port: u16,
+}
+
+/// One that is in.
+pub(super) struct Entered {
+    wire: Wire,
+    asked: Asked,
+    way: Way,
+    /// By which it has come.
+    entrance: Arc<Entrance>,
+    shown: Option<Arc<Shown>>,
 }
 
 impl Client<'_> {
@@ -82,51 +94,31 @@ impl Client<'_> {
         let entered = self.enter(stream).await?;
         drop(turn);
         match entered {
-            Some((wire, way)) => self.forward(wire, way).await.map(Some),
+            Some(entered) => self.forward(entered).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Who is refused has been closed as it must be.
-    async fn enter(&self, stream: TcpStream) -> Result<Option<(Wire, Way)>, Failure> {
-        let Entrance { snapshot, own, .. } = self.entrance;
-        let gateways = snapshot.policy.routes().gateways();
-        match gateways.ports(&own.labels).get(&self.port) {
-            // Closed meanwhile.
-            None => {
-                reset(stream);
-                Err(Failure::Refused(RefusalReason::NoPolicy))
-            }
-            Some(Family::Tls) => self.secure(stream).await.map(Some),
-            Some(Family::Tcp) => self.clear(stream, Vec::new()).map(Some),
-            Some(Family::Http) if self.redirects() => redirect::answer(self, stream).await,
-            Some(Family::Http) => self.clear(stream, Vec::new()).map(Some),
+    /// As it is now: what a client has said is looked at with what is in force once it has said it.
+    pub(super) fn entrance(&self) -> Result<Arc<Entrance>, Failure> {
+        let entrance = self.gateway.entrance.load_full();
+        entrance.ok_or(Failure::Refused(RefusalReason::NoPolicy))
+    }
+
+    pub(super) fn asked(&self, name: Option<&str>) -> Asked {
+        Asked {
+            port: self.port,
+            name: name.map(Into::into),
+            address: self.connection.destination.ip(),
         }
     }
 
-    /// Whether some server of the port sends clients elsewhere.
-    fn redirects(&self) -> bool {
-        let gateways = self.entrance.snapshot.policy.routes().gateways();
-        let mut servers = gateways.of(&self.entrance.own.labels);
-        servers.any(|s| s.server.port == self.port && s.server.work == Work::Redirect)
-    }
-
-    /// The server for a name.
-    pub(super) fn server(&self, name: Option<&str>) -> Option<Served<'_>> {
-        let Entrance { snapshot, own, .. } = self.entrance;
-        let gateways = snapshot.policy.routes().gateways();
-        gateways.server(&own.labels, self.port, name)
-    }
-
-    /// What is not TLS of this gateway's goes on as it is. `received` has been read already.
-    pub(super) fn clear(
-        &self,
-        stream: TcpStream,
-        received: Vec<u8>,
-    ) -> Result<(Wire, Way), Failure> {
-        let served = self.server(None).ok_or_else(|| self.nobody(None));
-        match served.and_then(|served| self.way(served, None)) {
-            Ok(way) => Ok((self.as_it_is(stream, received), way)),
+    /// Who is refused has been closed as it must be.
+    async fn enter(&self, stream: TcpStream) -> Result<Option<Entered>, Failure> {
+        match self.family() {
+            Ok((Family::Tls, _)) => self.secure(stream).await.map(Some),
+            Ok((Family::Http, true)) => redirect::answer(self, stream).await,
+            Ok((Family::Tcp | Family::Http, _)) => self.clear(stream).map(Some),
             Err(failure) => {
                 reset(stream);
                 Err(failure)
@@ -134,13 +126,61 @@ impl Client<'_> {
         }
     }
 
-    fn as_it_is(&self, stream: TcpStream, received: Vec<u8>) -> Wire {
-        self.connection.set_session(Session::Plaintext);
-        self.connection.set_transport(Transport::Copy);
-        Wire::plain(stream, received)
+    /// What is spoken on the port, and whether its clients must be asked for a host.
+    fn family(&self) -> Result<(Family, bool), Failure> {
+        let entrance = self.entrance()?;
+        let gateways = entrance.snapshot.policy.routes().gateways();
+        let family = gateways
+            .ports(&entrance.own.labels)
+            .get(&self.port)
+            .copied();
+        // Closed meanwhile.
+        let family = family.ok_or(Failure::Refused(RefusalReason::NoPolicy))?;
+        let asked = self.asked(None);
+        let depends = gateways.depends_on_host(self.port, asked.caller(&entrance));
+        Ok((family, depends))
     }
 
-    async fn secure(&self, mut stream: TcpStream) -> Result<(Wire, Way), Failure> {
+    /// What is not TLS of this gateway's goes on as it is.
+    fn clear(&self, stream: TcpStream) -> Result<Entered, Failure> {
+        let asked = self.asked(None);
+        match self.way(&asked) {
+            Ok((entrance, way)) => Ok(self.as_it_is(stream, Vec::new(), asked, way, entrance)),
+            Err(failure) => {
+                reset(stream);
+                Err(failure)
+            }
+        }
+    }
+
+    fn way(&self, asked: &Asked) -> Result<(Arc<Entrance>, Way), Failure> {
+        let entrance = self.entrance()?;
+        let way = entrance.way(asked)?;
+        let way = way.ok_or(Failure::Refused(RefusalReason::NoRoute))?;
+        Ok((entrance, way))
+    }
+
+    /// `received` has been read already.
+    pub(super) fn as_it_is(
+        &self,
+        stream: TcpStream,
+        received: Vec<u8>,
+        asked: Asked,
+        way: Way,
+        entrance: Arc<Entrance>,
+    ) -> Entered {
+        self.connection.set_session(Session::Plaintext);
+        self.connection.set_transport(Transport::Copy);
+        Entered {
+            wire: Wire::plain(stream, received),
+            asked,
+            way,
+            entrance,
+            shown: None,
+        }
+    }
+
+    async fn secure(&self, mut stream: TcpStream) -> Result<Entered, Failure> {
         let within = self.gateway.timeouts.handshake;
         let begun = Instant::now();
         let FirstBytes {
@@ -152,26 +192,29 @@ impl Client<'_> {
                 return Err(failure);
             }
         };
-        let name = server_name.as_deref();
-        let served = self.server(name).ok_or_else(|| self.nobody(name));
-        let way = served.and_then(|served| Ok((served, self.way(served, name)?)));
-        match way {
-            Ok((served, way)) => match &served.server.work {
-                Work::Terminate(tls) => {
-                    let left = within.saturating_sub(begun.elapsed());
-                    let wire = self.terminate(stream, tls, bytes, left).await?;
-                    Ok((wire, way))
-                }
-                _ => Ok((self.as_it_is(stream, bytes), way)),
-            },
+        let asked = self.asked(server_name.as_deref());
+        let (entrance, way) = match self.way(&asked) {
+            Ok(found) => found,
             Err(failure) => {
                 if failure.refusal() == Some(RefusalReason::NoRoute) {
                     tls::decline(&mut stream).await;
                 }
                 reset(stream);
-                Err(failure)
+                return Err(failure);
             }
-        }
+        };
+        let Work::Terminate(tls) = &way.work else {
+            return Ok(self.as_it_is(stream, bytes, asked, way, entrance));
+        };
+        let left = within.saturating_sub(begun.elapsed());
+        let (wire, shown) = self.terminate(stream, &entrance, tls, bytes, left).await?;
+        Ok(Entered {
+            wire,
+            asked,
+            way,
+            entrance,
+            shown: Some(Arc::new(shown)),
+        })
     }
 
     /// A whole ClientHello.
@@ -190,71 +233,104 @@ impl Client<'_> {
     async fn terminate(
         &self,
         stream: TcpStream,
+        entrance: &Entrance,
         tls: &Arc<ServerTls>,
         received: Vec<u8>,
         within: Duration,
-    ) -> Result<Wire, Failure> {
-        let Some(config) = self.config(tls) else {
+    ) -> Result<(Wire, Shown), Failure> {
+        let Some(termination) = entrance.terminations.get(tls) else {
             reset(stream);
             let text = tls.credential.to_string();
             return Err(Failure::RefusedBecause(RefusalReason::NoCertificate, text));
         };
         let prepared = self.gateway.offload.prepare(&stream);
         self.connection.enter(Phase::Handshaking);
-        let shaking = tls::terminate(stream, config, received);
-        let established = shake(&self.gateway.metrics, Side::Server, within, shaking).await?;
+        let shaking = tls::terminate(stream, Arc::clone(&termination.config), received);
+        let mut established = shake(&self.gateway.metrics, Side::Server, within, shaking).await?;
         let suite = established.secrets.suite;
-        let agreed = Box::new(Agreed {
+        let agreed = Agreed {
             version: suite.version().version,
             suite: suite.suite(),
-        });
-        self.connection.set_session(Session::Tls(agreed));
-        protected(
-            self.gateway,
-            self.connection,
-            prepared,
-            Peer::Foreign,
-            established,
-        )
-    }
-
-    /// As it is now: certificates may have changed since the client came.
-    fn config(&self, tls: &Arc<ServerTls>) -> Option<Arc<ServerConfig>> {
-        let entrance = self.gateway.entrance.load();
-        entrance.as_ref()?.configs.get(tls).cloned()
-    }
-
-    fn way(&self, served: Served<'_>, name: Option<&str>) -> Result<Way, Failure> {
-        let Entrance { snapshot, own, .. } = self.entrance;
-        let caller = Caller {
-            gateway: own,
-            name,
-            address: self.connection.destination.ip(),
         };
-        let routed = snapshot.policy.routes().gateways().route(served, caller);
-        let routed =
-            routed.map_err(|e| Failure::RefusedBecause(RefusalReason::NoRoute, e.to_string()))?;
-        self.resolved(routed)
-    }
-
-    fn nobody(&self, name: Option<&str>) -> Failure {
-        let text = match name {
-            Some(name) => format!("no Gateway is for {name}:{}", self.port),
-            None => format!("no Gateway is for port {} without a name", self.port),
-        };
-        Failure::RefusedBecause(RefusalReason::NoRoute, text)
+        self.connection.set_session(Session::Tls(Box::new(agreed)));
+        let chain = established.peer.take();
+        let (gateway, connection) = (self.gateway, self.connection);
+        let wire = protected(gateway, connection, prepared, Peer::Foreign, established)?;
+        Ok((wire, Shown { agreed, chain }))
     }
 
     /// Dials and begins to relay.
-    async fn forward(&self, wire: Wire, way: Way) -> Result<Relay, Failure> {
+    async fn forward(&self, entered: Entered) -> Result<Relay, Failure> {
         self.connection.enter(Phase::Connecting);
-        match self.dial(&way).await {
+        let Entered {
+            wire,
+            asked,
+            way,
+            entrance,
+            shown,
+        } = entered;
+        match self.reach(asked, way, entrance, shown).await {
             Ok(local) => Ok(Relay::new(local, wire)?),
             Err(failure) => {
                 wire.reset();
                 Err(failure)
             }
         }
+    }
+
+    /// A socket to where the client is to go by what is in force when it is connected.
+    async fn reach(
+        &self,
+        asked: Asked,
+        mut way: Way,
+        mut entrance: Arc<Entrance>,
+        shown: Option<Arc<Shown>>,
+    ) -> Result<TcpStream, Failure> {
+        let mut reached = None;
+        for _ in 0..CHANGES {
+            let (endpoint, stream) = match reached.take() {
+                Some(reached) => reached,
+                None => self.dial(&way, &entrance).await?,
+            };
+            let admission = Admission::new(&asked, &way, shown.as_ref(), endpoint, &entrance);
+            let admission = Arc::new(admission);
+            let admissions = &self.gateway.admissions;
+            admissions.note(self.connection.id, Arc::clone(&admission));
+            let current = self.entrance()?;
+            if Arc::ptr_eq(&current, &entrance) {
+                self.set_route(&way, endpoint, &entrance);
+                return Ok(stream);
+            }
+            let again = current.way(&asked)?;
+            let again = again.ok_or(Failure::Refused(RefusalReason::NoRoute))?;
+            current.trusts(&again, &admission)?;
+            let stays = current.allows(&admission, &again);
+            reached = stays.then_some((endpoint, stream));
+            (way, entrance) = (again, current);
+        }
+        let text = "where it goes has changed again and again".to_owned();
+        Err(Failure::RefusedBecause(RefusalReason::NoRoute, text))
+    }
+
+    async fn dial(&self, way: &Way, entrance: &Entrance) -> Result<(Endpoint, TcpStream), Failure> {
+        let within = self.gateway.timeouts.connect;
+        let dialled = dial::first(&way.candidates, within, dial::own).await;
+        // Also of those that nobody was reached for.
+        if let (Err(_), Some(endpoint)) = (&dialled, way.candidates.first()) {
+            self.set_route(way, *endpoint, entrance);
+        }
+        dialled
+    }
+
+    fn set_route(&self, way: &Way, endpoint: Endpoint, entrance: &Entrance) {
+        let snapshot = &entrance.snapshot;
+        self.connection.set_route(Route {
+            source: snapshot.workload_at(self.connection.client.ip()).cloned(),
+            server: snapshot.workload_at(endpoint.address).cloned(),
+            port: endpoint.port,
+            service: way.service.clone(),
+            mode: entrance.mode(endpoint),
+        });
     }
 }
 

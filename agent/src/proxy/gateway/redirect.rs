@@ -1,7 +1,7 @@
-//! `httpsRedirect`: a request in clear is answered with the same place in HTTPS. Reads the head of one request, within
-//! bounds.
+//! HTTP in clear, where the host makes a difference: the head of a connection's first request is read, within bounds, and
+//! the connection goes where its host leads. With `httpsRedirect` it is answered with the same place in HTTPS.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,14 +9,16 @@ use tokio::{
     time::timeout,
 };
 
-use super::{enter::Client, forward::Way};
+use super::{
+    Entrance,
+    enter::{Client, Entered},
+    forward::{Asked, Way},
+};
 use crate::{
-    policy::Work,
     proxy::{
         close::{hear_out, reset},
         connections::Session,
         outcome::Failure,
-        relay::Wire,
     },
     telemetry::{RefusalReason, Transport},
 };
@@ -41,7 +43,7 @@ enum Head {
 pub(super) async fn answer(
     client: &Client<'_>,
     mut stream: TcpStream,
-) -> Result<Option<(Wire, Way)>, Failure> {
+) -> Result<Option<Entered>, Failure> {
     let within = client.gateway.timeouts.handshake;
     let mut bytes = Vec::new();
     let head = match timeout(within, read(&mut stream, &mut bytes)).await {
@@ -58,16 +60,11 @@ pub(super) async fn answer(
             return Err(refused("no request in time"));
         }
     };
-    let text = match &head {
-        Head::Bad => plain("400 Bad Request"),
-        Head::Request { host, path } => {
-            let name = name_of(host);
-            match client.server(Some(&name)).map(|s| &s.server.work) {
-                Some(Work::Redirect) => moved(host, path),
-                Some(_) => return client.clear(stream, bytes).map(Some),
-                None => plain("404 Not Found"),
-            }
+    let (text, refusal) = match decide(client, &head) {
+        Ok((asked, way, entrance)) => {
+            return Ok(Some(client.as_it_is(stream, bytes, asked, way, entrance)));
         }
+        Err(answer) => answer,
     };
     client.connection.set_session(Session::Plaintext);
     client.connection.set_transport(Transport::Copy);
@@ -80,7 +77,35 @@ pub(super) async fn answer(
         return Err(refused("the client doesn't take its answer"));
     }
     hear_out(stream).await;
-    Ok(None)
+    refusal.map_or(Ok(None), Err)
+}
+
+type Found = (Asked, Way, Arc<Entrance>);
+
+/// Where the connection goes on; else the answer, and what it is refused for.
+fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Failure>)> {
+    let name = match head {
+        Head::Bad => None,
+        Head::Request { host, .. } => Some(name_of(host)),
+    };
+    let asked = client.asked(name.as_deref());
+    let found = client.entrance().and_then(|entrance| {
+        let way = entrance.way(&asked)?;
+        Ok((entrance, way))
+    });
+    match (found, head) {
+        (Ok((entrance, Some(way))), _) => Ok((asked, way, entrance)),
+        (Ok((_, None)), Head::Request { host, path }) => Err((moved(host, path), None)),
+        (Ok((_, None)), Head::Bad) => Err((plain("400 Bad Request"), None)),
+        (Err(failure), Head::Bad) => Err((plain("400 Bad Request"), Some(failure))),
+        (Err(failure), _) => {
+            let status = match failure.refusal() {
+                Some(RefusalReason::NoRoute) => "404 Not Found",
+                _ => "503 Service Unavailable",
+            };
+            Err((plain(status), Some(failure)))
+        }
+    }
 }
 
 fn refused(text: &str) -> Failure {

@@ -1,133 +1,35 @@
 //! What comes in from outside of a mesh: Istio's Gateway and VirtualService, served by `sealane gateway`.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, process::Command};
+mod changes;
+mod clients;
+mod edge;
+
+pub use changes::{cut, kernel_tls, load, status};
+pub use clients::{names, optional, revoked, versions};
+pub(super) use edge::secret;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+};
 
 use anyhow::{Context, Result, ensure};
 use sealane_harness::{
-    Family, Gateway, NodeName, Pod, PodSpec, World,
-    apps::{Answer, Capture, Curl, Exit, Listener, Nginx, SClient, leaf},
-    objects::{MESH, PeerAuthentication, Service},
+    NodeName, PodSpec,
+    apps::{Capture, Curl, Exit, Listener, Nginx, SClient, leaf},
+    objects::MESH,
     pcap::readable,
     pki::{LeafFiles, Pki, Wanted},
     tls, until,
 };
 
-use crate::stage::{GREETING, SOON, Shop, Stage, WEB};
-
-const HTTP: u16 = 80;
-const HTTPS: u16 = 443;
-/// The label by which Gateways of the suite find their pod.
-const EDGE: &str = "edge";
-
-/// A mesh with a gateway in a pod of it, whose clients are outside.
-struct Edge<'a> {
-    shop: Shop<'a>,
-    pod: Pod,
-    gateway: Gateway,
-}
-
-impl<'a> Edge<'a> {
-    /// The mesh is STRICT, the gateway's own ports are not.
-    fn new(stage: &Stage<'a>, documents: &str) -> Result<Self> {
-        let world = stage.world;
-        let pod = world.pod(PodSpec::new(NodeName::B, MESH, EDGE))?;
-        let open = PeerAuthentication::workload(MESH, EDGE, "PERMISSIVE", &[]);
-        world.objects.policy(&open)?;
-        world.objects.raw("edge.yaml", documents)?;
-        let shop = stage.shop("STRICT")?;
-        shop.agents.b.wait_enrolled(&pod, true)?;
-        let mut gateway = Gateway::start(world, &pod, &[])?;
-        gateway.wait_ready()?;
-        Ok(Self { shop, pod, gateway })
-    }
-
-    fn address(&self, port: u16) -> SocketAddr {
-        self.pod.address(self.shop.family(), port)
-    }
-
-    /// A request from outside, for a host that leads to the gateway.
-    fn curl(&self, url: &str, root: Option<&Path>) -> Result<Answer> {
-        let mut curl = Curl::new(&self.shop.stranger)?;
-        for port in [HTTP, HTTPS, 8080] {
-            let address = self.address(port);
-            let to = format!(":{port}:{}:{port}", bracketed(address));
-            curl = curl.arg("--connect-to").arg(to);
-        }
-        if let Some(root) = root {
-            curl = curl.arg("--cacert").arg(root);
-        }
-        curl.get(url)
-    }
-
-    fn refused(&self, reason: &str) -> Result<f64> {
-        let labels = [("reason", reason)];
-        let metrics = self.gateway.metrics()?;
-        Ok(metrics.sum("sealane_connections_refused_total", &labels))
-    }
-}
-
-fn bracketed(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
-    }
-}
-
-/// A Secret as `kubectl create secret generic NAME --from-file=KEY=FILE` makes it.
-pub(super) fn secret(namespace: &str, name: &str, files: &[(&str, &Path)]) -> Result<String> {
-    let mut text = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: Opaque\ndata:\n"
-    );
-    for (key, file) in files {
-        let mut command = Command::new("openssl");
-        let output = command.args(["base64", "-A", "-in"]).arg(file).output()?;
-        writeln!(text, "  {key}: {}", String::from_utf8(output.stdout)?)?;
-    }
-    Ok(text)
-}
-
-fn pair(name: &str, files: &LeafFiles) -> Result<String> {
-    let files = [("tls.crt", &*files.certificate), ("tls.key", &*files.key)];
-    secret(MESH, name, &files)
-}
-
-/// A Gateway of the suite's pod, with servers as `{…}` in flow style.
-fn gateway(servers: &[String]) -> String {
-    let servers: String = servers.iter().map(|s| format!("  - {s}\n")).collect();
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: {MESH}}}\n\
-         spec:\n  selector: {{app: {EDGE}}}\n  servers:\n{servers}---\n"
-    )
-}
-
-fn routed(name: &str, host: &str, list: &str, to: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {MESH}}}\n\
-         spec:\n  hosts: [\"{host}\"]\n  gateways: [edge]\n  {list}{to}\n---\n"
-    )
-}
-
-fn to(service: &str) -> String {
-    format!("route: [{{destination: {{host: {service}}}}}]}}]")
-}
-
-fn service(world: &World, name: &str, index: u8, port: u16) -> Result<()> {
-    world.objects.service(&Service {
-        namespace: MESH.into(),
-        name: name.into(),
-        app: name.into(),
-        virtual_addresses: Family::ALL
-            .map(|family| World::virtual_address(family, index))
-            .to_vec(),
-        port: 80,
-        target_port: port.to_string(),
-    })
-}
+use self::edge::{Edge, HTTP, HTTPS, bracketed, gateway, pair, routed, to};
+use crate::stage::{GREETING, SOON, Stage, WEB, service};
 
 /// `httpsRedirect` answers every request with the same place in HTTPS, whatever it is sent; a server without it
 /// forwards.
 pub fn redirect(stage: &Stage<'_>) -> Result<()> {
-    service(stage.world, "web", 20, WEB)?;
+    stage.world.objects.service(&service("web", 20, &WEB))?;
     let documents = gateway(&[
         format!(
             "{{port: {{number: {HTTP}, name: http, protocol: HTTP}}, tls: {{httpsRedirect: true}}, hosts: [\"*.example\"]}}"
@@ -152,16 +54,80 @@ pub fn redirect(stage: &Stage<'_>) -> Result<()> {
         &b"\x16\x03\x01\x02\x00\x01"[..],
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     ] {
-        use std::io::{Read as _, Write as _};
-        let mut stream = edge.shop.stranger.connect(edge.address(HTTP))?;
-        stream.write_all(garbage)?;
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said)?;
-        ensure!(said.starts_with(b"HTTP/1.1 400 "), "{garbage:?}: {said:?}");
+        let heard = said(&edge, garbage)?;
+        ensure!(
+            heard.starts_with(b"HTTP/1.1 400 "),
+            "{garbage:?}: {heard:?}"
+        );
     }
 
     edge.curl("http://web.example:8080/", None)?
         .expect_ok(GREETING)
+}
+
+/// What the HTTP port says to some bytes.
+fn said(edge: &Edge<'_>, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = edge.shop.stranger.connect(edge.address(HTTP))?;
+    stream.write_all(bytes)?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said)?;
+    Ok(said)
+}
+
+/// The host of the first request says which service gets a connection in clear, and no server for other hosts keeps it
+/// from being redirected. Without a host there must be one place to go.
+pub fn hosts(stage: &Stage<'_>) -> Result<()> {
+    let world = stage.world;
+    for (index, name) in [(25, "one"), (26, "two")] {
+        world.objects.service(&service(name, index, &WEB))?;
+    }
+    let server = |hosts: &str, tls: &str| {
+        format!(
+            "{{port: {{number: {HTTP}, name: h{}, protocol: HTTP}}, hosts: [\"{hosts}\"]{tls}}}",
+            hosts.len()
+        )
+    };
+    let documents = gateway(&[
+        server("*", ""),
+        server("*.secret.example", ", tls: {httpsRedirect: true}"),
+    ]) + &routed("one", "one.example", "http: [{", &to("one"))
+        + &routed("two", "*.example", "http: [{", &to("two"));
+    let edge = Edge::new(stage, &documents)?;
+    let mut kept = Vec::new();
+    for name in ["one", "two"] {
+        let pod = world.pod(PodSpec::new(NodeName::A, MESH, name))?;
+        edge.shop.agents.a.wait_enrolled(&pod, true)?;
+        kept.push((Nginx::http(world, &pod, WEB, name)?, pod));
+    }
+    for (host, service) in [("one", "one"), ("two", "two"), ("three", "two")] {
+        let url = format!("http://{host}.example/");
+        until("the way in", SOON, || {
+            let answer = edge.curl(&url, None)?;
+            Ok(answer.expect_ok(service).is_ok().then_some(()))
+        })
+        .with_context(|| format!("{host}: {:?}", edge.curl(&url, None)))?;
+    }
+    let secret = edge.curl("http://a.secret.example/", None)?;
+    ensure!(secret.status == 301, "{secret:?}");
+    let nobody = edge.curl("http://other/", None)?;
+    ensure!(nobody.status == 404, "{nobody:?}");
+    let unnamed = said(&edge, b"GET / HTTP/1.0\r\n\r\n")?;
+    ensure!(unnamed.starts_with(b"HTTP/1.1 400 "), "{unnamed:?}");
+    until("both to be counted", SOON, || {
+        Ok((edge.refused("no_route")? >= 2.0).then_some(()))
+    })?;
+
+    // One place to go: then nobody has to say a host.
+    let one = routed("two", "*.example", "http: [{", &to("one"));
+    let documents = gateway(&[server("*", "")]);
+    world.objects.raw(
+        "edge.yaml",
+        &(documents + &routed("one", "*", "http: [{", &to("one")) + &one),
+    )?;
+    until("one place for all", SOON, || {
+        let heard = said(&edge, b"GET / HTTP/1.0\r\n\r\n")?;
+        Ok(heard.starts_with(b"HTTP/1.1 200 ").then_some(()))
+    })
 }
 
 /// Two that end TLS, and one that passes it on.
@@ -197,7 +163,7 @@ pub fn sni(stage: &Stage<'_>) -> Result<()> {
     };
     let (one, two, own) = (files("one")?, files("two")?, files("own")?);
     for (index, name, port) in [(21, "one", WEB), (22, "two", WEB), (23, "own", HTTPS)] {
-        service(world, name, index, port)?;
+        world.objects.service(&service(name, index, &port))?;
     }
     let documents = three_hosts() + &format!("{}---\n{}", pair("one", &one)?, pair("two", &two)?);
     let edge = Edge::new(stage, &documents)?;
@@ -274,7 +240,7 @@ pub fn reload(stage: &Stage<'_>) -> Result<()> {
             .write(&world.scratch(name)?)
     };
     let (first, second) = (made("first")?, made("second")?);
-    service(world, "web", 24, WEB)?;
+    world.objects.service(&service("web", 24, &WEB))?;
     let documents = gateway(&[format!(
         "{{port: {{number: {HTTPS}, name: tls, protocol: TLS}}, hosts: [\"*\"], tls: {{mode: SIMPLE, credentialName: cert}}}}"
     )]) + &routed("web", host, "tcp: [{", &to("web"));
@@ -286,7 +252,6 @@ pub fn reload(stage: &Stage<'_>) -> Result<()> {
     let mut client = tls::connect(socket, None, &[])?;
     let (mut server, _) = crate::pair::accept(&listener)?;
     let mut talk = || -> Result<()> {
-        use std::io::{Read as _, Write as _};
         let mut word = [0; 4];
         client.write_all(b"ping")?;
         server.read_exact(&mut word)?;

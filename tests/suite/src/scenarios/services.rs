@@ -10,20 +10,11 @@ use sealane_harness::{
     pace,
 };
 
-use crate::stage::{SOON, Stage, WEB};
+use crate::stage::{SOON, Stage, WEB, service};
 
-/// Port 80 of a service goes to the named port 8080 of its pods.
+/// It goes to the named port of its pods.
 fn fruit(name: &str, index: u8) -> Service {
-    Service {
-        namespace: MESH.into(),
-        name: name.into(),
-        app: name.into(),
-        virtual_addresses: Family::ALL
-            .map(|family| World::virtual_address(family, index))
-            .to_vec(),
-        port: 80,
-        target_port: "http".into(),
-    }
+    service(name, index, &"http")
 }
 
 fn url(family: Family, index: u8) -> String {

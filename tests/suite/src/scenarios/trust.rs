@@ -2,15 +2,17 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
     path::PathBuf,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sealane_harness::{
     NodeName,
     apps::{Answer, Curl, Nginx},
+    pace,
     pki::{Leaf, Pki, Wanted},
     tls::{self, ClientStream},
     until,
@@ -58,27 +60,13 @@ impl<'a> Setting<'a> {
         Ok(())
     }
 
-    /// A connection that stays.
     fn keep(&self, leaf: &Leaf) -> Result<ClientStream> {
         let socket = self.shop.stranger.connect(self.shop.web_address(WEB))?;
-        socket.set_read_timeout(Some(SOON))?;
-        let mut stream = tls::connect(socket, Some(leaf), &[])?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
-        let mut answer = Vec::new();
-        while !String::from_utf8_lossy(&answer).contains(GREETING) {
-            let mut some = [0; 512];
-            let read = stream.read(&mut some).context("the answer")?;
-            ensure!(read > 0, "the answer ended: {answer:?}");
-            answer.extend_from_slice(&some[..read]);
-        }
-        Ok(stream)
+        keep(socket, Some(leaf))
     }
 
-    fn expect_cut(&self, mut kept: ClientStream) -> Result<()> {
-        ensure!(
-            !matches!(kept.read(&mut [0; 1]), Ok(1..)),
-            "somebody has said something"
-        );
+    fn expect_cut(&self, kept: ClientStream) -> Result<()> {
+        expect_over(kept)?;
         let labels = [("reason", "untrusted")];
         let name = "sealane_policy_cuts_total";
         self.shop.metric(NodeName::B, name, &labels, 1.0)
@@ -90,6 +78,47 @@ impl<'a> Setting<'a> {
             let error = status["trusted"][0]["error"].as_str();
             Ok(error.is_some_and(|e| e.contains(text)).then_some(()))
         })
+    }
+}
+
+/// A connection to nginx that stays.
+pub(super) fn keep(socket: TcpStream, leaf: Option<&Leaf>) -> Result<ClientStream> {
+    socket.set_read_timeout(Some(pace::span(SOON)))?;
+    let mut stream = tls::connect(socket, leaf, &[])?;
+    greet(&mut stream)?;
+    Ok(stream)
+}
+
+/// Asks nginx for its text, and leaves the connection open.
+pub(super) fn greet(stream: &mut (impl Read + Write)) -> Result<()> {
+    write!(stream, "GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains(GREETING) {
+        let mut some = [0; 512];
+        let read = stream.read(&mut some).context("the answer")?;
+        ensure!(read > 0, "the answer ended: {answer:?}");
+        answer.extend_from_slice(&some[..read]);
+    }
+    Ok(())
+}
+
+/// Asserts that a kept connection is there still, and is good for another request.
+pub(super) fn expect_open(kept: &mut ClientStream) -> Result<()> {
+    let patience = kept.sock.read_timeout()?;
+    kept.sock
+        .set_read_timeout(Some(Duration::from_millis(200)))?;
+    let quiet = kept.read(&mut [0; 1]).map_err(|error| error.kind());
+    ensure!(quiet == Err(ErrorKind::WouldBlock), "{quiet:?}");
+    kept.sock.set_read_timeout(patience)?;
+    greet(kept)
+}
+
+/// Waits until a kept connection has ended without another word.
+pub(super) fn expect_over(mut kept: impl Read) -> Result<()> {
+    match kept.read(&mut [0; 1]) {
+        Ok(1..) => bail!("somebody has said something"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("it is still open"),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -155,14 +184,7 @@ pub fn revoked(stage: &Stage<'_>) -> Result<()> {
         .get(&other)?
         .expect_ok(GREETING)
         .context("another certificate")?;
-    stays
-        .sock
-        .set_read_timeout(Some(Duration::from_millis(200)))?;
-    let quiet = stays.read(&mut [0; 1]).map_err(|error| error.kind());
-    ensure!(
-        quiet == Err(std::io::ErrorKind::WouldBlock),
-        "the other's connection: {quiet:?}"
-    );
+    expect_open(&mut stays).context("the other's connection")?;
     setting
         .shop
         .get(&setting.shop.customer)?

@@ -23,6 +23,16 @@ pub struct ServerTls {
     pub http: bool,
 }
 
+impl ServerTls {
+    /// Whether a client may speak this: version and cipher suite by their numbers (IANA).
+    #[must_use]
+    pub fn takes(&self, version: TlsVersion, suite: u16) -> bool {
+        let old = version == TlsVersion::V12;
+        (self.versions.least..=self.versions.most).contains(&version)
+            && (!old || self.suites.is_empty() || self.suites.contains(&suite))
+    }
+}
+
 /// Where certificate, key and authorities are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Credential {
@@ -218,7 +228,7 @@ impl WrittenTls {
         refuse(
             at,
             &[("caCrl", self.ca_crl.is_some())],
-            &Reason::RevocationList,
+            &Reason::Instead("name the file with --crl of `sealane gateway`"),
             errors,
         );
         let pins = [
