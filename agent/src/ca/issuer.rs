@@ -36,7 +36,7 @@ pub trait Issue: Send + Sync + 'static {
 /// The two kinds.
 pub enum Issuer {
     Embedded(Arc<EmbeddedCa>),
-    Service(CaClient),
+    Service(Box<CaClient>),
 }
 
 /// Why there is no SVID.

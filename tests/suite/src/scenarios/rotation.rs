@@ -90,9 +90,9 @@ fn change(shop: &Shop<'_>, authority: &Authority, load: &Load) -> Result<()> {
         second.code() != Some(0) && second.stderr.contains("distributing"),
         "{second:?}"
     );
+    stage(authority, load, "distributing")?;
     let shown = authority.status(&[])?.success()?.stdout;
     ensure!(shown.contains("root, distributing until"), "{shown}");
-    stage(authority, load, "distributing")?;
     ensure!(
         signing_root(authority)? == old,
         "the new root signs too early"
