@@ -181,7 +181,7 @@ fn issuer(config: &AgentConfig) -> anyhow::Result<Issuer> {
             let ca = EmbeddedCa::open(dir, domain, config.svid_ttl)?;
             Issuer::Embedded(Arc::new(ca))
         }
-        CaSource::Service(settings) => Issuer::Service(CaClient::new(settings.clone())?),
+        CaSource::Service(settings) => Issuer::Service(Box::new(CaClient::new(settings.clone())?)),
         CaSource::Spire(socket) => {
             let domain = config.mesh.trust_domain.clone();
             Issuer::Spire(SpireAgent::new(socket.clone(), domain)?)

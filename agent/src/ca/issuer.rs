@@ -52,7 +52,7 @@ pub trait Issue: Send + Sync + 'static {
 /// The three kinds.
 pub enum Issuer {
     Embedded(Arc<EmbeddedCa>),
-    Service(CaClient),
+    Service(Box<CaClient>),
     Spire(SpireAgent),
 }
 
