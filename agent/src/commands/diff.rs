@@ -62,7 +62,9 @@ fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<
     let snapshot = loaded(dir, &settings)?;
     let policy = candidate.compile(&settings, &snapshot.documents, args.replace);
     let mut diff = if args.flows.is_empty() {
-        review::diff(&snapshot, &policy, review::declared(&snapshot))
+        let mut diff = review::diff(&snapshot, &policy, review::declared(&snapshot));
+        diff.warnings.splice(..0, review::abridged(&snapshot));
+        diff
     } else {
         let (mut all, mut window, mut evicted) = (Vec::<SeenFlow>::new(), 0, 0);
         for path in &args.flows {

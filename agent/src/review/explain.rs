@@ -68,14 +68,7 @@ pub fn explain(
     let client = target::client(snapshot, client)?;
     let source = client.source(snapshot);
     let asked = target::server(snapshot, source, server)?;
-    let mut steps = vec![client_text(&client)];
-    if client.has_own_proxy(snapshot) {
-        steps.push(
-            "note: the client has Istio's own proxy, and no agent: this supposes that it does as the documents say, with \
-             a certificate of the mesh's root"
-                .to_owned(),
-        );
-    }
+    let mut steps = introduced(snapshot, &client);
     steps.extend(asked.remarks.iter().cloned());
     let service = asked.service.as_ref();
     let lead = match source.filter(|_| asked.unseen.is_none()) {
@@ -272,6 +265,17 @@ fn worst(each: Vec<Explanation>) -> Option<Explanation> {
         worst.steps.push(note);
     }
     Some(worst)
+}
+
+/// Who the client is, and what the answer supposes of it.
+fn introduced(snapshot: &Snapshot, client: &Client) -> Vec<String> {
+    let supposed = client.has_own_proxy(snapshot).then(|| {
+        "note: the client has Istio's own proxy, and no agent: this supposes that it does as the documents say, with a \
+         certificate of the mesh's root"
+            .to_owned()
+    });
+    let text = std::iter::once(client_text(client));
+    text.chain(supposed).collect()
 }
 
 fn client_text(client: &Client) -> String {

@@ -1,6 +1,6 @@
 //! What a policy can be tried on: flows that were seen, or those that a set of objects makes likely.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -54,18 +54,71 @@ impl SeenFlow {
     }
 }
 
+/// So many pods are tried each with each; of more, those that are alike have one that stands for them.
+const EACH: usize = 500;
+/// So many flows are tried at most.
+const MAX_DECLARED: usize = 2_000_000;
+
+/// Labels that tell the pods of one controller apart.
+const OF_ONE_POD: [&str; 4] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+];
+
 /// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
+/// See [`abridged`] for meshes that are large.
 pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
-    let mut workloads: Vec<_> = snapshot.workloads().collect();
-    workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let workloads = tried(snapshot);
     let servers: Vec<_> = workloads.iter().filter(|w| w.enrolled).copied().collect();
-    servers.into_iter().flat_map(move |server| {
+    let flows = servers.into_iter().flat_map(move |server| {
         let ports = ports(snapshot, server);
         let clients = workloads.clone().into_iter();
         clients
             .filter(move |client| client.name != server.name)
             .flat_map(move |client| between(snapshot, client, server, &ports))
-    })
+    });
+    flows.take(MAX_DECLARED)
+}
+
+/// What is to be said of [`declared`] flows where not all that are possible are among them.
+#[must_use]
+pub fn abridged(snapshot: &Snapshot) -> Vec<String> {
+    let (all, tried) = (snapshot.workloads().count(), tried(snapshot));
+    let servers = tried.iter().filter(|w| w.enrolled);
+    let ports: usize = servers.map(|server| ports(snapshot, server).len()).sum();
+    let possible = ports.saturating_mul(tried.len().saturating_sub(1));
+    let alike = (tried.len() < all).then(|| {
+        format!(
+            "{} of {all} pods are tried: where several have the same identity, labels and ports one stands for all, \
+             whatever their addresses",
+            tried.len()
+        )
+    });
+    let capped = (possible > MAX_DECLARED).then(|| {
+        format!(
+            "{MAX_DECLARED} of {possible} possible flows are tried: --flows tries those that agents have seen"
+        )
+    });
+    alike.into_iter().chain(capped).collect()
+}
+
+/// In the order of their names.
+fn tried(snapshot: &Snapshot) -> Vec<&Arc<Workload>> {
+    let mut workloads: Vec<_> = snapshot.workloads().collect();
+    workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    if workloads.len() > EACH {
+        let mut known = HashSet::new();
+        workloads.retain(|workload| {
+            let labels = workload.labels.iter();
+            let labels = labels.filter(|(key, _)| !OF_ONE_POD.contains(&key.as_str()));
+            let labels: Vec<_> = labels.collect();
+            let ports = &workload.container_ports;
+            known.insert((&workload.identity, workload.enrolled, labels, ports))
+        });
+    }
+    workloads
 }
 
 fn between(

@@ -133,18 +133,7 @@ impl<'a> Reader<'a> {
                 ("notRequestPrincipals", &source.not_request_principals),
             ],
         );
-        for (key, values, instead) in [
-            ("remoteIpBlocks", &source.remote_ip_blocks, "ipBlocks"),
-            (
-                "notRemoteIpBlocks",
-                &source.not_remote_ip_blocks,
-                "notIpBlocks",
-            ),
-        ] {
-            if !is_unset(values) {
-                self.complain(at.clone().key(key), Reason::ForwardedAddress(instead));
-            }
-        }
+        self.needs_forwarding(source, at);
         let names = Self::pattern as ReadOne<'a, _>;
         let principals = [
             ("principals", &source.principals),
@@ -176,6 +165,22 @@ impl<'a> Reader<'a> {
             blocks.into_term(Term::SourceIp),
         ];
         self.not_empty(terms.into_iter().flatten().collect(), at)
+    }
+
+    /// Addresses that only the requests tell.
+    fn needs_forwarding(&mut self, source: &document::Source, at: &FieldPath) {
+        for (key, values, instead) in [
+            ("remoteIpBlocks", &source.remote_ip_blocks, "ipBlocks"),
+            (
+                "notRemoteIpBlocks",
+                &source.not_remote_ip_blocks,
+                "notIpBlocks",
+            ),
+        ] {
+            if !is_unset(values) {
+                self.complain(at.clone().key(key), Reason::ForwardedAddress(instead));
+            }
+        }
     }
 
     /// They name the namespace already.

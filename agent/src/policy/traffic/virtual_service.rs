@@ -21,7 +21,7 @@ use crate::{
 mod written;
 
 pub use written::VirtualServiceSpec;
-use written::{WrittenDestination, WrittenMatch, WrittenRoute};
+use written::{WrittenDestination, WrittenMatch, WrittenRoute, subnet};
 
 /// Pods, rather than a gateway.
 pub(super) const MESH: &str = "mesh";
@@ -277,7 +277,8 @@ fn route(
     at: &FieldPath,
     errors: &mut Vec<Invalid>,
 ) -> Option<Route> {
-    refuse(at, &written.needs_http(), &Reason::NeedsHttp, errors);
+    let needs_http = written.needs_http();
+    refuse(at, &needs_http, &Reason::NeedsHttp, errors);
     let mut matches = Vec::new();
     for (index, matching) in written.r#match.into_iter().flatten().enumerate() {
         let at = at.clone().key("match").index(index);
@@ -290,7 +291,10 @@ fn route(
         errors.push(Invalid::new(field, Reason::TrafficManagement));
     }
     if routes.is_empty() {
-        errors.push(Invalid::new(at, Reason::Empty));
+        // What stands in the place of a route is refused already.
+        if needs_http.iter().all(|(_, is_set)| !is_set) {
+            errors.push(Invalid::new(at, Reason::Empty));
+        }
         return None;
     }
     let first = routes.swap_remove(0);
@@ -367,11 +371,6 @@ fn matched(
             errors,
         ),
     }
-}
-
-fn subnet(written: &str) -> Option<IpNet> {
-    let single = || written.parse::<IpAddr>().map(IpNet::from);
-    written.parse().or_else(|_| single()).ok()
 }
 
 /// Every item that makes sense; the others are in `errors`.

@@ -298,3 +298,37 @@ fn rows_are_bounded_and_counts_are_not() {
     );
     assert!(diff.summary.text[0].contains("would cut 12000 flows from 12000 clients"));
 }
+
+#[test]
+fn of_many_pods_that_are_alike_one_is_tried() {
+    let pods = |count: u32, own: bool| {
+        let pods = (0..count).map(|n| {
+            let address = std::net::Ipv4Addr::from((10 << 24) + (9 << 16) + n);
+            let label = if own { n } else { n % 3 };
+            format!(
+                "- {{apiVersion: v1, kind: Pod, metadata: {{name: p{n}, namespace: default, labels: {{app: a{label}, \
+                 pod-template-hash: h{n}}}}}, spec: {{containers: [{{name: c, ports: [{{containerPort: 80}}]}}]}}, \
+                 status: {{podIP: {address}}}}}\n"
+            )
+        });
+        format!(
+            "apiVersion: v1\nkind: List\nitems:\n{}",
+            pods.collect::<String>()
+        )
+    };
+    // Beside the five pods of the mesh, of which one in the mesh has a port.
+    let few = snapshot(&[&pods(400, false)]);
+    assert_eq!(declared(&few).count(), 401 * 404);
+    assert!(abridged(&few).is_empty());
+    let many = snapshot(&[&pods(3000, false)]);
+    assert_eq!(declared(&many).count(), 4 * 7);
+    let text = abridged(&many).join("; ");
+    assert!(text.starts_with("8 of 3005 pods are tried: "), "{text}");
+    let distinct = snapshot(&[&pods(2000, true)]);
+    assert_eq!(declared(&distinct).count(), 2_000_000);
+    let text = abridged(&distinct).join("; ");
+    assert!(
+        text.starts_with("2000000 of 4010004 possible flows"),
+        "{text}"
+    );
+}

@@ -1,5 +1,8 @@
 //! `VirtualService.spec` as written.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Refused;
@@ -120,4 +123,10 @@ pub(super) struct WrittenDestination {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenPort {
     pub(super) number: i64,
+}
+
+/// A range, or a single address.
+pub(super) fn subnet(written: &str) -> Option<IpNet> {
+    let single = || written.parse::<IpAddr>().map(IpNet::from);
+    written.parse().or_else(|_| single()).ok()
 }
