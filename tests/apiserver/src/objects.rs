@@ -1,6 +1,7 @@
 //! The life of objects: creation, changes and deletion under the rules that all resources share. What single resources
 //! add is in `objects/kinds`. Knows no HTTP.
 
+mod controllers;
 mod deletion;
 mod generated;
 mod kinds;
@@ -9,7 +10,7 @@ pub mod patch;
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use deletion::{Deletion, Ended, delete};
 pub use generated::{now, uid};
@@ -131,7 +132,7 @@ pub fn create(
         Ok(Change::Put(object))
     })?;
     let made = made.ok_or_else(|| Status::internal("nothing was stored"))?;
-    kinds::created(cluster, place.resource, &made)?;
+    controllers::created(cluster, place.resource, &made)?;
     Ok(made)
 }
 
@@ -151,18 +152,7 @@ fn prepared(cluster: &Cluster, place: Place<'_>, mut object: Value) -> Result<Va
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    let text = |key: &str| {
-        metadata
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (mut name, generated) = (text("name"), text("generateName"));
-    if name.is_empty() && !generated.is_empty() {
-        name = generated + &generated::suffix();
-    }
-    check_name(place, &name)?;
+    let name = name(place, metadata)?;
     metadata.insert("name".into(), json!(name));
     if place.resource.is_namespaced {
         metadata.insert("namespace".into(), json!(place.namespace));
@@ -182,11 +172,29 @@ fn prepared(cluster: &Cluster, place: Place<'_>, mut object: Value) -> Result<Va
         metadata.insert("generation".into(), json!(1));
     }
     kinds::default(cluster, place.resource, &mut object);
+    kinds::settle(place.resource, &mut object);
     let errors = kinds::wrong(place.resource, &object);
     if !errors.is_empty() {
         return Err(place.invalid(&name, &errors));
     }
     Ok(object)
+}
+
+/// The name that an object asks for.
+fn name(place: Place<'_>, metadata: &Map<String, Value>) -> Result<String, Status> {
+    let text = |key: &str| {
+        metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (mut name, generated) = (text("name"), text("generateName"));
+    if name.is_empty() && !generated.is_empty() {
+        name = generated + &generated::suffix();
+    }
+    check_name(place, &name)?;
+    Ok(name)
 }
 
 fn check_name(place: Place<'_>, name: &str) -> Result<(), Status> {
@@ -244,7 +252,8 @@ pub fn change(
             let before = current.typed(place.resource, place.version)?;
             let edited = edit(before.clone())?;
             check_preconditions(place, &before, &edited)?;
-            let after = kept(place.resource, part, &before, edited);
+            let mut after = kept(place.resource, part, &before, edited);
+            kinds::settle(place.resource, &mut after);
             let mut errors = kinds::wrong(place.resource, &after);
             if part == Part::Main {
                 errors.extend(kinds::wrong_change(place.resource, &before, &after));
@@ -262,7 +271,7 @@ pub fn change(
         return Ok(Arc::new(dry));
     }
     let changed = changed.ok_or_else(|| place.not_found())?;
-    kinds::changed(cluster, place.resource, &changed)?;
+    controllers::changed(cluster, place.resource, &changed)?;
     Ok(changed)
 }
 
@@ -313,6 +322,18 @@ fn kept(resource: &Resource, part: Part, before: &Value, mut after: Value) -> Va
     for key in ["apiVersion", "kind"] {
         keep(&mut after, key);
     }
+    keep_metadata(before, &mut after);
+    let is_counted =
+        resource.has_generation() && part != Part::Status && spec_differs(before, &after);
+    if is_counted {
+        let generation = before["metadata"]["generation"].as_u64().unwrap_or(0);
+        after["metadata"]["generation"] = json!(generation + 1);
+    }
+    after
+}
+
+/// What of metadata only the server writes.
+fn keep_metadata(before: &Value, after: &mut Value) {
     let fixed = [
         "uid",
         "creationTimestamp",
@@ -337,13 +358,6 @@ fn kept(resource: &Resource, part: Part, before: &Value, mut after: Value) -> Va
         metadata.remove("managedFields");
         metadata.retain(|_, value| !value.is_null());
     }
-    let is_counted =
-        resource.has_generation() && part != Part::Status && spec_differs(before, &after);
-    if is_counted {
-        let generation = before["metadata"]["generation"].as_u64().unwrap_or(0);
-        after["metadata"]["generation"] = json!(generation + 1);
-    }
-    after
 }
 
 /// Whether anything beside metadata and status differs.

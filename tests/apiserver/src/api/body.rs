@@ -68,22 +68,19 @@ fn response(code: StatusCode, content: &'static str, body: Body) -> Response<Bod
 /// The response, broken off after so many bytes of its body.
 pub fn cut(response: Response<Body>, bytes: usize) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let frames = stream::unfold(
-        (body.into_data_stream(), bytes, false),
-        |(mut rest, left, is_cut)| async move {
-            if is_cut {
-                return None;
+    let frames = stream::unfold(Some((body.into_data_stream(), bytes)), |state| async move {
+        let (mut rest, left) = state?;
+        if left == 0 {
+            return Some((Err(Broken), None));
+        }
+        match rest.next().await? {
+            Ok(frame) => {
+                let taken = frame.len().min(left);
+                Some((Ok(frame.slice(..taken)), Some((rest, left - taken))))
             }
-            match rest.next().await? {
-                Ok(frame) if frame.len() < left => {
-                    let left = left - frame.len();
-                    Some((Ok(frame), (rest, left, false)))
-                }
-                Ok(frame) if left > 0 => Some((Ok(frame.slice(..left)), (rest, 0, false))),
-                Ok(_) | Err(_) => Some((Err(Broken), (rest, 0, true))),
-            }
-        },
-    );
+            Err(broken) => Some((Err(broken), None)),
+        }
+    });
     let body = StreamBody::new(frames.map(|bytes| bytes.map(Frame::data)));
     Response::from_parts(parts, body.boxed_unsync())
 }

@@ -15,7 +15,7 @@ use crate::{
     selector::Selection,
     server::Cluster,
     status::Status,
-    store::{State, Stored},
+    store::{State, Stored, Table},
 };
 
 /// Bytes of a list that are made at a time.
@@ -120,10 +120,15 @@ fn check(query: &Query) -> Result<(), Status> {
         let why = "Forbidden: sendInitialEvents is forbidden for list";
         wrong.push(("sendInitialEvents".into(), why.into()));
     }
+    refused(&wrong)
+}
+
+/// 422 when anything is wrong with the options.
+pub fn refused(wrong: &[(String, String)]) -> Result<(), Status> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid("meta.k8s.io", "ListOptions", "", &wrong))
+    Err(Status::invalid("meta.k8s.io", "ListOptions", "", wrong))
 }
 
 fn read(query: &Query) -> Result<(Moment, Chunk), Status> {
@@ -175,15 +180,14 @@ pub fn resource_version(text: &str) -> Result<u64, Status> {
     })
 }
 
-fn page(
+/// The version of the moment, if it is there still and already.
+fn version(
     state: &State,
-    resource: &Resource,
-    selection: &Selection,
+    table: Option<&Table>,
     moment: Moment,
     chunk: &Chunk,
-) -> Result<Page, Status> {
-    let table = state.table(&resource.id());
-    let version = match moment {
+) -> Result<u64, Status> {
+    Ok(match moment {
         Moment::Latest | Moment::NotOlderThan(_) => state.version,
         Moment::At(version) if version > state.version => {
             return Err(Status::too_large(version, state.version));
@@ -196,7 +200,18 @@ fn page(
             });
         }
         Moment::At(version) => version,
-    };
+    })
+}
+
+fn page(
+    state: &State,
+    resource: &Resource,
+    selection: &Selection,
+    moment: Moment,
+    chunk: &Chunk,
+) -> Result<Page, Status> {
+    let table = state.table(&resource.id());
+    let version = version(state, table, moment, chunk)?;
     let objects = table.map_or_else(Vec::new, |table| {
         table.at(version, selection.namespace(), &chunk.after)
     });

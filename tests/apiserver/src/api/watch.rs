@@ -102,12 +102,25 @@ pub async fn watch(
     Ok(body::streamed("application/json;stream=watch", frames))
 }
 
-/// SetListOptionsDefaults and validateWatchOptions of the real server.
+/// SetListOptionsDefaults of the real server.
 fn start(query: &Query, streams_lists: bool) -> Result<Start, Status> {
-    let (asked, matched) = (
-        query.text("resourceVersion"),
-        query.text("resourceVersionMatch"),
-    );
+    check(query, streams_lists)?;
+    let initial = query.optional_flag("sendInitialEvents");
+    let oldest = list::resource_version(query.text("resourceVersion"))?;
+    Ok(match (initial, oldest) {
+        (Some(true), oldest) => Start::State { oldest, ends: true },
+        // A watch without a version is a streamed list by default where the server can.
+        (None, 0) => Start::State {
+            oldest: 0,
+            ends: streams_lists,
+        },
+        (_, version) => Start::After(version),
+    })
+}
+
+/// validateWatchOptions of the real server.
+fn check(query: &Query, streams_lists: bool) -> Result<(), Status> {
+    let matched = query.text("resourceVersionMatch");
     let initial = query.optional_flag("sendInitialEvents");
     let mut wrong = Vec::new();
     let mut refuse = |field: &str, why: &str| wrong.push((field.to_owned(), why.to_owned()));
@@ -143,19 +156,7 @@ fn start(query: &Query, streams_lists: bool) -> Result<Start, Status> {
             );
         }
     }
-    if !wrong.is_empty() {
-        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &wrong));
-    }
-    let oldest = list::resource_version(asked)?;
-    Ok(match (initial, oldest) {
-        (Some(true), oldest) => Start::State { oldest, ends: true },
-        // A watch without a version is a streamed list by default where the server can.
-        (None, 0) => Start::State {
-            oldest: 0,
-            ends: streams_lists,
-        },
-        (_, version) => Start::After(version),
-    })
+    list::refused(&wrong)
 }
 
 /// Whether changes after this version are still known.

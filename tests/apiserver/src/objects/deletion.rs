@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Place, check_preconditions, kinds, now};
+use super::{Place, check_preconditions, controllers, kinds, now};
 use crate::{
     server::Cluster,
     status::Status,
@@ -72,11 +72,11 @@ pub fn delete(
         return Ok(Ended::Gone(left));
     }
     if is_gone {
-        kinds::gone(cluster, place.resource, &left)?;
+        controllers::gone(cluster, place.resource, &left)?;
         return Ok(Ended::Gone(left));
     }
     if !place.is_dry_run {
-        kinds::leaving(cluster, place.resource, &left);
+        controllers::leaving(cluster, place.resource, &left);
     }
     Ok(Ended::Leaving(left))
 }

@@ -1,12 +1,9 @@
-//! What single resources add to the common rules: defaults, what is wrong with them, and what the cluster's controllers
-//! would do at once: default service accounts, addresses of services, the end of namespaces, custom resources.
+//! What single resources add to the common rules: defaults, and what is wrong with them.
 
-use std::{sync::Arc, time::Duration};
-
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{Deletion, Place, create, delete};
-use crate::{resources::Resource, server::Cluster, status::Status, store::Stored};
+use crate::{resources::Resource, server::Cluster};
 
 /// `terminationGracePeriodSeconds` of a pod that doesn't say.
 const GRACE: u64 = 30;
@@ -126,6 +123,25 @@ fn default_service(cluster: &Cluster, service: &mut Value) {
     service["status"] = json!({"loadBalancer": {}});
 }
 
+/// What is written in one way and read in another: texts of secrets.
+pub fn settle(resource: &Resource, object: &mut Value) {
+    if resource.id() != "secrets" {
+        return;
+    }
+    let texts = object
+        .as_object_mut()
+        .and_then(|members| members.remove("stringData"));
+    for (key, text) in texts
+        .as_ref()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let text = text.as_str().unwrap_or_default();
+        object["data"][key] = json!(BASE64_STANDARD.encode(text));
+    }
+}
+
 /// Fields that are wrong, and why. Only what tests are likely to get wrong: not the whole validation.
 pub fn wrong(resource: &Resource, object: &Value) -> Vec<(String, String)> {
     let mut errors = Vec::new();
@@ -167,6 +183,12 @@ pub fn wrong(resource: &Resource, object: &Value) -> Vec<(String, String)> {
         }
         _ => {}
     }
+    errors.extend(wrong_labels(object));
+    errors
+}
+
+fn wrong_labels(object: &Value) -> Vec<(String, String)> {
+    let mut errors = Vec::new();
     for (key, value) in object["metadata"]["labels"]
         .as_object()
         .into_iter()
@@ -243,145 +265,4 @@ pub fn grace(resource: &Resource, object: &Value, asked: Option<u64>) -> u64 {
         .as_u64()
         .unwrap_or(GRACE);
     asked.unwrap_or(own)
-}
-
-/// After a creation.
-pub fn created(
-    cluster: &Arc<Cluster>,
-    resource: &Resource,
-    made: &Arc<Stored>,
-) -> Result<(), Status> {
-    match resource.id().as_str() {
-        "namespaces" => furnish(cluster, &made.name),
-        "customresourcedefinitions.apiextensions.k8s.io" => changed(cluster, resource, made),
-        _ => Ok(()),
-    }
-}
-
-/// What controllers put into every namespace.
-fn furnish(cluster: &Arc<Cluster>, namespace: &str) -> Result<(), Status> {
-    let roots = json!({"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": cluster.authority.root_pem()}});
-    let account = json!({"metadata": {"name": "default"}});
-    for (id, object) in [("serviceaccounts", account), ("configmaps", roots)] {
-        let Some(resource) = cluster.registry.by_id(id) else {
-            continue;
-        };
-        let place = Place {
-            resource: &resource,
-            version: "v1",
-            namespace,
-            name: "",
-            is_dry_run: false,
-        };
-        create(cluster, place, object)?;
-    }
-    Ok(())
-}
-
-/// After a change.
-pub fn changed(cluster: &Cluster, resource: &Resource, object: &Stored) -> Result<(), Status> {
-    if resource.id() == "customresourcedefinitions.apiextensions.k8s.io"
-        && let Some(defined) = Resource::defined_by(&object.value()?)
-    {
-        cluster.registry.define(defined);
-    }
-    Ok(())
-}
-
-/// After a deletion.
-pub fn gone(cluster: &Cluster, resource: &Resource, object: &Stored) -> Result<(), Status> {
-    if resource.id() == "customresourcedefinitions.apiextensions.k8s.io"
-        && let Some(defined) = Resource::defined_by(&object.value()?)
-    {
-        cluster.registry.undefine(&defined.id());
-        cluster.store.drop_table(&defined.id());
-    }
-    Ok(())
-}
-
-/// When something got a deletion timestamp: a namespace is emptied, and a kubelet, if one is played, ends pods.
-pub fn leaving(cluster: &Arc<Cluster>, resource: &Resource, object: &Arc<Stored>) {
-    let (cluster, object) = (Arc::clone(cluster), Arc::clone(object));
-    match (resource.id().as_str(), cluster.options.kubelet) {
-        ("namespaces", _) => {
-            tokio::spawn(empty(cluster, object.name.to_string()));
-        }
-        ("pods", Some(delay)) => {
-            tokio::spawn(end(cluster, object, delay));
-        }
-        _ => {}
-    }
-}
-
-async fn end(cluster: Arc<Cluster>, pod: Arc<Stored>, delay: Duration) {
-    tokio::time::sleep(delay).await;
-    let Some(pods) = cluster.registry.by_id("pods") else {
-        return;
-    };
-    let metadata = pod.metadata().unwrap_or_default();
-    let uid = metadata
-        .get("uid")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
-    let deletion = Deletion {
-        grace: Some(0),
-        uid,
-        version: None,
-    };
-    let place = Place {
-        resource: &pods,
-        version: "v1",
-        namespace: &pod.namespace,
-        name: &pod.name,
-        is_dry_run: false,
-    };
-    let _ = delete(&cluster, place, &deletion);
-}
-
-/// Deletes what a namespace holds, then the namespace.
-async fn empty(cluster: Arc<Cluster>, namespace: String) {
-    let deletion = Deletion {
-        grace: Some(0),
-        ..Deletion::default()
-    };
-    loop {
-        let mut left = 0;
-        for resource in cluster
-            .registry
-            .all()
-            .iter()
-            .filter(|resource| resource.is_namespaced)
-        {
-            let held: Vec<_> = {
-                let state = cluster.store.read();
-                let table = state.table(&resource.id());
-                table.map_or_else(Vec::new, |table| {
-                    table
-                        .at(state.version, &namespace, "")
-                        .into_iter()
-                        .cloned()
-                        .collect()
-                })
-            };
-            left += held.len();
-            for object in held {
-                let version = resource.versions.first().map_or("v1", String::as_str);
-                let place = Place {
-                    resource,
-                    version,
-                    namespace: &namespace,
-                    name: &object.name,
-                    is_dry_run: false,
-                };
-                let _ = delete(&cluster, place, &deletion);
-            }
-        }
-        if left == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let _ = cluster.store.change("namespaces", &namespace, |_, _| {
-        Ok(crate::store::Change::Delete)
-    });
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Client,
     config::{KubeConfigOptions, Kubeconfig},
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::{WatchStreamExt as _, reflector::Store, watcher},
 };
 use sealane_apiserver::{Break, Config, Effect, How, Order, Rule};
 
@@ -220,12 +220,20 @@ pub async fn a_client_catches_up(_: Arc<Stage>) -> Result<()> {
         order(&stage, ordered).await?;
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
+    order(&stage, Order::ClearFaults).await?;
     let wanted = stage
         .api
         .get(&stage.path("configmaps"))
         .await?
         .is(200)?
         .names();
+    holds(&reader, &wanted).await?;
+    reflects.abort();
+    Ok(())
+}
+
+/// Waits until the store has these, and nothing else.
+async fn holds(reader: &Store<ConfigMap>, wanted: &[String]) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let mut names: Vec<_> = reader
@@ -235,11 +243,9 @@ pub async fn a_client_catches_up(_: Arc<Stage>) -> Result<()> {
             .collect();
         names.sort();
         if names == wanted {
-            break;
+            return Ok(());
         }
         ensure!(Instant::now() < deadline, "{names:?} instead of {wanted:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    reflects.abort();
-    Ok(())
 }
