@@ -16,6 +16,7 @@ mod originate;
 mod pem;
 pub mod record;
 mod revocation;
+mod roots;
 mod schedule;
 mod terminate;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
+pub use leaf::is_weak;
 pub use originate::{OriginateError, web_client};
 pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};

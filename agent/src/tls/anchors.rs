@@ -7,16 +7,16 @@ use std::{
 
 use aws_lc_rs::digest;
 use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
 
-use super::{RevocationList, VerifyError, leaf, verify::ours};
+use super::{RevocationList, VerifyError, leaf, roots::Roots, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
 
 /// Roots by trust domain, parsed once per bundle.
 #[derive(Debug, Default)]
 pub struct TrustAnchors {
-    domains: HashMap<TrustDomain, Vec<TrustAnchor<'static>>>,
+    domains: HashMap<TrustDomain, Roots>,
     lists: Vec<Arc<Vec<RevocationList>>>,
     revoked: HashSet<CertificateId>,
 }
@@ -51,13 +51,13 @@ impl TrustAnchors {
     #[must_use]
     pub fn new(bundle: &TrustBundle) -> Self {
         let anchors = bundle.iter().map(|(domain, roots)| {
-            let parsed = roots.iter().filter_map(|root| {
-                webpki::anchor_from_trusted_cert(root)
-                    .inspect_err(|error| tracing::warn!(%domain, ?error, "root ignored"))
-                    .ok()
-                    .map(|anchor| anchor.to_owned())
-            });
-            (domain.clone(), parsed.collect())
+            let mut parsed = Roots::default();
+            for root in roots {
+                if let Err(error) = parsed.add(root) {
+                    tracing::warn!(%domain, ?error, "root ignored");
+                }
+            }
+            (domain.clone(), parsed)
         });
         Self {
             domains: anchors.collect(),
@@ -110,7 +110,11 @@ impl TrustAnchors {
             .domains
             .get(id.trust_domain())
             .filter(|anchors| !anchors.is_empty())
-            .ok_or_else(|| ours(VerifyError::TrustDomain(id.clone())))?;
+            .ok_or_else(|| ours(VerifyError::TrustDomain(id.clone())))?
+            .at(now);
+        if anchors.is_empty() {
+            return Err(ours(VerifyError::RootsExpired(id)));
+        }
         let lists = self.lists.iter().flat_map(|lists| lists.iter());
         let lists: Vec<_> = lists.map(|list| &list.list).collect();
         // What no list is about may pass; one that is late still counts.
@@ -122,7 +126,7 @@ impl TrustAnchors {
         certificate
             .verify_for_usage(
                 algorithms.all,
-                anchors,
+                &anchors,
                 intermediates,
                 now,
                 usage,
