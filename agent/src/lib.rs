@@ -2,8 +2,9 @@
 //!
 //! # Layout
 //! `control` feeds `store` with `workload`s, services and `policy`; `ca` keeps an SVID of every local
-//! `identity`, or has it from a SPIRE agent (`spire`); `capture` brings the pods' connections here; `proxy` takes each through its phases with
-//! `tls` and `offload`; `telemetry` and `admin` tell what happened. Only `app` sees all of them.
+//! `identity`, or has it from a SPIRE agent (`spire`); `capture` brings the pods' connections here; `proxy`
+//! takes each through its phases with `tls` and `offload`; `telemetry` and `admin` tell what happened. Only
+//! `app` sees all of them.
 
 pub mod admin;
 pub mod app;

@@ -1,30 +1,34 @@
 //! Asks name servers for the addresses of hosts outside of the mesh, again and again: connections are recognised by
 //! their addresses.
 
-mod lookup;
-
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
 };
 
-use self::lookup::{AT_ONCE, Hanging, PATIENCE, Resolver};
 use crate::policy::{Addresses, HostAddresses};
 
 /// How often. The system's resolver doesn't tell for how long an answer holds.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// For how long an address counts as the host's after the last answer that had it: clients keep answers, too.
 const MEMORY: Duration = Duration::from_secs(600);
+
+/// How many hosts are asked for at the same time: each takes a thread.
+const AT_ONCE: usize = 16;
 
 /// Addresses of one host, at most.
 const MOST: usize = 256;
@@ -34,9 +38,8 @@ pub struct Names {
     wanted: watch::Receiver<BTreeSet<String>>,
     told: watch::Sender<Arc<Addresses>>,
     known: BTreeMap<String, Known>,
-    resolver: Resolver,
-    /// By host.
-    hanging: HashMap<String, Hanging>,
+    /// A question keeps its thread until the resolver gives up, however long that takes.
+    threads: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -60,8 +63,7 @@ impl Names {
             wanted,
             told,
             known: BTreeMap::new(),
-            resolver: Resolver::new(|host| Ok((host, 0).to_socket_addrs()?.collect()), PATIENCE),
-            hanging: HashMap::new(),
+            threads: Arc::new(Semaphore::new(AT_ONCE)),
         };
         (names, receiver)
     }
@@ -72,20 +74,12 @@ impl Names {
             let wanted = self.wanted.borrow_and_update().clone();
             self.known.retain(|name, _| wanted.contains(name));
             let idle = wanted.is_empty();
-            self.hanging.retain(|name, _| wanted.contains(name));
-            let ask = |name: String| {
-                let before = self.hanging.remove(&name);
-                self.resolver.clone().ask(name, before)
-            };
-            let asking = stream::iter(wanted.into_iter().map(ask).collect::<Vec<_>>())
-                .buffer_unordered(AT_ONCE);
+            let ask = |name| ask(Arc::clone(&self.threads), name);
+            let asking = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE);
             // One that doesn't answer keeps nothing from the others.
             let mut answers = asking.ready_chunks(AT_ONCE);
             while let Some(answers) = answers.next().await {
-                for (name, answer, hangs) in answers {
-                    if let Some(hangs) = hangs {
-                        self.hanging.insert(name.clone(), hangs);
-                    }
+                for (name, answer) in answers {
                     let known = self.known.entry(name.clone()).or_default();
                     known.learn(&name, answer, Instant::now());
                 }
@@ -154,6 +148,33 @@ impl Known {
             self.recent.remove(&oldest);
         }
     }
+}
+
+async fn ask(threads: Arc<Semaphore>, name: String) -> (String, io::Result<Vec<IpAddr>>) {
+    let host = name.clone();
+    let answer = timeout(PATIENCE, async {
+        let permit = threads.acquire_owned().await;
+        let asking = spawn_blocking(move || {
+            let _permit = permit;
+            let found = (host.as_str(), 0).to_socket_addrs()?;
+            io::Result::Ok(found.collect::<Vec<SocketAddr>>())
+        });
+        asking.await.map_err(io::Error::other)?
+    });
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let addresses = answer.map(|found| {
+        let addresses = found.iter().map(|address| address.ip().to_canonical());
+        addresses.filter(is_elsewhere).collect()
+    });
+    (name, addresses)
+}
+
+/// Whether connections to it leave the pod.
+fn is_elsewhere(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
 }
 
 #[cfg(test)]

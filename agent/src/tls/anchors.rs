@@ -11,13 +11,13 @@ use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorit
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
 
-use super::{RevocationList, VerifyError, leaf, verify::ours};
+use super::{RevocationList, VerifyError, leaf, roots::Roots, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
 
 /// Roots by trust domain, parsed once per bundle.
 #[derive(Debug, Default)]
 pub struct TrustAnchors {
-    domains: HashMap<TrustDomain, Vec<TrustAnchor<'static>>>,
+    domains: HashMap<TrustDomain, Roots>,
     lists: Vec<Arc<Vec<RevocationList>>>,
     revoked: HashSet<CertificateId>,
 }
@@ -53,13 +53,13 @@ impl TrustAnchors {
     #[must_use]
     pub fn new(bundle: &TrustBundle) -> Self {
         let anchors = bundle.iter().map(|(domain, roots)| {
-            let parsed = roots.iter().filter_map(|root| {
-                webpki::anchor_from_trusted_cert(root)
-                    .inspect_err(|error| tracing::warn!(%domain, ?error, "root ignored"))
-                    .ok()
-                    .map(|anchor| anchor.to_owned())
-            });
-            (domain.clone(), parsed.collect())
+            let mut parsed = Roots::default();
+            for root in roots {
+                if let Err(error) = parsed.add(root) {
+                    tracing::warn!(%domain, ?error, "root ignored");
+                }
+            }
+            (domain.clone(), parsed)
         });
         Self {
             domains: anchors.collect(),
@@ -112,8 +112,19 @@ impl TrustAnchors {
             .domains
             .get(id.trust_domain())
             .filter(|anchors| !anchors.is_empty())
-            .ok_or_else(|| ours(VerifyError::TrustDomain(id.clone())))?;
-        self.verify_chain(&certificate, anchors, intermediates, now, usage, algorithms)?;
+            .ok_or_else(|| ours(VerifyError::TrustDomain(id.clone())))?
+            .at(now);
+        if anchors.is_empty() {
+            return Err(ours(VerifyError::RootsExpired(id)));
+        }
+        self.verify_chain(
+            &certificate,
+            &anchors,
+            intermediates,
+            now,
+            usage,
+            algorithms,
+        )?;
         leaf::check_svid(end_entity)?;
         Ok(id)
     }

@@ -28,10 +28,15 @@ pub(super) fn check_svid(end_entity: &CertificateDer<'_>) -> Result<(), Error> {
 pub(super) fn check<'c>(end_entity: &'c CertificateDer<'_>) -> Result<X509Certificate<'c>, Error> {
     let parsed = X509Certificate::from_der(end_entity);
     let (_, certificate) = parsed.map_err(|_| CertificateError::BadEncoding)?;
-    match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) if key.key_size() < LEAST_RSA => {
-            Err(ours(VerifyError::WeakKey(key.key_size())))
-        }
-        _ => Ok(certificate),
+    if is_weak(&certificate) {
+        return Err(ours(VerifyError::WeakKey));
     }
+    Ok(certificate)
+}
+
+/// Whether its key is not safe any more.
+#[must_use]
+pub fn is_weak(certificate: &X509Certificate<'_>) -> bool {
+    let key = certificate.public_key().parsed();
+    matches!(key, Ok(PublicKey::RSA(key)) if key.key_size() < LEAST_RSA)
 }

@@ -21,10 +21,12 @@ pub enum VerifyError {
     Name(#[from] SvidNameError),
     #[error("{0}: no root of this trust domain is trusted")]
     TrustDomain(SpiffeId),
+    #[error("{0}: every root of this trust domain has expired")]
+    RootsExpired(SpiffeId),
     #[error("its key usage: {0}")]
     KeyUsage(&'static str),
-    #[error("an RSA key of {0} bits: at least 2048 are needed")]
-    WeakKey(usize),
+    #[error("its RSA key has fewer than 2048 bits")]
+    WeakKey,
     #[error("the peer is {actual}, expected {expected}")]
     WrongIdentity {
         expected: SpiffeId,

@@ -8,6 +8,8 @@ use rustls_pki_types::{CertificateDer, pem, pem::PemObject as _};
 use serde::Deserialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::tls::is_weak;
+
 /// Certificates of one bundle, at most.
 const MOST: usize = 64;
 
@@ -119,6 +121,9 @@ fn check(root: &CertificateDer<'_>) -> Result<(), &'static str> {
     };
     if !certificate.is_ca() {
         return Err("not a certificate authority's (basic constraints without CA)");
+    }
+    if is_weak(certificate) {
+        return Err("an RSA key of fewer than 2048 bits");
     }
     let anchor = webpki::anchor_from_trusted_cert(root);
     anchor.map(drop).map_err(|_| "can't be used as a root")

@@ -2,6 +2,7 @@
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
+    oid_registry::OID_SIG_ED25519,
     prelude::{FromDer as _, X509Certificate},
     public_key::PublicKey,
 };
@@ -43,8 +44,11 @@ fn parsed<'c>(der: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
 fn algorithm(certificate: &X509Certificate<'_>) -> String {
     let key = certificate.public_key();
     match key.parsed() {
+        // Whole bytes are counted.
+        Ok(PublicKey::EC(point)) if point.key_size() == 528 => "ECDSA P-521".to_owned(),
         Ok(PublicKey::EC(point)) => format!("ECDSA P-{}", point.key_size()),
         Ok(PublicKey::RSA(key)) => format!("RSA {}", key.key_size()),
+        _ if key.algorithm.algorithm == OID_SIG_ED25519 => "Ed25519".to_owned(),
         _ => key.algorithm.algorithm.to_id_string(),
     }
 }

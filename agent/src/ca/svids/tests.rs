@@ -12,13 +12,19 @@ use crate::{ca::EmbeddedCa, telemetry::IssueFailure};
 struct Stub {
     life: Duration,
     failing: AtomicBool,
+    /// Not only away: it has taken back what it gave.
+    withdrawing: AtomicBool,
     issued: AtomicU32,
     key: Arc<CertifiedKey>,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the CA is away")]
-struct Away;
+enum Away {
+    #[error("the CA is away")]
+    Silent,
+    #[error("not any more")]
+    Withdrawn,
+}
 
 const LIFE: Duration = Duration::from_secs(3600);
 
@@ -26,8 +32,11 @@ impl Issue for Arc<Stub> {
     type Error = Away;
 
     async fn issue(&self, id: &SpiffeId, now: SystemTime) -> Result<Svid, Away> {
+        if self.withdrawing.load(Ordering::Relaxed) {
+            return Err(Away::Withdrawn);
+        }
         if self.failing.load(Ordering::Relaxed) {
-            return Err(Away);
+            return Err(Away::Silent);
         }
         let serial = self.issued.fetch_add(1, Ordering::Relaxed);
         Ok(Svid {
@@ -41,6 +50,10 @@ impl Issue for Arc<Stub> {
 
     fn reason(_: &Away) -> IssueFailure {
         IssueFailure::Unreachable
+    }
+
+    fn is_withdrawal(error: &Away) -> bool {
+        matches!(error, Away::Withdrawn)
     }
 }
 
@@ -99,6 +112,7 @@ fn stub(life: Duration) -> Arc<Stub> {
     Arc::new(Stub {
         life,
         failing: false.into(),
+        withdrawing: false.into(),
         issued: 0.into(),
         key,
     })
@@ -223,4 +237,36 @@ async fn the_task_renews_by_itself_and_stops_when_told() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_not_used_any_more() {
+    let bench = Bench::new();
+    bench.svids.want(&ids(&["a"])).await;
+    bench.stub.withdrawing.store(true, Ordering::Relaxed);
+    bench.svids.hurry(&ids(&["a", "unknown"]));
+    bench.pass(Duration::from_millis(1)).await;
+    assert!(bench.reader.get(&id("a")).is_none());
+    assert_eq!(bench.svids.list()[0].state, SvidState::Missing);
+    assert!(!bench.metrics.render().contains("sa/a\""));
+    bench.stub.withdrawing.store(false, Ordering::Relaxed);
+    bench.svids.hurry(&ids(&["a"]));
+    bench.pass(Duration::from_millis(1)).await;
+    assert!(bench.reader.get(&id("a")).is_some());
+}
+
+#[tokio::test]
+async fn an_svid_that_comes_late_in_its_life_is_looked_after_in_what_is_left() {
+    let bench = Bench::new();
+    bench.svids.want(&ids(&["a"])).await;
+    let now = (bench.svids.clock)();
+    let mut held = Held::missing(now);
+    let svid = bench.reader.get(&id("a")).unwrap();
+    let svid = Svid {
+        not_before: now - LIFE,
+        not_after: now + LIFE / 10,
+        ..Svid::clone(&svid)
+    };
+    held.renewed(Arc::new(svid), now, 0.0);
+    assert_eq!(held.due_at(), now + LIFE / 20);
 }

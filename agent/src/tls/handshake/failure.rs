@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use crate::tls::KeyError;
 
@@ -38,11 +38,8 @@ impl HandshakeError {
 /// rustls' own words, but those of ours where they say more.
 fn describe(error: &Error) -> String {
     match error {
-        Error::InvalidCertificate(CertificateError::Other(other)) => {
-            format!("peer certificate refused: {}", other.0)
-        }
         Error::InvalidCertificate(certificate) => {
-            format!("peer certificate refused: {certificate}")
+            format!("peer certificate refused: {}", reason(certificate))
         }
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the peer requires a client certificate".to_owned()
@@ -50,4 +47,44 @@ fn describe(error: &Error) -> String {
         Error::AlertReceived(alert) => format!("the peer refused: alert {alert:?}"),
         other => other.to_string(),
     }
+}
+
+fn reason(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Other(OtherError(other)) => match of_path(&**other) {
+            Some(words) => words.to_owned(),
+            None => other.to_string(),
+        },
+        CertificateError::UnknownIssuer => {
+            "no root that is trusted here has signed it".to_owned()
+        }
+        CertificateError::InvalidPurpose => {
+            "its extended key usage is not that of this end of a connection (serverAuth, clientAuth)".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Path validation tells names of variants only.
+fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'static str> {
+    use webpki::Error as E;
+    Some(match error.downcast_ref()? {
+        E::CaUsedAsEndEntity => "it is an authority's (CA:TRUE), not a peer's own",
+        E::EndEntityUsedAsCa => "what has signed it is not an authority's (no CA:TRUE)",
+        E::PathLenConstraintViolated => {
+            "more authorities stand above it than one of them allows (path length)"
+        }
+        E::NameConstraintViolation => {
+            "an authority above it may not sign this name (name constraints)"
+        }
+        E::UnsupportedCertVersion => "it is of an X.509 version before 3",
+        E::UnsupportedSignatureAlgorithmContext(_) => {
+            "it, or one above it, is signed with an algorithm that is not accepted, such as SHA-1 or MD5"
+        }
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "it, or one above it, is signed with an algorithm that is not its signer's key's"
+        }
+        E::UnsupportedCriticalExtension => "it has a critical extension of an unknown kind",
+        _ => return None,
+    })
 }

@@ -115,7 +115,7 @@ pub fn agent(stage: &Stage<'_>) -> Result<()> {
     setting.spire.restart()?;
     setting.wait_shown(&later).context("back again")?;
 
-    let short = setting.give(Validity::Seconds(12))?;
+    let short = setting.give(Validity::Seconds(7))?;
     setting.wait_shown(&short).context("a short one")?;
     setting.spire.kill()?;
     setting.wait_line("the agent to miss it", |line| {
