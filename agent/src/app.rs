@@ -184,7 +184,7 @@ fn issuer(config: &AgentConfig) -> anyhow::Result<Issuer> {
         CaSource::Service(settings) => Issuer::Service(Box::new(CaClient::new(settings.clone())?)),
         CaSource::Spire(socket) => {
             let domain = config.mesh.trust_domain.clone();
-            Issuer::Spire(SpireAgent::new(socket.clone(), domain)?)
+            Issuer::Spire(Box::new(SpireAgent::new(socket.clone(), domain)?))
         }
     })
 }

@@ -53,7 +53,7 @@ pub trait Issue: Send + Sync + 'static {
 pub enum Issuer {
     Embedded(Arc<EmbeddedCa>),
     Service(Box<CaClient>),
-    Spire(SpireAgent),
+    Spire(Box<SpireAgent>),
 }
 
 /// Why there is no SVID.

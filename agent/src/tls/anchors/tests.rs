@@ -60,10 +60,11 @@ fn of_keys() -> Vec<Case> {
     kinds.into_iter().map(case).collect()
 }
 
+const UPPER: &str = "URI:spiffe://Cluster.local/ns/shop/sa/web";
+
 fn of_extensions() -> Vec<Case> {
     let long = format!("URI:spiffe://cluster.local/ns/shop/sa/{}", "w".repeat(2048));
     let two = format!("{WEB},URI:spiffe://cluster.local/ns/shop/sa/other");
-    let upper = "URI:spiffe://Cluster.local/ns/shop/sa/web";
     let both = "serverAuth,clientAuth";
     let bare = format!("subjectAltName = {WEB}\n");
     let authority = "basicConstraints = critical,CA:TRUE\n";
@@ -91,7 +92,7 @@ fn of_extensions() -> Vec<Case> {
         ),
         (
             "upper case",
-            extensions(upper, "digitalSignature", both),
+            extensions(UPPER, "digitalSignature", both),
             Some("lower-case"),
         ),
         (

@@ -146,7 +146,12 @@ fn certificates_come_with_what_programs_write_around_them() {
             (said, _) => panic!("{what}: {said:?}"),
         }
     }
-    openssl.write("leaf.crt", &leaf);
+}
+
+#[test]
+fn roots_come_with_either_end_of_lines() {
+    let openssl = openssl(P256);
+    let root = openssl.read("root.crt");
     openssl.write(
         "root.crt",
         &format!("{root}\r\n{}", root.replace('\n', "\r\n")),

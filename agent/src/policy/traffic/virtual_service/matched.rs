@@ -1,0 +1,46 @@
+//! Which connections a route is for, as it is written.
+
+use super::{
+    Match, Protocols, all, port,
+    written::{WrittenMatch, subnet},
+};
+use crate::policy::{FieldPath, Invalid, Reason, field::refuse, host::Host};
+
+pub(super) fn matched(
+    written: WrittenMatch,
+    protocols: Protocols,
+    at: &FieldPath,
+    errors: &mut Vec<Invalid>,
+) -> Match {
+    refuse(at, &written.needs_http(), &Reason::NeedsHttp, errors);
+    let names_needed = protocols == Protocols::Tls && written.sni_hosts.is_none();
+    if names_needed {
+        let field = at.clone().key("sniHosts");
+        errors.push(Invalid::new(field, Reason::NeededFor("tls routes")));
+    }
+    let (at_names, at_subnets) = (
+        at.clone().key("sniHosts"),
+        at.clone().key("destinationSubnets"),
+    );
+    let number = written.port;
+    Match {
+        port: number.and_then(|number| port(number, &at.clone().key("port"), errors)),
+        gateways: written.gateways.unwrap_or_default(),
+        labels: written.source_labels.unwrap_or_default(),
+        namespace: written.source_namespace.filter(|n| !n.is_empty()),
+        names: all(
+            written.sni_hosts.unwrap_or_default(),
+            &at_names,
+            Host::parse,
+            Reason::Host,
+            errors,
+        ),
+        subnets: all(
+            written.destination_subnets.unwrap_or_default(),
+            &at_subnets,
+            subnet,
+            Reason::IpBlock,
+            errors,
+        ),
+    }
+}
