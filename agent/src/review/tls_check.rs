@@ -96,12 +96,21 @@ pub fn tls_check(
     let client = target::client(snapshot, client)?;
     let ports = target::ports(snapshot, client.workload.as_deref(), server)?;
     let source = client.source(snapshot);
+    let own_proxy = client.has_own_proxy(snapshot).then(|| OWN_PROXY.to_owned());
     let rows = ports.iter().filter_map(|port| {
         let course = course(snapshot, source, port)?;
-        Some(row(snapshot, source.is_some(), port, &course))
+        let row = row(snapshot, source.is_some(), port, &course);
+        Some(TlsRow {
+            note: row.note.clone().or_else(|| own_proxy.clone()),
+            ..row
+        })
     });
     Ok(rows.collect())
 }
+
+/// Of a client whose proxy is Istio's.
+const OWN_PROXY: &str =
+    "the client has Istio's own proxy: this supposes certificates of the same root";
 
 /// A pod of each owner: its others ask for the same.
 fn kinds_of_clients(snapshot: &Snapshot) -> Vec<&Workload> {

@@ -173,3 +173,17 @@ fn nobody_is_no_blank() {
     let error = tls_check(&snapshot, Some("shop/front"), Some("test/probe")).unwrap_err();
     assert!(matches!(error, TargetError::NoService(_)));
 }
+
+#[test]
+fn clients_with_istios_own_proxy_are_supposed_to_have_the_same_root() {
+    let snapshot = mesh(&[include_str!("documentation.yaml")]);
+    let notes = |client| {
+        let rows = tls_check(&snapshot, Some(client), None).unwrap();
+        let supposed = |note: &String| note.contains("Istio's own proxy");
+        let rows = rows.iter();
+        rows.filter(|row| row.note.as_ref().is_some_and(supposed))
+            .count()
+    };
+    assert!(notes("istio-system/ingress") > 0);
+    assert_eq!(notes("10.1.1.9"), 0);
+}
