@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -28,21 +28,34 @@ use crate::{
 
 /// How long certificates live here.
 const LIFE: Duration = Duration::from_secs(60);
+/// Has certificates live so long.
+const SHORT: [&str; 2] = ["--max-ttl", "60s"];
+const SECOND: Duration = Duration::from_secs(1);
 /// Workloads of each node that are there by name only, beside those that talk.
 const SILENT: usize = 99;
 /// Between two connections of one client.
 const PAUSE: Duration = Duration::from_millis(20);
 const TALK: u16 = 9000;
 
-/// Root and intermediate change under load: no handshake fails, no connection is lost.
+/// The root changes under load: no handshake fails, no connection is lost.
 pub fn under_load(stage: &Stage<'_>) -> Result<()> {
-    let flags = ["--max-ttl", "60s"];
-    let authority = Authority::start_self_made(stage.world, stage.family, &flags)?;
+    let authority = Authority::start_self_made(stage.world, stage.family, &SHORT)?;
+    under_way(stage, &authority, |shop, load| {
+        change(shop, &authority, load)
+    })
+}
+
+/// With hundreds of workloads whose certificates are short-lived, and load on some of them, nothing fails while `change`
+/// is going on.
+fn under_way(
+    stage: &Stage<'_>,
+    authority: &Authority,
+    change: impl FnOnce(&Shop<'_>, &Load) -> Result<()>,
+) -> Result<()> {
     let ours = ["--svid-ttl", "60s"];
     let shop = stage.shop_of("STRICT", || authority.start_agents(stage.world, &ours))?;
     let _nginx = shop.nginx()?;
-    let file = "silent.yaml";
-    shop.world().objects.raw(file, &silent()?)?;
+    shop.world().objects.raw("silent.yaml", &silent()?)?;
     for agent in [&shop.agents.a, &shop.agents.b] {
         until("all certificates", LIFE, || {
             let rows = agent.certificates()?;
@@ -59,7 +72,7 @@ pub fn under_load(stage: &Stage<'_>) -> Result<()> {
             scope.spawn(|| load.requests(&shop)),
             scope.spawn(|| load.talk(&shop)),
         ];
-        let changed = change(&shop, &authority, &load);
+        let changed = change(&shop, &load);
         load.stop.store(true, Ordering::Relaxed);
         for load in loads {
             load.join()
@@ -223,21 +236,22 @@ fn silent() -> Result<String> {
 /// An intermediate under the company's root is replaced in its files, and rotated by command: nobody notices.
 pub fn intermediate(stage: &Stage<'_>) -> Result<()> {
     let company = Pki::foreign()?;
-    let authority = Authority::start_under(&company, stage.world, stage.family, &[])?;
-    let shop = stage.shop_of("STRICT", || authority.start_agents(stage.world, &[]))?;
-    let _nginx = shop.nginx()?;
-    let load = Load::default();
-    thread::scope(|scope| {
-        let requests = scope.spawn(|| load.requests(&shop));
-        let talk = scope.spawn(|| load.talk(&shop));
-        let changed = replace(stage, &authority, &company, &load, &shop);
-        load.stop.store(true, Ordering::Relaxed);
-        for load in [requests, talk] {
-            load.join()
-                .map_err(|_| anyhow::anyhow!("the load has panicked"))??;
-        }
-        changed
+    let authority = Authority::start_under(&company, stage.world, stage.family, &SHORT)?;
+    under_way(stage, &authority, |shop, load| {
+        replace(stage, &authority, &company, load, shop)?;
+        // Until nothing is left of what the first had signed.
+        passing(LIFE, load)
     })
+}
+
+/// Lets time pass under load.
+fn passing(time: Duration, load: &Load) -> Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        load.goes_on()?;
+        thread::sleep(SECOND);
+    }
+    Ok(())
 }
 
 fn replace(
