@@ -200,10 +200,6 @@ fn certificates_are_accepted_or_refused_for_a_reason() {
     }
     let anchors = TrustAnchors::new(&bundle);
     let above = ["middle", "below", "constrained"].map(|name| openssl.certificate(name));
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap();
-    let now = UnixTime::since_unix_epoch(now);
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
     let mut wrong = Vec::new();
     let cases = [vec![good()], of_keys(), of_extensions(), of_signatures()];
@@ -211,6 +207,8 @@ fn certificates_are_accepted_or_refused_for_a_reason() {
         openssl.key("leaf", case.key);
         openssl.sign("leaf", case.issuer, &case.extensions, case.options);
         let leaf = openssl.certificate("leaf");
+        // Later than the moment from which it is valid.
+        let now = UnixTime::now();
         let verified = anchors.verify(&leaf, &above, now, KeyUsage::client_auth(), algorithms);
         let said = verified.map_err(|error| HandshakeError::Tls(error).to_string());
         let as_expected = match (&said, case.refused) {
