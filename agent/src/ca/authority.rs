@@ -102,6 +102,20 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// The roots above the key.
+    fn signing(&self) -> impl Iterator<Item = &Anchor> {
+        let anchors = self.anchors.iter();
+        anchors.filter(|anchor| anchor.usage == AnchorUse::Signing)
+    }
+
+    /// Whether it is one of the roots above the key.
+    pub(super) fn signs_under(&self, root: &[u8]) -> bool {
+        let root = Anchor::new(root, AnchorUse::Signing);
+        root.is_some_and(|root| self.signing().any(|anchor| *anchor == root))
+    }
+}
+
 pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw()
 }

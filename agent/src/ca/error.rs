@@ -115,6 +115,14 @@ pub enum CaError {
         certificate: PathBuf,
         roots: PathBuf,
     },
+    #[error(
+        "the root under which certificates of today are is in none of the CA's files any more: add it to {} until they \
+         have expired; a restart takes the files as they are",
+        roots.display()
+    )]
+    RootLost { roots: PathBuf },
+    #[error("--issuer {} is this CA's own directory: name that of the CA above it", path.display())]
+    OwnIssuer { path: PathBuf },
     #[error("{} is not a record of a rotation: {source}", path.display())]
     Record {
         path: PathBuf,

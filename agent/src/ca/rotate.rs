@@ -128,20 +128,34 @@ impl Rotate {
                 locked.turn(&aborted)?;
                 aborted
             }
-            Self::Root { .. } | Self::Intermediate { .. } => self.begin(&locked, &record, now)?,
+            Self::Root { .. } | Self::Intermediate { .. } => {
+                self.begin(dir, &locked, &record, now)?
+            }
         };
         let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
         Ok(CaState::new(&authority, &record, None))
     }
 
-    fn begin(&self, locked: &Locked, record: &Record, now: SystemTime) -> Result<Record, CaError> {
+    fn begin(
+        &self,
+        dir: &Path,
+        locked: &Locked,
+        record: &Record,
+        now: SystemTime,
+    ) -> Result<Record, CaError> {
         record.check_stable()?;
         locked.paths.check_ours()?;
         let present = Authority::new(&locked.files()?, &locked.paths, None, now)?;
         let (what, new, known) = match self {
             Self::Intermediate { issuer } => {
+                // It is locked already.
+                if same(issuer, dir) {
+                    let path = issuer.clone();
+                    return Err(CaError::OwnIssuer { path });
+                }
                 let (new, roots) = intermediate(issuer, now)?;
-                let known = roots.iter().all(|root| present.roots.contains(root));
+                // What has only been put into a file may not have been told yet.
+                let known = roots.iter().all(|root| present.signs_under(root));
                 (Rotated::Intermediate, new, known)
             }
             Self::Root { domain } => {
@@ -159,6 +173,12 @@ impl Rotate {
         locked.repair(&begun)?;
         Ok(begun)
     }
+}
+
+/// By whatever names.
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 fn root(

@@ -1,6 +1,10 @@
 //! What a policy can be tried on: flows that were seen, or those that a set of objects makes likely.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +17,7 @@ use super::{
 use crate::{
     policy::{Flow, Policy, Protection},
     store::Snapshot,
-    workload::{Endpoint, Workload},
+    workload::{Endpoint, ObjectName, Workload},
 };
 
 /// `GET /v1/flows`: what an agent has seen arrive at the pods of its node.
@@ -70,13 +74,15 @@ const OF_ONE_POD: [&str; 4] = [
 /// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
 /// See [`abridged`] for meshes that are large.
 pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
-    let workloads = tried(snapshot);
+    let (workloads, several) = tried(snapshot);
     let servers: Vec<_> = workloads.iter().filter(|w| w.enrolled).copied().collect();
     let flows = servers.into_iter().flat_map(move |server| {
         let ports = ports(snapshot, server);
         let clients = workloads.clone().into_iter();
+        // Who stands for several stands for two that speak with each other.
+        let with_itself = several.contains(&server.name);
         clients
-            .filter(move |client| client.name != server.name)
+            .filter(move |client| with_itself || client.name != server.name)
             .flat_map(move |client| between(snapshot, client, server, &ports))
     });
     flows.take(MAX_DECLARED)
@@ -85,7 +91,7 @@ pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
 /// What is to be said of [`declared`] flows where not all that are possible are among them.
 #[must_use]
 pub fn abridged(snapshot: &Snapshot) -> Vec<String> {
-    let (all, tried) = (snapshot.workloads().count(), tried(snapshot));
+    let (all, (tried, _)) = (snapshot.workloads().count(), tried(snapshot));
     let servers = tried.iter().filter(|w| w.enrolled);
     let ports: usize = servers.map(|server| ports(snapshot, server).len()).sum();
     let possible = ports.saturating_mul(tried.len().saturating_sub(1));
@@ -104,21 +110,32 @@ pub fn abridged(snapshot: &Snapshot) -> Vec<String> {
     alike.into_iter().chain(capped).collect()
 }
 
-/// In the order of their names.
-fn tried(snapshot: &Snapshot) -> Vec<&Arc<Workload>> {
+/// In the order of their names, and the names of those that stand for several.
+fn tried(snapshot: &Snapshot) -> (Vec<&Arc<Workload>>, HashSet<&ObjectName>) {
+    let mut several = HashSet::new();
     let mut workloads: Vec<_> = snapshot.workloads().collect();
     workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     if workloads.len() > EACH {
-        let mut known = HashSet::new();
+        let mut known = HashMap::new();
         workloads.retain(|workload| {
             let labels = workload.labels.iter();
             let labels = labels.filter(|(key, _)| !OF_ONE_POD.contains(&key.as_str()));
             let labels: Vec<_> = labels.collect();
             let ports = &workload.container_ports;
-            known.insert((&workload.identity, workload.enrolled, labels, ports))
+            let kind = (&workload.identity, workload.enrolled, labels, ports);
+            match known.entry(kind) {
+                Entry::Vacant(first) => {
+                    first.insert(&workload.name);
+                    true
+                }
+                Entry::Occupied(first) => {
+                    several.insert(*first.get());
+                    false
+                }
+            }
         });
     }
-    workloads
+    (workloads, several)
 }
 
 fn between(

@@ -278,7 +278,12 @@ fn state(
     };
     let outside = || {
         let apart = taken.iter().any(|taken| taken.mode == OUTSIDE);
-        apart.then(|| "the server is not in the mesh: no policy holds there".to_owned())
+        let note = if has_own_proxy(snapshot, port, lead) {
+            "the server has Istio's own proxy, and no agent: what it takes is for that to say"
+        } else {
+            "the server is not in the mesh: no policy holds there"
+        };
+        apart.then(|| note.to_owned())
     };
     let remark = nobody.or_else(outside);
     // What a route leads to must be there.
@@ -292,6 +297,18 @@ fn state(
         Agreement::Ok
     };
     (status, remark)
+}
+
+/// Whether a server that has no agent has Istio's proxy.
+fn has_own_proxy(snapshot: &Snapshot, port: &Port<'_>, lead: &Lead<'_>) -> bool {
+    if let Server::Pod(pod) = &port.server {
+        return target::has_own_proxy(snapshot, pod);
+    }
+    let mut endpoints = snapshot.endpoints(lead);
+    endpoints.any(|endpoint| {
+        let pod = snapshot.workload_at(endpoint.address);
+        pod.is_some_and(|pod| target::has_own_proxy(snapshot, pod))
+    })
 }
 
 /// The mode of those for whom no policy holds.

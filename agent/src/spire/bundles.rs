@@ -43,7 +43,14 @@ pub(super) fn bundle(
     let mut bundle = TrustBundle::default();
     for (domain, certificates) in &response.bundles {
         let domain: TrustDomain = domain.strip_prefix("spiffe://").unwrap_or(domain).parse()?;
-        for root in roots(&domain, certificates)? {
+        let roots = match roots(&domain, certificates) {
+            Err(error) if domain != *own => {
+                tracing::warn!(%error, "the SPIRE agent's bundle of another trust domain is left out");
+                continue;
+            }
+            roots => roots?,
+        };
+        for root in roots {
             bundle.add(domain.clone(), root);
         }
     }

@@ -31,8 +31,8 @@ struct Shared {
 #[derive(Default)]
 struct Known {
     file: Vec<CertificateDer<'static>>,
-    /// With the time of the last answer that had it.
-    told: Vec<(CertificateDer<'static>, SystemTime)>,
+    /// With the time of the first answer that didn't have it any more.
+    told: Vec<(CertificateDer<'static>, Option<SystemTime>)>,
 }
 
 impl Roots {
@@ -71,22 +71,25 @@ impl Roots {
     /// while a peer's certificate may be under it.
     pub(super) fn learn(&self, answered: &[CertificateDer<'static>], now: SystemTime) {
         let mut known = self.known();
-        known.told.retain(|(root, last)| {
-            let age = now.duration_since(*last).unwrap_or_default();
-            age <= self.0.keep || answered.contains(root)
+        for (root, missing) in &mut known.told {
+            // Until then it was there for others.
+            let since = missing.unwrap_or(now);
+            *missing = (!answered.contains(root)).then_some(since);
+        }
+        known.told.retain(|(_, missing)| {
+            let age = missing.map(|since| now.duration_since(since).unwrap_or_default());
+            age.is_none_or(|age| age <= self.0.keep)
         });
         for root in answered {
-            let at = known.told.iter().position(|(known, _)| known == root);
-            match at {
-                Some(at) => known.told[at].1 = now,
-                None if known.told.len() < MOST => known.told.push((root.clone(), now)),
-                None => {
-                    tracing::warn!(
-                        most = MOST,
-                        "the CA has sent too many roots: one is left out"
-                    );
-                }
+            if known.told.iter().any(|(known, _)| known == root) {
+                continue;
             }
+            if known.told.len() == MOST {
+                let most = MOST;
+                tracing::warn!(most, "the CA has sent too many roots: one is left out");
+                continue;
+            }
+            known.told.push((root.clone(), None));
         }
         self.publish(&known);
     }
@@ -133,9 +136,9 @@ mod tests {
         roots.learn(&[root(1), root(2)], at(10));
         assert_eq!(roots.all(), [root(0), root(1), root(2)]);
         roots.learn(&[root(2)], at(20));
-        roots.learn(&[root(2)], at(76));
+        roots.learn(&[root(2)], at(86));
         assert_eq!(roots.all(), [root(0), root(1), root(2)]);
-        roots.learn(&[root(2)], at(77));
+        roots.learn(&[root(2)], at(87));
         assert_eq!(roots.all(), [root(0), root(2)]);
         // A CA that was away for long still has the roots that it has.
         roots.learn(&[root(2)], at(1000));

@@ -69,7 +69,17 @@ impl EmbeddedCa {
         authority.try_out(&self.domain, &authority.roots, now)?;
         // Who has slept through a change that others have made can't have been told of its root.
         if record.generation == seen.record.generation {
-            let told = &self.current.load().roots;
+            let present = self.current.load();
+            let told = &present.roots;
+            let lost = |_| CaError::RootLost {
+                roots: locked.paths.roots.clone(),
+            };
+            // What has been issued until now.
+            if now < present.not_after {
+                present
+                    .try_out(&self.domain, &authority.roots, now)
+                    .map_err(lost)?;
+            }
             let unknown = |_| CaError::RootUnknown {
                 certificate: locked.paths.certificate.clone(),
                 roots: locked.paths.roots.clone(),
@@ -103,12 +113,16 @@ impl EmbeddedCa {
         let roots = Arc::new(bundle(&self.domain, &authority));
         let state = CaState::new(&authority, record, None);
         // Whoever gets a certificate gets the roots above it with it: these come first.
-        self.bundle.send_if_modified(|known| {
+        let news = self.bundle.send_if_modified(|known| {
             let news = **known != *roots;
             *known = roots;
             news
         });
         self.current.store(Arc::new(authority));
+        if news {
+            // For those who asked for more than the bundle while the files before were in force.
+            self.bundle.send_modify(|_| {});
+        }
         self.state.send_if_modified(|known| {
             let error = known.error.take();
             let news = *known != state;

@@ -192,12 +192,12 @@ fn fields_with_nothing_behind_them_are_told() {
         (
             "AuthorizationPolicy",
             "",
-            "spec: nothing is written here: a policy without rules allows nobody",
+            "spec: nothing is written here: an ALLOW policy without rules allows nobody",
         ),
         (
             "AuthorizationPolicy",
             "{rules: null}",
-            "spec.rules: nothing is written here: a policy without rules allows nobody",
+            "spec.rules: nothing is written here: an ALLOW policy without rules allows nobody",
         ),
         (
             "AuthorizationPolicy",

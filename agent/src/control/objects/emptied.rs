@@ -103,7 +103,7 @@ impl<'v> Finder<'v, '_> {
                 "without a mode it is that of the wider scope: write `mode: STRICT` if that is meant"
             }
             (Kind::AuthorizationPolicy, ["spec"] | ["spec", "rules"]) if is_null => {
-                "a policy without rules allows nobody"
+                "an ALLOW policy without rules allows nobody, and others without rules do nothing"
             }
             // Everybody, in so many words.
             (Kind::AuthorizationPolicy, ["spec"] | ["spec", "rules", "[]"]) => return None,

@@ -183,9 +183,10 @@ impl Server {
         Some(own.max(routes.specificity(name)?))
     }
 
-    /// Whether every name is its own.
-    pub(super) fn is_for_all(&self) -> bool {
-        self.hosts.iter().any(|h| h.host.is_all())
+    /// Whether every name is its own, and some routes may have them all.
+    pub(super) fn is_for_all(&self, routes: &VirtualService) -> bool {
+        let mut hosts = self.hosts.iter().filter(|h| h.is_for(routes));
+        hosts.any(|h| h.host.is_all())
     }
 
     /// Whether some of its hosts are also the other's, which may have them.

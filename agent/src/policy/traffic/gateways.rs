@@ -170,7 +170,8 @@ impl Gateways {
         let mut servers = self.servers(port, caller);
         let for_all = servers.any(|served| {
             let mut visible = self.visible(served, caller);
-            served.server.is_for_all() && visible.any(|routes| routes.hosts().any(Host::is_all))
+            visible
+                .any(|routes| served.server.is_for_all(routes) && routes.hosts().any(Host::is_all))
         });
         !for_all || self.unnamed(port, caller).is_err()
     }
@@ -271,6 +272,10 @@ impl Gateways {
             |routes: &'p VirtualService| Some((routes, served.matching(routes, caller)?));
         let found = match (caller.name, served.server.work.family()) {
             (Some(name), Family::Tls) => {
+                // Hosts may be for the routes of one namespace only.
+                let of_both =
+                    |s: &&VirtualService| served.server.specificity_with(name, s).is_some();
+                let visible = visible.filter(of_both);
                 best(visible.filter_map(|s| Some((s.specificity(name)?, s)))).and_then(matching)
             }
             (None, Family::Tls) => {

@@ -159,6 +159,7 @@ impl Entrance {
     fn distrust(&self, work: &Work, admission: &Admission) -> Option<CutReason> {
         match (work, &admission.work, admission.shown.as_deref()) {
             (Work::Terminate(tls), Work::Terminate(_), Some(shown)) => self.outdated(tls, shown),
+            (Work::Terminate(_), ..) => Some(CutReason::RouteGone),
             (work, before, _) => (work != before).then_some(CutReason::RouteGone),
         }
     }

@@ -144,7 +144,13 @@ impl Client<'_> {
     /// What is not TLS of this gateway's goes on as it is.
     fn clear(&self, stream: TcpStream) -> Result<Entered, Failure> {
         let asked = self.asked(None);
-        match self.way(&asked) {
+        let way = self.way(&asked).and_then(|(entrance, way)| {
+            // The port may be for TLS meanwhile.
+            let is_clear = matches!(way.work, Work::Http | Work::Tcp);
+            let refused = Failure::Refused(RefusalReason::NoRoute);
+            is_clear.then_some((entrance, way)).ok_or(refused)
+        });
+        match way {
             Ok((entrance, way)) => Ok(self.as_it_is(stream, Vec::new(), asked, way, entrance)),
             Err(failure) => {
                 reset(stream);

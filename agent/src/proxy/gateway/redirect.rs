@@ -15,6 +15,7 @@ use super::{
     forward::{Asked, Way},
 };
 use crate::{
+    policy::Work,
     proxy::{
         close::{hear_out, reset},
         connections::Session,
@@ -94,7 +95,12 @@ fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Fai
         Ok((entrance, way))
     });
     match (found, head) {
-        (Ok((entrance, Some(way))), _) => Ok((asked, way, entrance)),
+        (Ok((entrance, Some(way))), _) if way.work == Work::Http => Ok((asked, way, entrance)),
+        // The port is for something else meanwhile.
+        (Ok((_, Some(_))), _) => {
+            let failure = Failure::Refused(RefusalReason::NoRoute);
+            Err((plain("503 Service Unavailable"), Some(failure)))
+        }
         (Ok((_, None)), Head::Request { host, path }) => Err((moved(host, path), None)),
         (Ok((_, None)), Head::Bad) => Err((plain("400 Bad Request"), None)),
         (Err(failure), Head::Bad) => Err((plain("400 Bad Request"), Some(failure))),

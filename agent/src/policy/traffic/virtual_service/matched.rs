@@ -13,7 +13,8 @@ pub(super) fn matched(
     errors: &mut Vec<Invalid>,
 ) -> Match {
     refuse(at, &written.needs_http(), &Reason::NeedsHttp, errors);
-    let names_needed = protocols == Protocols::Tls && written.sni_hosts.is_none();
+    let names = written.sni_hosts.as_ref();
+    let names_needed = protocols == Protocols::Tls && names.is_none_or(Vec::is_empty);
     if names_needed {
         let field = at.clone().key("sniHosts");
         errors.push(Invalid::new(field, Reason::NeededFor("tls routes")));
