@@ -64,20 +64,22 @@ fn each_line<'t>(
     text: &'t str,
     mut change: impl FnMut(&'t str) -> Option<String>,
 ) -> Option<(usize, String)> {
-    let mut changed = String::with_capacity(text.len());
-    let mut first = None;
+    let mut read = 0;
+    // Most texts are as they should be: nothing is copied before the first change.
+    let mut changed: Option<(usize, String)> = None;
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let said = line.trim_end_matches(['\n', '\r']);
-        match change(said) {
-            Some(new) => {
-                first.get_or_insert(index + 1);
-                changed.push_str(&new);
-                changed.push_str(line.get(said.len()..).unwrap_or_default());
-            }
-            None => changed.push_str(line),
+        if let Some(new) = change(said) {
+            let before = || (index + 1, text.get(..read).unwrap_or_default().to_owned());
+            let (_, changed) = changed.get_or_insert_with(before);
+            changed.push_str(&new);
+            changed.push_str(line.get(said.len()..).unwrap_or_default());
+        } else if let Some((_, changed)) = &mut changed {
+            changed.push_str(line);
         }
+        read += line.len();
     }
-    first.map(|line| (line, changed))
+    changed
 }
 
 /// Whether a line begins a document, as far as its first word tells.

@@ -62,7 +62,7 @@ fn delimiter(line: &str) -> Option<&str> {
 
 /// `EOF` whose beginning was not copied: at the end, or where the next document begins.
 pub fn lone_ends(text: &str) -> Option<(usize, String)> {
-    if text.contains("<<") {
+    if text.contains("<<") || !ENDS.iter().any(|end| text.contains(end)) {
         return None;
     }
     let mut rest = text.lines();
