@@ -1,10 +1,15 @@
 //! Ports that nobody has, as far as containers and services tell.
 
+use std::collections::HashSet;
+
 use super::{Doubt, Known, pods::Pods, within};
 use crate::{
     policy::{DocumentRef, Documents, Labels, host::Host},
     workload::{ObjectName, Service},
 };
+
+/// For so many documents it is looked for what was meant: every service is looked at for each.
+const EXPLAINED: usize = 100;
 
 impl Documents {
     /// Ports of workloads that none of the pods has for which a document is.
@@ -23,13 +28,20 @@ impl Documents {
             let ports = policy.ports();
             ports.map(|port| (policy.document(), policy.labels(), true, port))
         });
-        let doubt = |(document, labels, everywhere, port): (&DocumentRef, &Labels, _, _)| {
+        let mut explained = 0;
+        let doubt = move |(document, labels, everywhere, port): (&DocumentRef, &Labels, _, _)| {
             let own = within(document, everywhere, known.root_namespace);
-            let lacking = pods.lack(own, labels, port);
-            lacking.then(|| Doubt::NoPort {
+            if !pods.lack(own, labels, port) {
+                return None;
+            }
+            explained += 1;
+            let service = (explained <= EXPLAINED)
+                .then(|| renumbered(known, pods, (own, labels), port))
+                .flatten();
+            Some(Doubt::NoPort {
                 document: document.clone(),
                 port,
-                service: renumbered(known, pods, (own, labels), port),
+                service,
             })
         };
         peers.chain(policies).filter_map(doubt)
@@ -74,12 +86,11 @@ fn renumbered(
     (namespace, labels): (Option<&str>, &Labels),
     port: u16,
 ) -> Option<(ObjectName, u16)> {
+    let selected = pods.selected(namespace, labels);
+    let own: HashSet<_> = selected.flat_map(|pod| pod.addresses.iter()).collect();
     let leading = |service: &&Service| {
         let mut endpoints = service.port(port)?.endpoints.iter();
-        let endpoint = endpoints.find(|endpoint| {
-            let mut selected = pods.selected(namespace, labels);
-            selected.any(|pod| pod.addresses.contains(&endpoint.address))
-        })?;
+        let endpoint = endpoints.find(|endpoint| own.contains(&endpoint.address))?;
         Some((service.name.clone(), endpoint.port))
     };
     known.services.iter().find_map(leading)
