@@ -290,3 +290,25 @@ fn namespaces_of_hosts_and_ports_of_others() {
     let shadowed: Vec<_> = shadowed.map(|s| s.gateway.name.as_str()).collect();
     assert_eq!(shadowed, ["young"]);
 }
+
+#[test]
+fn routes_of_one_namespace_get_none_of_anothers_hosts() {
+    let edges = r#"{"selector": {"app": "edge"}, "servers": [
+        {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["shop/a.example", "other/b.example"],
+         "tls": {"mode": "SIMPLE", "credentialName": "c"}},
+        {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["other/*", "shop/a.example"]}]}"#;
+    let both = through("edge", r#"a.example", "b.example", "*"#, "http", "", "web");
+    let (routes, _) = gateways(&[("edge", edges)], &[("web", &both)]);
+    for port in [443, 80] {
+        let to = |name| lead(&routes, port, Some(name));
+        assert_eq!(to("a.example"), "web.shop.svc.cluster.local", "{port}");
+        assert_eq!(to("b.example"), "nobody", "{port}");
+    }
+    let own = workload("shop", "app=edge");
+    let caller = Caller {
+        gateway: &own,
+        name: None,
+        address: "10.0.0.1".parse().unwrap(),
+    };
+    assert!(routes.gateways().depends_on_host(80, caller));
+}

@@ -214,3 +214,16 @@ fn tls_of_clients() {
     assert_eq!(suites("ECDHE-ECDSA-AES256-GCM-SHA384"), settings);
     assert_eq!(suites("ECDHE-ECDSA-AES128-GCM-SHA256"), None);
 }
+
+#[test]
+fn nobody_is_in_clear_where_tls_ends() {
+    let web = route("a", "*", "http: [{", "web");
+    let entrance = entrance(&[GATEWAY, &web]);
+    let secured = admitted(&entrance, 8443, Some("a.example"));
+    assert_eq!(entrance.objection(&secured), None);
+    let clear = Admission {
+        shown: None,
+        ..secured
+    };
+    assert_eq!(entrance.objection(&clear), Some(CutReason::RouteGone));
+}
