@@ -93,3 +93,21 @@ fn a_root_that_nobody_was_told_of_does_not_sign() {
     let svid = ca.issue(&web(), SystemTime::now()).unwrap();
     assert_eq!(svid.certified.cert[1], *new.der());
 }
+
+#[test]
+fn the_root_of_todays_certificates_is_not_lost() {
+    let (before, after) = (Company::new("before"), Company::new("after"));
+    let (first, second) = (key(), key());
+    let given = Given::new(&first, &[&before.intermediate(&first)]);
+    let both = before.root().pem() + &after.root().pem();
+    given.write("root.crt", &both, 0o644);
+    let ca = open(given.path()).unwrap();
+    given.write("root.crt", &after.root().pem(), 0o644);
+    given.write("ca.key", &second.serialize_pem(), 0o600);
+    given.write("ca.crt", &after.intermediate(&second).pem(), 0o644);
+    let refused = error(&ca).unwrap();
+    assert!(refused.contains("none of the CA's files"), "{refused}");
+    assert_eq!(ca.roots().len(), 2);
+    given.write("root.crt", &both, 0o644);
+    assert_eq!(error(&ca), None);
+}
