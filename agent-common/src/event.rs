@@ -17,6 +17,8 @@ impl EventKind {
     pub const LISTEN_CHANGED: u32 = 4;
     /// A connect to a mesh destination went out directly because the lease had lapsed and policy allows it.
     pub const WENT_DIRECT: u32 = 5;
+    /// A connect was refused because it is not known yet whether its pod is in the mesh.
+    pub const UNKNOWN_POD: u32 = 6;
 }
 
 /// Something that happened in a program, for log and metric.

@@ -27,7 +27,7 @@ layout!(PortMode, size 4, align 2, port @ 0, mode @ 2);
 layout!(Workload, size 176, align 4, address_v4 @ 0, address_v6 @ 16, outbound_v4 @ 32,
     outbound_v6 @ 34, mode @ 36, outbound_on_loss @ 40, permissive_on_loss @ 44, ports @ 48);
 layout!(Destination, size 8, align 4, on_loss @ 0);
-layout!(AgentState, size 16, align 8, lease_expires @ 0, cgroup @ 8);
+layout!(AgentState, size 24, align 8, lease_expires @ 0, cgroup @ 8, pods @ 16);
 layout!(OriginalDestination, size 24, align 2, address @ 0, port @ 16);
 layout!(SourceKey, size 32, align 8, netns @ 0, address @ 8, port @ 24);
 layout!(PeerKey, size 32, align 8, netns @ 0, address @ 8, port @ 24, local_port @ 26);

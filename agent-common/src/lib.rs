@@ -21,7 +21,7 @@ pub use workload::{
 };
 
 /// Version of every layout in this crate taken together. Part of the pin path.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the maps, as they stand in the object file and below the pin directory.
 pub mod map {
@@ -29,6 +29,8 @@ pub mod map {
     pub const AGENT: &str = "AGENT";
     /// `u64 (network namespace cookie) -> Workload`
     pub const WORKLOADS: &str = "WORKLOADS";
+    /// `u64 (network namespace cookie) -> u32`: the node's own, and those of pods that are known not to be in the mesh
+    pub const OTHERS: &str = "OTHERS";
     /// Longest prefix match of an [`Address`](crate::Address) `-> Destination`
     pub const DESTINATIONS: &str = "DESTINATIONS";
     /// `u64 (socket cookie) -> OriginalDestination`, for the life of the client's socket
@@ -48,6 +50,7 @@ pub mod map {
 /// Capacities, in entries (bytes for the ring buffer). A full map refuses; it never evicts.
 pub mod capacity {
     pub const WORKLOADS: u32 = 4_096;
+    pub const OTHERS: u32 = 4_096;
     pub const DESTINATIONS: u32 = 262_144;
     pub const SOCKETS: u32 = 262_144;
     pub const ORIGINALS: u32 = 65_536;

@@ -75,4 +75,7 @@ pub struct AgentState {
     pub lease_expires: u64,
     /// Connections of this cgroup (the agent's own) are never captured.
     pub cgroup: u64,
+    /// The cgroup of all pods: what is below it and in no map is a pod that nobody has spoken of yet, and is refused
+    /// where it would be captured if it were in the mesh. Zero: such pods are let through.
+    pub pods: u64,
 }

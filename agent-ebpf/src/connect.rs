@@ -1,7 +1,9 @@
 //! `connect()`: send a captured destination to the agent's listener in the same network namespace.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_cgroup_id, bpf_set_retval},
+    helpers::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_set_retval,
+    },
     maps::lpm_trie::Key,
     programs::SockAddrContext,
 };
@@ -14,7 +16,7 @@ use crate::{
         set_user_endpoint, socket_cookie, user_endpoint,
     },
     events::emit,
-    maps::{AGENT, DESTINATIONS, SOCKETS, WORKLOADS},
+    maps::{AGENT, DESTINATIONS, OTHERS, SOCKETS, WORKLOADS},
 };
 
 const ECONNREFUSED: i32 = 111;
@@ -32,7 +34,10 @@ pub fn connect(ctx: &SockAddrContext, family: Family) -> i32 {
     let netns = netns_of(ctx);
     // SAFETY: the value is only read; the agent replaces values whole.
     let Some(workload) = (unsafe { WORKLOADS.get(&netns) }) else {
-        return PROCEED;
+        return match is_held_back(&wanted, netns) {
+            true => refuse(EventKind::UNKNOWN_POD, netns, &wanted),
+            false => PROCEED,
+        };
     };
     // A socket may be connected again after a failure: what an earlier try left must not speak for this one.
     let cookie = socket_cookie(ctx);
@@ -97,6 +102,34 @@ fn decide(wanted: &Endpoint, workload: &Workload) -> Course {
         return Course::Refuse(EventKind::NO_LISTENER);
     }
     Course::Redirect(Endpoint { address, port })
+}
+
+/// Of a pod that nobody has spoken of yet, what would be captured if it were in the mesh: it may be.
+fn is_held_back(wanted: &Endpoint, netns: u64) -> bool {
+    let Some(agent) = AGENT.get(0) else {
+        return false;
+    };
+    // SAFETY: the value is not even read.
+    if agent.pods == 0 || unsafe { OTHERS.get(&netns) }.is_some() {
+        return false;
+    }
+    let Some(destination) = DESTINATIONS.get(&Key::new(128, wanted.address)) else {
+        return false;
+    };
+    let lost = now() > agent.lease_expires;
+    !(lost && destination.on_loss == OnLoss::DIRECT) && is_below(agent.pods)
+}
+
+/// Whether the process is in a cgroup below this one, which is not far from the root.
+fn is_below(cgroup: u64) -> bool {
+    const DEEPEST: i32 = 8;
+    for level in 0..DEEPEST {
+        // SAFETY: takes a number; zero for a level that the process's cgroup doesn't have.
+        if unsafe { bpf_get_current_ancestor_cgroup_id(level) } == cgroup {
+            return true;
+        }
+    }
+    false
 }
 
 /// Fails the connect with `ECONNREFUSED`, which applications know, rather than the default `EPERM`.

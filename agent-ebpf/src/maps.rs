@@ -27,6 +27,10 @@ pub static WORKLOADS: HashMap<u64, Workload> =
     HashMap::with_max_entries(capacity::WORKLOADS, BPF_F_NO_PREALLOC);
 
 #[map]
+pub static OTHERS: HashMap<u64, u32> =
+    HashMap::with_max_entries(capacity::OTHERS, BPF_F_NO_PREALLOC);
+
+#[map]
 pub static DESTINATIONS: LpmTrie<Address, Destination> =
     LpmTrie::with_max_entries(capacity::DESTINATIONS, BPF_F_NO_PREALLOC);
 

@@ -10,6 +10,7 @@ mod gateway;
 mod inspect;
 mod notices;
 mod offload;
+mod source;
 mod trust;
 
 use std::{
@@ -32,8 +33,8 @@ use crate::{
     admin::{AdminSocket, serve_http},
     ca::{CaClient, EmbeddedCa, Issuer, SvidReader, Svids},
     capture::{Capture, CaptureConfig, Desired, Flows, Notice},
-    config::{AgentConfig, CaSource},
-    control::{FileSource, Settings, SourceStatus},
+    config::{AgentConfig, CaSource, SourceConfig},
+    control::{Settings, SourceStatus},
     identity::{SpiffeId, Svid},
     proxy::{self, Connections, Offload, Pending, Pods, Proxy, RecentFlows, Timeouts},
     spire::{self, SpireAgent},
@@ -46,6 +47,7 @@ use crate::{
 pub use authority::serve_ca;
 pub use gateway::run_gateway;
 use inspect::Inspector;
+use source::{Node, Source};
 
 /// For an endpoint to answer a connect: the client has its connection already and waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +83,7 @@ struct Parts {
     trust: (Trust, TrustReader),
     capture: Capture,
     notices: mpsc::UnboundedReceiver<Notice>,
-    source: FileSource,
+    source: Source,
     source_status: watch::Receiver<SourceStatus>,
     store: Reader,
     proxy: Arc<Proxy>,
@@ -104,11 +106,12 @@ impl Parts {
         let (capture, flows, notices, capture_status) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
-        let (source, source_status) = FileSource::new(
-            config.source.clone(),
-            Settings::from(config.mesh.clone()),
-            writer,
-        );
+        let settings = Settings::from(config.mesh.clone());
+        let node = Node {
+            name: config.node.clone(),
+            cgroup_root: Some(config.cgroup_root.clone()),
+        };
+        let (source, source_status) = Source::open(&config.source, node, settings, writer).await?;
         let (reader, counters) = (store.clone(), metrics.clone());
         let credentials = NodeCredentials {
             svids: svids.reader(),
@@ -202,6 +205,13 @@ fn capture_config(config: &AgentConfig) -> CaptureConfig {
     CaptureConfig {
         cgroup_root: config.cgroup_root.clone(),
         bpffs: config.bpffs.clone(),
+        hold_back: matches!(
+            config.source,
+            SourceConfig::Cluster {
+                hold_back: true,
+                ..
+            }
+        ),
         trace: tracing::enabled!(target: "sealane::capture", tracing::Level::DEBUG),
     }
 }
@@ -285,7 +295,7 @@ fn identities(snapshot: &Snapshot, node: &str) -> HashSet<SpiffeId> {
 fn own<'s>(snapshot: &'s Snapshot, node: &str) -> impl Iterator<Item = &'s Workload> {
     let workloads = snapshot.workloads();
     workloads
-        .filter(move |w| w.enrolled && w.node == node)
+        .filter(move |w| w.enrolled && *w.node == *node)
         .map(|w| &**w)
 }
 

@@ -28,8 +28,9 @@ pub use offline::{KeyType, Kind, LeafName, Order};
 pub use rotate::{Anchor, AnchorUse, CaState, Rotate};
 pub use rotation::{Rotated, Rotation, Stage};
 pub use service::{
-    CaService, CsrError, NodeAccount, ParseNodeAccountError, Placement, Refusal, Revocation,
-    ServiceSettings, TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens, serve,
+    CaService, CsrError, NodeAccount, ParseNodeAccountError, Placement, Refusal, ReviewError,
+    Reviewed, Reviewer, Reviews, Revocation, ServiceSettings, TokenError, TokenKeys,
+    TokenKeysError, TokenRules, Tokens, serve,
 };
 pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
 

@@ -5,6 +5,7 @@ mod gateway;
 mod log;
 mod review;
 mod serve;
+mod source;
 mod trust;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use review::{
 pub use trust::TrustArgs;
 
 pub use serve::ServeArgs;
+pub use source::{SourceArgs, UnknownPods};
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
@@ -119,9 +121,18 @@ pub struct AgentArgs {
     #[arg(long, value_name = "NAME", env = "SEALANE_NODE")]
     pub node: String,
 
-    /// Directory with the Kubernetes and Istio objects (*.yaml, *.yml, *.json), watched for changes
-    #[arg(long, value_name = "DIR", env = "SEALANE_SOURCE")]
-    pub source: PathBuf,
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// What becomes of connections to the mesh of a cluster's pods, as long as the API server has not said whether they
+    /// are in it: refuse or pass
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "SEALANE_UNKNOWN_PODS",
+        default_value = "refuse"
+    )]
+    pub unknown_pods: UnknownPods,
 
     /// Directory of the cgroup v2 hierarchy that holds all pods of this node
     /// [default: where cgroup2 is mounted]

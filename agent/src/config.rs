@@ -4,6 +4,7 @@ mod ca;
 mod cgroup;
 mod duration;
 mod gateway;
+mod source;
 mod trust;
 
 use std::{
@@ -15,10 +16,11 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use ca::{CaServeConfig, CaSource, order, rotate};
+pub use ca::{CaServeConfig, CaSource, TokenSource, order, rotate};
 
 pub use crate::cli::{Ktls, LogFormat};
 pub use gateway::GatewayConfig;
+pub use source::SourceConfig;
 
 use crate::{
     ca::{ParseCaAddressError, ParseNodeAccountError},
@@ -59,8 +61,7 @@ impl TryFrom<&MeshArgs> for MeshConfig {
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     pub node: String,
-    /// An existing directory.
-    pub source: PathBuf,
+    pub source: SourceConfig,
     /// A directory of the cgroup v2 hierarchy.
     pub cgroup_root: PathBuf,
     pub bpffs: PathBuf,
@@ -114,6 +115,10 @@ pub enum ConfigError {
         path.display()
     )]
     Source { path: PathBuf, source: io::Error },
+    #[error(
+        "nothing says where the objects are: write --kubernetes in a pod, --kubeconfig FILE or --source DIR"
+    )]
+    NoSource,
     #[error("--source {} is not a directory: name the directory that holds the files", path.display())]
     SourceNotDirectory { path: PathBuf },
     #[error("{flag} `{}` is relative: write it from the root, with a leading `/`", path.display())]
@@ -201,7 +206,8 @@ impl TryFrom<&AgentArgs> for AgentConfig {
         let svid_ttl = ca::lifetime("--svid-ttl", &args.svid_ttl)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
-            source: directory(&args.source)?,
+            source: source::source(&args.source, args.unknown_pods)?
+                .ok_or(ConfigError::NoSource)?,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca: ca::source(&args.ca, mesh.trust_domain.clone(), svid_ttl)?,

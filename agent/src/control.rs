@@ -5,18 +5,19 @@ mod build;
 mod candidate;
 mod error;
 mod file;
+mod kubernetes;
 mod names;
 mod objects;
+mod publisher;
 mod secrets;
 mod yaml;
 
 pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
-pub use file::{
-    DirectoryWatch, FileSource, Loaded, SourceStatus, load, load_changes, load_texts,
-    subdirectories,
-};
+pub use file::{DirectoryWatch, FileSource, load, load_changes, load_texts, subdirectories};
+pub use kubernetes::{ClusterSettings, ConnectError, KubernetesSource, TokenReviews, connect};
 pub use objects::Cache;
+pub use publisher::{Loaded, SourceStatus};
 pub use secrets::{Secret, SecretError, Secrets, SecretsError, secrets};
 pub use yaml::{FieldPath, YamlProblem};

@@ -63,13 +63,17 @@ impl Snapshot {
     /// Indexes objects by address. `workloads` in the order of precedence: of two with one address the
     /// earlier keeps it.
     #[must_use]
-    pub fn new(workloads: Vec<Workload>, services: Vec<Service>, policy: Policy) -> Self {
+    pub fn new(
+        workloads: impl IntoIterator<Item = impl Into<Arc<Workload>>>,
+        services: Vec<Service>,
+        policy: impl Into<Arc<Policy>>,
+    ) -> Self {
         let mut snapshot = Self {
-            policy: Arc::new(policy),
+            policy: policy.into(),
             ..Self::default()
         };
         for workload in workloads {
-            snapshot.add_workload(Arc::new(workload));
+            snapshot.add_workload(workload.into());
         }
         for service in services {
             snapshot.add_service(Arc::new(service));
@@ -90,7 +94,7 @@ impl Snapshot {
             self.conflicts.push(conflict);
             return;
         }
-        for address in &workload.addresses {
+        for address in &*workload.addresses {
             self.workload_by_address
                 .insert(*address, Arc::clone(&workload));
         }
@@ -205,7 +209,7 @@ impl Snapshot {
     }
 
     /// In no particular order.
-    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> + Clone {
         self.workloads.values()
     }
 

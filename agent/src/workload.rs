@@ -4,7 +4,15 @@ mod bystanders;
 mod service;
 mod visibility;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +72,58 @@ impl From<ObjectName> for String {
     }
 }
 
-/// Where a pod of this node lives: `sealane.dev/netns` and `sealane.dev/cgroup`.
+/// Where a pod of this node lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sandbox {
-    /// A file that can be opened and handed to `setns(2)`.
-    pub netns: PathBuf,
+    pub netns: NetnsFile,
     /// The pod's directory in the cgroup v2 hierarchy.
     pub cgroup: PathBuf,
+}
+
+/// A file that can be opened and handed to `setns(2)`.
+#[derive(Clone, Debug)]
+pub struct NetnsFile {
+    path: PathBuf,
+    /// Keeps the path from leading elsewhere.
+    _held: Option<Arc<OwnedFd>>,
+}
+
+impl NetnsFile {
+    /// A file such as `/run/netns/NAME`, wherever it leads.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, _held: None }
+    }
+
+    /// A namespace that is open already: the path leads to it for as long as this or a clone of it lives, also when
+    /// its processes are gone and their numbers are those of others.
+    #[must_use]
+    pub fn open(netns: OwnedFd) -> Self {
+        Self {
+            path: format!("/proc/self/fd/{}", netns.as_raw_fd()).into(),
+            _held: Some(Arc::new(netns)),
+        }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Of two that are alive, no two descriptors have one path.
+impl PartialEq for NetnsFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for NetnsFile {}
+
+impl Hash for NetnsFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path.hash(state);
+    }
 }
 
 /// A TCP port that a container declares. It may listen on others all the same.
@@ -81,24 +134,24 @@ pub struct ContainerPort {
     pub port: u16,
 }
 
-/// A running pod with addresses of its own.
+/// A running pod with addresses of its own. What many pods have in common may be shared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: ObjectName,
     /// Of the pod's object; SPIRE may know it by this.
-    pub uid: Option<String>,
+    pub uid: Option<Arc<str>>,
     pub identity: SpiffeId,
     /// Name of the node that it runs on.
-    pub node: String,
+    pub node: Arc<str>,
     /// At least one, no duplicates, never loopback or unspecified.
-    pub addresses: Vec<IpAddr>,
-    pub labels: BTreeMap<String, String>,
-    pub container_ports: Vec<ContainerPort>,
+    pub addresses: Arc<[IpAddr]>,
+    pub labels: Arc<BTreeMap<String, String>>,
+    pub container_ports: Arc<[ContainerPort]>,
     /// Whether its namespace and its own annotations put it into the mesh.
     pub enrolled: bool,
     /// Known for pods of this node that say so.
     pub sandbox: Option<Sandbox>,
-    pub telemetry: TelemetryNames,
+    pub telemetry: Arc<TelemetryNames>,
 }
 
 /// What Istio's standard metrics call a workload

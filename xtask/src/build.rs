@@ -21,11 +21,16 @@ pub fn run() -> Result<()> {
     step("build", format_args!("eBPF object ({toolchain})"), || {
         ebpf(&toolchain)
     })?;
-    step("build", "sealane and sealane-suite", || {
-        let mut cargo = process::cargo();
-        cargo.args(["build", "--release", "-p", "sealane", "-p", "sealane-suite"]);
-        process::run(cargo.current_dir(workspace::root()))
-    })
+    step(
+        "build",
+        "sealane, sealane-suite and sealane-apiserver",
+        || {
+            let mut cargo = process::cargo();
+            cargo.args(["build", "--release", "-p", "sealane", "-p", "sealane-suite"]);
+            cargo.args(["-p", "sealane-apiserver", "--bins"]);
+            process::run(cargo.current_dir(workspace::root()))
+        },
+    )
 }
 
 fn ebpf(toolchain: &Toolchain) -> Result<()> {

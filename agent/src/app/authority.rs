@@ -15,11 +15,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::pods::Pods;
+use super::source::{Node, Source};
 use crate::{
     admin::{AdminSocket, Health, api, serve_http},
-    ca::{self, CaService, EmbeddedCa, Revocation, ServiceSettings, Stage, TokenKeys, Tokens},
-    config::CaServeConfig,
-    control::{FileSource, Settings, SourceStatus},
+    ca::{
+        self, CaService, EmbeddedCa, Reviews, Revocation, ServiceSettings, Stage, TokenKeys, Tokens,
+    },
+    config::{CaServeConfig, TokenSource},
+    control::{Settings, SourceStatus, TokenReviews, connect},
     identity::TrustDomain,
     store,
     telemetry::CaMetrics,
@@ -44,17 +47,20 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     let ca = Arc::new(ca);
     let (trust, trusted) = super::trust::open(&config.trust, ca.bundles())?;
     let (writer, store) = store::store();
-    let source = config.source.clone().map(|dir| {
-        let settings = Settings::from(config.mesh.clone());
-        FileSource::new(dir, settings, writer)
-    });
-    let (source, source_status) = source.unzip();
+    let settings = Settings::from(config.mesh.clone());
+    let (source, source_status) = match &config.source {
+        Some(source) => {
+            Some(Source::open(source, Node::default(), settings, writer).await?).unzip()
+        }
+        None => (None, None),
+    };
     let revocation = Revoked {
         trusted,
         domain: config.mesh.trust_domain.clone(),
     };
     let placement = Arc::new(Pods::new(store));
-    let service = service(&config, &ca, placement, Arc::new(revocation), &metrics)?;
+    let vouching = (tokens(&config).await?, placement);
+    let service = service(&config, &ca, vouching, Arc::new(revocation), &metrics);
     let inspector = Arc::new(Inspector {
         ca: Arc::clone(&ca),
         metrics: metrics.clone(),
@@ -80,29 +86,31 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     Ok(served?)
 }
 
+async fn tokens(config: &CaServeConfig) -> anyhow::Result<Tokens> {
+    let rules = config.token_rules.clone();
+    Ok(match &config.tokens {
+        TokenSource::Nobody => Tokens::Untrusted,
+        TokenSource::Keys(path) => Tokens::Keys(TokenKeys::open(path, rules)?),
+        TokenSource::Cluster(kubeconfig) => {
+            let reviewer = TokenReviews::new(connect(kubeconfig.as_deref()).await?);
+            Tokens::Reviews(Reviews::new(Box::new(reviewer), rules.audience))
+        }
+    })
+}
+
 fn service(
     config: &CaServeConfig,
     ca: &Arc<EmbeddedCa>,
-    placement: Arc<Pods>,
+    (tokens, placement): (Tokens, Arc<Pods>),
     revocation: Arc<Revoked>,
     metrics: &CaMetrics,
-) -> anyhow::Result<CaService> {
-    let tokens = match config.tokens.clone() {
-        Some((path, rules)) => Tokens::Keys(TokenKeys::open(&path, rules)?),
-        None => Tokens::Untrusted,
-    };
+) -> CaService {
     let settings = ServiceSettings {
         revocation,
         node_accounts: config.node_accounts.clone(),
         rate: config.rate,
     };
-    Ok(CaService::new(
-        Arc::clone(ca),
-        tokens,
-        placement,
-        settings,
-        metrics.clone(),
-    ))
+    CaService::new(Arc::clone(ca), tokens, placement, settings, metrics.clone())
 }
 
 /// Cancelled by a signal.

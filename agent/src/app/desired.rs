@@ -14,9 +14,10 @@ use crate::{
 /// Every enrolled pod of `node` that says where it lives; as destinations, every workload of the mesh and
 /// every service with a virtual address.
 pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
-    let pods = snapshot
-        .workloads()
-        .filter(|w| w.enrolled && w.node == node)
+    let own = snapshot.workloads().filter(|w| *w.node == *node);
+    let pods = own
+        .clone()
+        .filter(|w| w.enrolled)
         .filter_map(|w| Some((w.name.clone(), desired_pod(snapshot, w)?)))
         .collect();
     let mut destinations = HashMap::new();
@@ -34,8 +35,11 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
             }
         }
     }
+    let others = own.filter(|w| !w.enrolled);
+    let others = others.filter_map(|w| Some(w.sandbox.as_ref()?.netns.clone()));
     Desired {
         pods,
+        others: others.collect(),
         destinations,
         settled: snapshot.settled,
     }
@@ -82,7 +86,7 @@ fn desired_pod(snapshot: &Snapshot, workload: &Arc<Workload>) -> Option<DesiredP
     });
     Some(DesiredPod {
         sandbox: workload.sandbox.clone()?,
-        addresses: workload.addresses.clone(),
+        addresses: workload.addresses.to_vec(),
         mode: kernel_mode(policy.workload_mode(workload).mode, restricted),
         ports: ports.collect(),
         outbound_on_loss: on_loss(snapshot, workload),

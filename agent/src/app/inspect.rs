@@ -6,7 +6,6 @@ mod flow;
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -96,7 +95,7 @@ impl Inspect for Inspector {
             uptime_seconds: age.as_secs(),
             trust_domain: self.config.mesh.trust_domain.to_string(),
             generation: snapshot.generation,
-            source: self::source(&self.config.source, source),
+            source: self::source(self.config.source.to_string(), source),
             ca: self.authority(),
             trusted: super::trust::status(&self.trust),
             capture: api::Capture {
@@ -191,7 +190,7 @@ impl Inspector {
         let open = self.open_connections();
         let mut rows: Vec<_> = snapshot
             .workloads()
-            .filter(|w| w.enrolled && w.node == self.config.node)
+            .filter(|w| w.enrolled && *w.node == *self.config.node)
             .map(|workload| {
                 let effective = snapshot.policy.workload_mode(workload);
                 let ports = snapshot.policy.port_modes(workload);
@@ -240,11 +239,11 @@ fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
     api::Workload {
         name: workload.name.to_string(),
         identity: workload.identity.to_string(),
-        addresses: workload.addresses.clone(),
+        addresses: workload.addresses.to_vec(),
         netns: workload
             .sandbox
             .as_ref()
-            .map(|s| s.netns.display().to_string()),
+            .map(|s| s.netns.path().display().to_string()),
         state,
         error,
         mode: String::new(),
@@ -254,9 +253,9 @@ fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
     }
 }
 
-pub(super) fn source(dir: &Path, status: SourceStatus) -> api::Source {
+pub(super) fn source(dir: String, status: SourceStatus) -> api::Source {
     api::Source {
-        dir: dir.display().to_string(),
+        dir,
         loaded_at: status.loaded_at,
         errors: status.errors,
         warnings: status.warnings,

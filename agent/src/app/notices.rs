@@ -72,7 +72,7 @@ impl Told {
             .get(&kind)
             .is_none_or(|last| now.duration_since(*last) >= QUIET);
         // Kinds that aren't known share one entry: the table is as long as the list of kinds.
-        if due && (kind <= EventKind::WENT_DIRECT || self.0.is_empty()) {
+        if due && (kind <= EventKind::UNKNOWN_POD || self.0.is_empty()) {
             self.0.insert(kind, now);
         }
         due
@@ -97,6 +97,10 @@ fn kernel_event(metrics: &Metrics, told: &mut Told, event: Event) {
         EventKind::WENT_DIRECT => (
             CaptureEvent::WentDirect,
             "went directly and in clear: the agent's lease had lapsed and policy allows it",
+        ),
+        EventKind::UNKNOWN_POD => (
+            CaptureEvent::UnknownPod,
+            "refused: it is not known yet whether the pod is in the mesh",
         ),
         _ => (CaptureEvent::Unknown, "unknown event"),
     };

@@ -32,7 +32,10 @@ pub use self::{
     grant::{NodeAccount, ParseNodeAccountError, Placement},
     listen::serve,
     refusal::Refusal,
-    tokens::{TokenError, TokenKeys, TokenKeysError, TokenRules, Tokens},
+    tokens::{
+        ReviewError, Reviewed, Reviewer, Reviews, TokenError, TokenKeys, TokenKeysError,
+        TokenRules, Tokens,
+    },
 };
 use super::{
     CaError, EmbeddedCa, authority, leaf, pem,

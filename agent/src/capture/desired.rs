@@ -1,15 +1,20 @@
 //! What capture should be doing: computed elsewhere, applied here.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use sealane_common::{Destination, PortMode};
 
-use crate::workload::{ObjectName, Sandbox};
+use crate::workload::{NetnsFile, ObjectName, Sandbox};
 
 /// Pods to enrol and destinations to capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     pub pods: HashMap<ObjectName, DesiredPod>,
+    /// Pods of this node that are known not to be in the mesh.
+    pub others: HashSet<NetnsFile>,
     pub destinations: HashMap<IpAddr, Destination>,
     /// No destination is missing because it is early.
     pub settled: bool,

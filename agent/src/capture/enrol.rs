@@ -64,9 +64,11 @@ pub(super) fn prepare(
     desired: &DesiredPod,
 ) -> Result<(Enrolled, Listeners), EnrolError> {
     check_cgroup(cgroup_root, &desired.sandbox.cgroup)?;
-    let netns = home.netns(&desired.sandbox.netns)?;
+    let netns = home.netns(desired.sandbox.netns.path())?;
     if netns.is_home() {
-        return Err(EnrolError::NodeNamespace(desired.sandbox.netns.clone()));
+        return Err(EnrolError::NodeNamespace(
+            desired.sandbox.netns.path().to_owned(),
+        ));
     }
     let listening = ListeningPorts::open(&netns).map_err(EnrolError::Listening)?;
     let listeners = netns.enter(listen)??;

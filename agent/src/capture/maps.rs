@@ -7,16 +7,18 @@ use aya::{
 use sealane_common::{
     Address, AgentState, Destination, ListenKey, ListenerKey, Workload,
     map::{
-        AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, SOCKETS, WORKLOADS,
+        AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, OTHERS, SOCKETS,
+        WORKLOADS,
     },
 };
 
 use super::{error::CaptureError, flows::Flows};
 
 /// Every map that is pinned and shared, with those of aya-log.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 11] = [
     AGENT,
     WORKLOADS,
+    OTHERS,
     DESTINATIONS,
     SOCKETS,
     ORIGINALS,
@@ -31,6 +33,7 @@ pub(super) const NAMES: [&str; 10] = [
 pub(super) struct Maps {
     pub(super) agent: Array<MapData, AgentState>,
     pub(super) workloads: HashMap<MapData, u64, Workload>,
+    pub(super) others: HashMap<MapData, u64, u32>,
     pub(super) destinations: LpmTrie<MapData, Address, Destination>,
     pub(super) listening: HashMap<MapData, ListenKey, u32>,
     pub(super) listeners: SockHash<MapData, ListenerKey>,
@@ -40,6 +43,7 @@ pub(super) fn take(ebpf: &mut Ebpf) -> Result<(Maps, Flows, RingBuf<MapData>), C
     let maps = Maps {
         agent: typed(ebpf, AGENT)?,
         workloads: typed(ebpf, WORKLOADS)?,
+        others: typed(ebpf, OTHERS)?,
         destinations: typed(ebpf, DESTINATIONS)?,
         listening: typed(ebpf, LISTENING)?,
         listeners: typed(ebpf, LISTENERS)?,

@@ -53,6 +53,8 @@ pub struct CaptureConfig {
     pub bpffs: PathBuf,
     /// Whether the programs trace what they do (log level debug).
     pub trace: bool,
+    /// Whether pods that nobody has spoken of yet are kept from the mesh until somebody has.
+    pub hold_back: bool,
 }
 
 /// The place of this layout's pins.

@@ -23,10 +23,12 @@ use super::{
     programs::{self, CaptureConfig, Pins},
 };
 use crate::workload::ObjectName;
+use strangers::Strangers;
 
 mod apply;
 mod events;
 mod listening;
+mod strangers;
 
 /// How often failed enrolments are tried again and listening sockets are looked up.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,6 +45,7 @@ pub struct Capture {
     desired: Desired,
     enrolled: HashMap<ObjectName, Enrolled>,
     failed: HashMap<ObjectName, EnrolError>,
+    strangers: Strangers,
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
@@ -114,8 +117,10 @@ impl Capture {
         let events = events::Ring::new(events).map_err(CaptureError::Events)?;
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(CaptureStatus::default());
+        let strangers = Strangers::new(&config, &home);
         let capture = Self {
             config,
+            strangers,
             home,
             pins,
             maps,
@@ -195,6 +200,7 @@ impl Capture {
         let state = AgentState {
             lease_expires,
             cgroup: self.own_cgroup,
+            pods: self.strangers.pods(),
         };
         if let Err(error) = self.maps.agent.set(0, state, 0) {
             self.map_failed(&map_error(sealane_common::map::AGENT, error));

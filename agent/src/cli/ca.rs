@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LogArgs, MeshArgs, OutputFormat};
+use super::{LogArgs, MeshArgs, OutputFormat, SourceArgs};
 
 /// Where the CA service listens for the operator's commands unless told otherwise.
 const DEFAULT_CA_SOCKET: &str = "/run/sealane/ca.sock";
@@ -237,10 +237,10 @@ pub struct CaServeArgs {
     )]
     pub node_accounts: Vec<String>,
 
-    /// Directory with the Kubernetes objects that say which pods run on which node, as the agents read it.
-    /// Without it nobody gets an identity but its own, and no certificate is renewed by certificate
-    #[arg(long, value_name = "DIR", env = "SEALANE_SOURCE")]
-    pub source: Option<PathBuf>,
+    /// They say which pods run on which node, as the agents read it. Without any nobody gets an identity but its own,
+    /// and no certificate is renewed by certificate
+    #[command(flatten)]
+    pub source: SourceArgs,
 
     /// Longest life of a certificate; shorter ones are given when asked for (10s to 24h)
     #[arg(

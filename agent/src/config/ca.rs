@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, LogConfig, MeshConfig, absolute, address, directory, dns_name, duration, socket,
-    trust_domain,
+    ConfigError, LogConfig, MeshConfig, SourceConfig, absolute, address, dns_name, duration,
+    socket, source, trust_domain,
 };
 use crate::{
     ca::{CaClientSettings, KeyType, Kind, LeafName, NodeAccount, Order, Rotate, TokenRules},
-    cli::{CaArgs, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs},
+    cli::{CaArgs, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, UnknownPods},
     identity::TrustDomain,
     trust::TrustConfig,
 };
@@ -23,6 +23,17 @@ pub enum CaSource {
     Spire(PathBuf),
 }
 
+/// Who vouches for bearer tokens.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// Only certificates count.
+    Nobody,
+    /// A file with the keys of their issuer.
+    Keys(PathBuf),
+    /// The API server of the source; the kubeconfig, if there is one.
+    Cluster(Option<PathBuf>),
+}
+
 /// Everything that `sealane ca serve` can be told.
 #[derive(Clone, Debug)]
 pub struct CaServeConfig {
@@ -31,11 +42,12 @@ pub struct CaServeConfig {
     pub listen: SocketAddr,
     /// What clients know the CA by: DNS names and addresses.
     pub names: Vec<String>,
-    /// A file of keys, and what tokens must say; none: certificates only.
-    pub tokens: Option<(PathBuf, TokenRules)>,
+    /// Who vouches for tokens.
+    pub tokens: TokenSource,
+    pub token_rules: TokenRules,
     pub node_accounts: Vec<NodeAccount>,
-    /// An existing directory; none: nobody gets the identity of another.
-    pub source: Option<PathBuf>,
+    /// None: nobody gets the identity of another.
+    pub source: Option<SourceConfig>,
     pub max_ttl: Duration,
     pub rate: NonZeroU32,
     /// What was revoked.
@@ -59,17 +71,25 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
         };
         let names = args.dns_names.iter().map(|name| server_name(name));
         let mesh = MeshConfig::try_from(&args.mesh)?;
+        let source = source::source(&args.source, UnknownPods::Pass)?;
         Ok(Self {
             dir: absolute("--ca-dir", &args.ca_dir)?,
             listen: address("--listen", &args.listen)?,
             names: names.collect::<Result<_, _>>()?,
-            tokens: args.token_keys.clone().map(|path| (path, rules)),
+            tokens: match (&args.token_keys, &source) {
+                (Some(path), _) => TokenSource::Keys(path.clone()),
+                (None, Some(SourceConfig::Cluster { kubeconfig, .. })) => {
+                    TokenSource::Cluster(kubeconfig.clone())
+                }
+                (None, _) => TokenSource::Nobody,
+            },
+            token_rules: rules,
             node_accounts: args
                 .node_accounts
                 .iter()
                 .map(account)
                 .collect::<Result<_, _>>()?,
-            source: args.source.as_deref().map(directory).transpose()?,
+            source,
             max_ttl: lifetime("--max-ttl", &args.max_ttl)?,
             rate: args.rate,
             trust: TrustConfig {

@@ -6,12 +6,11 @@ mod bystanders;
 mod endpoints;
 mod enrolment;
 mod outside;
-mod telemetry;
 
 pub use outside::readdressed;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::BuildHasher,
     sync::Arc,
 };
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     config::MeshConfig,
-    identity::{SpiffeId, TrustDomain},
+    identity::{ParseSpiffeIdError, SpiffeId, TrustDomain},
     policy::{Addresses, Documents, Doubt, Labels, Policy, Scope},
     store::Snapshot,
     workload::{Bystanders, ObjectName, Service, Workload},
@@ -69,6 +68,29 @@ impl Settings {
     }
 }
 
+/// Documents, and what they mean.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    policy: Arc<Policy>,
+    documents: Arc<Documents>,
+    /// Of documents whose meaning depends on nothing else.
+    warnings: Vec<String>,
+}
+
+impl Compiled {
+    #[must_use]
+    pub fn new(documents: Documents, settings: &Settings) -> Self {
+        let policy = settings.compile(documents.clone());
+        let ignored = policy.ignored().iter().map(ToString::to_string);
+        let odd = documents.odd_principals();
+        Self {
+            warnings: ignored.chain(odd.iter().map(Doubt::to_string)).collect(),
+            policy: Arc::new(policy),
+            documents: Arc::new(documents),
+        }
+    }
+}
+
 /// The names of the mesh.
 #[derive(Clone, Debug)]
 pub struct TrustDomains {
@@ -90,18 +112,18 @@ impl TrustDomains {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mesh {
     /// In the order of precedence: the older keeps an address that two claim, then the first by name.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<Arc<Workload>>,
     /// Of Kubernetes, by name.
     pub services: Vec<Service>,
     /// Of hosts outside of the mesh.
     pub outside: Vec<Service>,
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Hosts outside of the mesh whose addresses must be asked for.
     pub names: BTreeSet<String>,
     /// Answers have been had for all of them.
     pub settled: bool,
     /// What `policy` was compiled from.
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
     pub bystanders: Bystanders,
 }
 
@@ -124,19 +146,35 @@ impl Mesh {
         let mut services = self.services;
         services.extend(self.outside);
         let mut snapshot = Snapshot::new(self.workloads, services, self.policy);
-        snapshot.documents = Arc::new(self.documents);
+        snapshot.documents = self.documents;
         snapshot.settled = self.settled;
         snapshot.bystanders = Arc::new(self.bystanders);
         snapshot
     }
 }
 
-/// Relates objects to each other. Warnings are added to `warnings`.
+/// Compiles the documents and relates objects to each other. Warnings are added to `warnings`.
 ///
 /// # Errors
 /// Everything that is wrong; each names its document.
 pub fn build(
+    mut objects: Objects,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<Mesh, Vec<LoadError>> {
+    warnings.append(&mut objects.warnings);
+    let compiled = Compiled::new(std::mem::take(&mut objects.documents), settings);
+    relate(objects, &compiled, &Snapshot::default(), settings, warnings)
+}
+
+/// [`build`] with documents that are compiled already; workloads that are as they are in `previous` are shared with it.
+///
+/// # Errors
+/// As [`build`].
+pub fn relate(
     objects: Objects,
+    compiled: &Compiled,
+    previous: &Snapshot,
     settings: &Settings,
     warnings: &mut Vec<String>,
 ) -> Result<Mesh, Vec<LoadError>> {
@@ -145,35 +183,38 @@ pub fn build(
         mut pods,
         services,
         endpoint_slices,
-        documents,
-        warnings: noted,
         ..
     } = objects;
-    warnings.extend(noted);
-    let policy = settings.compile(documents.clone());
-    warnings.extend(policy.ignored().iter().map(ToString::to_string));
+    let Compiled {
+        policy, documents, ..
+    } = compiled;
+    warnings.extend_from_slice(&compiled.warnings);
     let bystanders = bystanders::found(&namespaces, &pods, &services);
     pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
-    let services = endpoints::resolve(services, endpoint_slices, &pods, settings);
+    let services = endpoints::resolve(&services, &endpoint_slices, &pods, settings);
     pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
     let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
-    warnings.extend(documents.odd_principals().iter().map(Doubt::to_string));
     let all: Vec<_> = services.iter().chain(&outside.services).collect();
     // Documents alone: nobody knows what there will be.
     if !(all.is_empty() && pods.is_empty()) {
-        warnings.extend(unknown_hosts(&policy, &documents, &all, settings));
+        warnings.extend(unknown_hosts(policy, documents, &all, settings));
     }
-    let workloads = workloads(pods, &namespaces, settings, warnings)?;
+    let enrolled = Enrolled {
+        namespaces: &namespaces,
+        settings,
+        previous,
+        identities: HashMap::new(),
+    };
     Ok(Mesh {
-        workloads,
+        workloads: enrolled.workloads(pods, warnings)?,
         services,
         outside: outside.services,
-        policy,
+        policy: Arc::clone(policy),
         names: outside.names,
         settled: outside.settled,
-        documents,
+        documents: Arc::clone(documents),
         bystanders,
     })
 }
@@ -192,64 +233,99 @@ fn unknown_hosts(
     texts
 }
 
-/// In the order of the pods.
-fn workloads(
-    pods: Vec<Located<PodFacts>>,
-    namespaces: &BTreeMap<String, Labels>,
-    settings: &Settings,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Workload>, Vec<LoadError>> {
-    let mut errors = Vec::new();
-    let mut workloads = Vec::with_capacity(pods.len());
-    for pod in pods {
-        let labels = namespaces.get(&*pod.facts.name.namespace);
-        let enrolled = enrolment::is_enrolled(labels, &pod.facts);
-        if enrolment::looks_forgotten(enrolled, &pod.facts) {
-            warnings.push(enrolment::missing_label(&pod.facts));
+/// Makes workloads of pods.
+struct Enrolled<'a> {
+    namespaces: &'a BTreeMap<String, Labels>,
+    settings: &'a Settings,
+    previous: &'a Snapshot,
+    /// By namespace and account: what many pods have is there once.
+    identities: HashMap<(Arc<str>, Arc<str>), SpiffeId>,
+}
+
+impl Enrolled<'_> {
+    /// In the order of the pods.
+    fn workloads(
+        mut self,
+        pods: Vec<Located<Arc<PodFacts>>>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Arc<Workload>>, Vec<LoadError>> {
+        let mut errors = Vec::new();
+        let mut workloads = Vec::with_capacity(pods.len());
+        for Located { place, path, facts } in pods {
+            let labels = self.namespaces.get(&*facts.name.namespace);
+            let enrolled = enrolment::is_enrolled(labels, &facts);
+            if enrolment::looks_forgotten(enrolled, &facts) {
+                warnings.push(enrolment::missing_label(&facts));
+            }
+            match self.workload(&facts, enrolled) {
+                Ok(workload) => workloads.push(workload),
+                Err(error) => errors.push(LoadError {
+                    place,
+                    field: path.then(&FieldPath::of("spec.serviceAccountName")),
+                    problem: Problem::Identity(error),
+                }),
+            }
         }
-        match workload(pod, enrolled, settings) {
-            Ok(workload) => workloads.push(workload),
-            Err(error) => errors.push(error),
+        if errors.is_empty() {
+            Ok(workloads)
+        } else {
+            Err(errors)
         }
     }
-    if errors.is_empty() {
-        Ok(workloads)
-    } else {
-        Err(errors)
+
+    fn workload(
+        &mut self,
+        pod: &PodFacts,
+        enrolled: bool,
+    ) -> Result<Arc<Workload>, ParseSpiffeIdError> {
+        let identity = self.identity(pod)?;
+        let known = self.previous.workload(&pod.name);
+        if let Some(known) = known.filter(|known| is_same(known, pod, &identity, enrolled)) {
+            return Ok(Arc::clone(known));
+        }
+        Ok(Arc::new(Workload {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            identity,
+            node: Arc::clone(&pod.node),
+            addresses: Arc::clone(&pod.addresses),
+            labels: Arc::clone(&pod.labels),
+            container_ports: Arc::clone(&pod.container_ports),
+            enrolled,
+            sandbox: pod.sandbox.clone(),
+            telemetry: Arc::clone(&pod.telemetry),
+        }))
+    }
+
+    fn identity(&mut self, pod: &PodFacts) -> Result<SpiffeId, ParseSpiffeIdError> {
+        let account = (
+            Arc::clone(&pod.name.namespace),
+            Arc::clone(&pod.service_account),
+        );
+        if let Some(known) = self.identities.get(&account) {
+            return Ok(known.clone());
+        }
+        let domain = self.settings.trust_domains.own.clone();
+        let identity = SpiffeId::new(domain, &account.0, &account.1)?;
+        self.identities.insert(account, identity.clone());
+        Ok(identity)
     }
 }
 
-/// Age, then name.
-fn precedence(pod: &PodFacts) -> (i64, &ObjectName) {
-    (pod.created.unwrap_or(i64::MAX), &pod.name)
+/// Whether a workload was made of these very facts. `false` for equal ones costs memory and nothing else.
+fn is_same(known: &Workload, pod: &PodFacts, identity: &SpiffeId, enrolled: bool) -> bool {
+    Arc::ptr_eq(&known.labels, &pod.labels)
+        && Arc::ptr_eq(&known.addresses, &pod.addresses)
+        && Arc::ptr_eq(&known.container_ports, &pod.container_ports)
+        && Arc::ptr_eq(&known.telemetry, &pod.telemetry)
+        && known.enrolled == enrolled
+        && known.identity == *identity
+        && (&known.uid, &known.node, &known.sandbox) == (&pod.uid, &pod.node, &pod.sandbox)
 }
 
-fn workload(
-    pod: Located<PodFacts>,
-    enrolled: bool,
-    settings: &Settings,
-) -> Result<Workload, LoadError> {
-    let Located { place, path, facts } = pod;
-    let telemetry = telemetry::names(&facts);
-    let trust_domain = settings.trust_domains.own.clone();
-    let identity = SpiffeId::new(trust_domain, &facts.name.namespace, &facts.service_account);
-    let identity = identity.map_err(|error| LoadError {
-        place,
-        field: path.then(&FieldPath::of("spec.serviceAccountName")),
-        problem: Problem::Identity(error),
-    })?;
-    Ok(Workload {
-        name: facts.name,
-        uid: facts.uid,
-        identity,
-        node: facts.node,
-        addresses: facts.addresses,
-        labels: facts.labels,
-        container_ports: facts.container_ports,
-        enrolled,
-        sandbox: facts.sandbox,
-        telemetry,
-    })
+/// Age, then name; but who is leaving may have left already, and its address be another's.
+fn precedence(pod: &PodFacts) -> (bool, i64, &ObjectName) {
+    (pod.leaving, pod.created.unwrap_or(i64::MAX), &pod.name)
 }
 
 #[cfg(test)]

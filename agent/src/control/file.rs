@@ -11,6 +11,6 @@ mod watch;
 
 pub use listing::subdirectories;
 pub(super) use load::texts;
-pub use load::{Loaded, load, load_changes, load_texts};
-pub use source::{FileSource, SourceStatus};
+pub use load::{load, load_changes, load_texts};
+pub use source::FileSource;
 pub use watch::DirectoryWatch;

@@ -20,15 +20,16 @@ mod policy;
 mod service;
 mod site;
 mod switch;
+mod telemetry;
 mod typed;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use cache::Cache;
 pub use collect::Collector;
-pub use endpoint_slice::EndpointSliceFacts;
+pub use endpoint_slice::{Condition, EndpointSliceFacts};
 pub use pieces::pieces;
-pub use pod::{Owner, PodFacts};
+pub use pod::PodFacts;
 pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
 pub use switch::SWITCH;
 
@@ -43,9 +44,9 @@ use crate::{policy::Documents, workload::ObjectName};
 pub struct Objects {
     /// Labels by name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pub pods: Vec<Located<PodFacts>>,
-    pub services: Vec<ServiceFacts>,
-    pub endpoint_slices: Vec<EndpointSliceFacts>,
+    pub pods: Vec<Located<Arc<PodFacts>>>,
+    pub services: Vec<Arc<ServiceFacts>>,
+    pub endpoint_slices: Vec<Arc<EndpointSliceFacts>>,
     pub documents: Documents,
     /// Of documents that are read, but had better be written in another way.
     pub warnings: Vec<String>,
@@ -84,6 +85,16 @@ pub struct Located<T> {
     /// Path of the object in its document: empty, or the item of a list.
     pub path: FieldPath,
     pub facts: T,
+}
+
+impl<T> Located<T> {
+    fn shared(self) -> Located<Arc<T>> {
+        Located {
+            place: self.place,
+            path: self.path,
+            facts: Arc::new(self.facts),
+        }
+    }
 }
 
 /// A field of an object that makes no sense.

@@ -34,6 +34,16 @@ pub struct Document {
 }
 
 impl Document {
+    /// A value that comes from no text.
+    #[must_use]
+    pub fn unwritten(value: Value) -> Self {
+        Self {
+            index: 0,
+            lines: Lines::none(&value),
+            value,
+        }
+    }
+
     #[must_use]
     pub fn into_value(self) -> Value {
         self.value

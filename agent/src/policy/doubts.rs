@@ -5,7 +5,7 @@ mod ports;
 mod principals;
 mod subsets;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{DocumentRef, Documents, Labels, host::Host};
 use crate::workload::{ObjectName, Service, Workload};
@@ -98,7 +98,7 @@ pub struct Known<'k> {
     pub root_namespace: &'k str,
     /// Such as `cluster.local`: the end of every service's host name.
     pub cluster_domain: &'k str,
-    pub workloads: &'k [Workload],
+    pub workloads: &'k [Arc<Workload>],
     /// Those outside of the mesh among them.
     pub services: &'k [&'k Service],
 }

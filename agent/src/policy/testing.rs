@@ -1,5 +1,7 @@
 //! What the tests of policy have in common.
 
+use std::sync::Arc;
+
 use super::Labels;
 use crate::workload::{ObjectName, TelemetryNames, Workload};
 
@@ -18,19 +20,19 @@ pub(crate) fn workload(namespace: &str, own: &str) -> Workload {
         identity: format!("spiffe://cluster.local/ns/{namespace}/sa/default")
             .parse()
             .unwrap(),
-        node: "a".to_owned(),
-        addresses: vec!["10.0.0.1".parse().unwrap()],
-        labels: labels(own),
-        container_ports: Vec::new(),
+        node: "a".into(),
+        addresses: ["10.0.0.1".parse().unwrap()].into(),
+        labels: Arc::new(labels(own)),
+        container_ports: [].into(),
         enrolled: true,
         sandbox: None,
         uid: None,
-        telemetry: TelemetryNames {
+        telemetry: Arc::new(TelemetryNames {
             workload: unknown.clone(),
             canonical_service: unknown.clone(),
             canonical_revision: unknown.clone(),
             app: unknown.clone(),
             version: unknown,
-        },
+        }),
     }
 }

@@ -54,7 +54,7 @@ async fn set_up(proxy: Arc<Proxy>, pod: Arc<Pod>, arrival: Arrival) -> Option<Op
     // The pod's own address: the client's socket shows loopback, which says nothing.
     let shown = source
         .iter()
-        .flat_map(|w| &w.addresses)
+        .flat_map(|w| &*w.addresses)
         .find(|a| a.is_ipv4() == destination.is_ipv4())
         .map_or(peer, |a| SocketAddr::new(*a, peer.port()));
     let registered = proxy

@@ -40,7 +40,7 @@ fn of(id: &SpiffeId, pods: &[&Workload]) -> Selectors {
             format!("node-name:{}", pod.node),
         ])
     });
-    let labels = pods.first().map(|pod| &pod.labels).into_iter().flatten();
+    let labels = pods.first().map(|pod| &*pod.labels).into_iter().flatten();
     let shared = labels.filter(|(key, value)| {
         let mut pods = pods.iter();
         pods.all(|pod| pod.labels.get(*key) == Some(*value))
@@ -67,7 +67,7 @@ mod tests {
         let pod = |name: &str, labels: &str| {
             let mut pod = workload("shop", labels);
             pod.name.name = name.into();
-            pod.uid = Some(format!("uid-{name}"));
+            pod.uid = Some(format!("uid-{name}").into());
             pod
         };
         let pods = [

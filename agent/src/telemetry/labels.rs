@@ -59,6 +59,7 @@ label_values! {
         TokenInvalid = "token_invalid",
         TokenExpired = "token_expired",
         TokenAudience = "token_audience",
+        TokenUnreviewed = "token_unreviewed",
         TokenIssuer = "token_issuer",
         /// Not of this trust domain, or not an identity at all.
         Identity = "identity",
@@ -234,6 +235,7 @@ label_values! {
         NoListener = "no_listener",
         ListenChanged = "listen_changed",
         WentDirect = "went_direct",
+        UnknownPod = "unknown_pod",
         /// Written by newer programs than this agent knows.
         Unknown = "unknown",
         /// The ring buffer overflowed: events are missing.

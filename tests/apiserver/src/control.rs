@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -51,6 +52,10 @@ pub enum Order {
     IstioResources(bool),
     /// Makes nodes and running pods.
     Populate(synthetic::Population),
+    /// Stores an object as it is, with its status, in place of its namesake. Nothing is checked.
+    Put(Value),
+    /// Removes the object of this kind and name at once, whatever its finalizers.
+    Remove(Value),
 }
 
 /// What the server has seen and holds.
@@ -100,6 +105,8 @@ impl Running {
             }
             Order::IstioResources(on) => synthetic::istio(&self.cluster, on)?,
             Order::Populate(population) => population.make(&self.cluster)?,
+            Order::Put(object) => synthetic::replace(&self.cluster, object)?,
+            Order::Remove(object) => synthetic::remove(&self.cluster, &object)?,
         }
         Ok(())
     }

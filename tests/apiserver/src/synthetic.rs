@@ -75,15 +75,47 @@ fn make(cluster: &Arc<Cluster>, id: &str, namespace: &str, object: Value) -> Res
     }
 }
 
+/// Stores an object as it is, by its `apiVersion` and `kind`.
+///
+/// # Errors
+/// When there is no such kind.
+pub fn replace(cluster: &Cluster, object: Value) -> Result<(), Status> {
+    put(cluster, &id_of(cluster, &object)?, object)
+}
+
+/// Removes the object that has this one's kind and name.
+///
+/// # Errors
+/// When there is no such kind.
+pub fn remove(cluster: &Cluster, object: &Value) -> Result<(), Status> {
+    let (id, at) = (id_of(cluster, object)?, key_of(object));
+    let removed = cluster.store.change(&id, &at, |_, current| match current {
+        Some(_) => Ok(Change::Delete),
+        None => Ok(Change::Keep),
+    });
+    removed.map(|_| ())
+}
+
+fn id_of(cluster: &Cluster, object: &Value) -> Result<String, Status> {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let all = cluster.registry.all();
+    let found = all
+        .iter()
+        .find(|resource| resource.group == group && object["kind"] == *resource.kind);
+    found
+        .map(|resource| resource.id())
+        .ok_or_else(Status::no_such_path)
+}
+
+fn key_of(object: &Value) -> String {
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+    key(text("namespace"), text("name"))
+}
+
 /// Stores an object as it is, with its status.
 fn put(cluster: &Cluster, id: &str, object: Value) -> Result<(), Status> {
-    let text = |key: &str| {
-        object["metadata"][key]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let at = key(&text("namespace"), &text("name"));
+    let at = key_of(&object);
     cluster
         .store
         .change(id, &at, |_, _| Ok(Change::Put(object)))

@@ -49,6 +49,10 @@ Needs root. Progress goes to stderr.";
 #[derive(Debug, Parser)]
 #[command(max_term_width = 100, name = "cargo xtask bench", bin_name = "cargo xtask bench", about = ABOUT, after_help = VARIANTS)]
 pub struct Args {
+    /// Measures something else: an agent's memory in a cluster with so many running pods, and the time to its first
+    /// snapshot
+    #[arg(long, value_name = "PODS", num_args = 0..=1, default_missing_value = "50000")]
+    pub kubernetes: Option<u32>,
     /// Prints the JSON instead of the table
     #[arg(long)]
     json: bool,

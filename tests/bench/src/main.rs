@@ -9,6 +9,7 @@
 //! of its own. The other sub-commands are parts that need a process of their own.
 
 mod cli;
+mod cluster;
 mod cost;
 mod figures;
 mod load;
@@ -54,6 +55,9 @@ fn isolated(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
     let args = Args::parse_from(std::iter::once("sealane-bench".into()).chain(typed.clone()));
     let plan = args.plan()?;
     let run = Arc::new(Run::begin(&id.to_string_lossy())?);
+    if let Some(size) = args.kubernetes {
+        return cluster::measure(&run, size);
+    }
     let measured = rounds::measure(variants::build(&run, &plan), &plan);
     report::Report::new(&plan, &measured, &typed).publish()?;
     Ok(if measured.iter().any(rounds::Measured::has_failed) {

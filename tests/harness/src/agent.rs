@@ -45,7 +45,9 @@ impl Agent {
         let program = binary.to_string_lossy();
         let mut command = enter::command(Some(&netns), Some(&node.agent_cgroup), &program)?;
         command.arg("agent").args(["--node", name.name()]);
-        command.arg("--source").arg(&node.source);
+        if !flags.contains(&"--kubeconfig") {
+            command.arg("--source").arg(&node.source);
+        }
         command.arg("--cgroup-root").arg(node.cgroup.path());
         command.arg("--bpffs").arg(&node.bpffs);
         command.arg("--ca-dir").arg(&world.ca);
@@ -216,6 +218,15 @@ impl Agent {
     pub fn rss_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
         kib(&status, "VmRSS:")
+    }
+
+    /// The most memory that it ever held, in KiB: `VmHWM` of proc_pid_status(5).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn peak_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        kib(&status, "VmHWM:")
     }
 
     /// Memory that is its own, in KiB, counted page by page (proc_pid_smaps(5)): `VmRSS` is an estimate and has

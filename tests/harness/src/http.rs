@@ -16,6 +16,21 @@ use crate::{netns, pace, sockets::PATIENCE};
 /// When nobody answers there or the answer isn't HTTP.
 pub fn get(netns: &Path, address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    exchange(netns, address, &request)
+}
+
+/// `POST path` with JSON.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(netns: &Path, address: SocketAddr, path: &str, body: &str) -> Result<(u16, String)> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}");
+    let request = format!("{head}\r\nContent-Type: application/json\r\n\r\n{body}");
+    exchange(netns, address, &request)
+}
+
+fn exchange(netns: &Path, address: SocketAddr, request: &str) -> Result<(u16, String)> {
     let answer = std::thread::scope(|scope| {
         let exchange = scope.spawn(|| -> Result<String> {
             netns::join(netns)?;

@@ -14,6 +14,7 @@ pub mod agent;
 pub mod apps;
 pub mod authority;
 pub mod cgroup;
+pub mod cluster;
 pub mod enter;
 pub mod fault;
 pub mod gateway;

@@ -124,13 +124,28 @@ impl World {
     /// # Errors
     /// When it can't be made.
     pub fn unpublished_pod(&self, spec: PodSpec) -> Result<Pod> {
-        let host = self.next_host.fetch_add(1, Ordering::Relaxed);
+        let host = self.next_host();
+        let cgroup = format!("{host}-{}", spec.name);
+        self.sandbox(spec, host, &cgroup)
+    }
+
+    /// [`World::unpublished_pod`] with an address and a cgroup, below its node's, of the caller's choice.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn sandbox(&self, spec: PodSpec, host: u8, cgroup: &str) -> Result<Pod> {
+        let number = self.objects.next.fetch_add(1, Ordering::Relaxed);
         let addresses = addresses(spec.node, host);
-        let name = format!("{}-{host}-{}", self.name, spec.name);
-        let netns = attached(&name, &self.underlay, &format!("p{host}"), addresses)?;
-        let parent = self.node(spec.node).cgroup.path();
-        let cgroup = Cgroup::create(parent, &format!("{host}-{}", spec.name))?;
+        let name = format!("{}-{number}-{}", self.name, spec.name);
+        let netns = attached(&name, &self.underlay, &format!("p{number}"), addresses)?;
+        let cgroup = Cgroup::create(self.node(spec.node).cgroup.path(), cgroup)?;
         Ok(Pod::new(spec, addresses, cgroup, netns, self.logs.clone()))
+    }
+
+    /// A host number that no pod has had.
+    #[must_use]
+    pub fn next_host(&self) -> u8 {
+        self.next_host.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The address of [`World::underlay`] as a host.

@@ -10,6 +10,7 @@ mod faults;
 mod gateways;
 mod harness;
 mod input;
+mod kubernetes;
 mod life;
 mod load;
 mod metrics;
@@ -56,6 +57,11 @@ pub const ALL: &[Scenario] = &[
     scenario("ca-rotation", rotation::under_load),
     scenario("ca-rotation-intermediate", rotation::intermediate),
     scenario("ca-renewal", rotation::renewal),
+    scenario("kubernetes-mesh", kubernetes::mesh),
+    scenario("kubernetes-away", kubernetes::away),
+    scenario("kubernetes-start", kubernetes::start),
+    scenario("kubernetes-churn", kubernetes::churn),
+    scenario("kubernetes-unknown", kubernetes::unknown),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

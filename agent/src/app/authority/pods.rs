@@ -19,7 +19,7 @@ pub(super) struct Pods {
 
 struct Index {
     of: Arc<Snapshot>,
-    nodes: HashMap<SpiffeId, HashSet<String>>,
+    nodes: HashMap<SpiffeId, HashSet<Arc<str>>>,
 }
 
 impl Pods {
@@ -43,7 +43,7 @@ impl Index {
         let mut nodes: HashMap<_, HashSet<_>> = HashMap::new();
         for workload in snapshot.workloads() {
             let on = nodes.entry(workload.identity.clone()).or_default();
-            on.insert(workload.node.clone());
+            on.insert(Arc::clone(&workload.node));
         }
         Self {
             of: snapshot,

@@ -285,7 +285,7 @@ fn own(config: &GatewayConfig, snapshot: &Snapshot) -> Option<Arc<Workload>> {
     match snapshot.workload(&config.pod) {
         Some(own) if config.labels.is_empty() => Some(Arc::clone(own)),
         Some(own) => Some(Arc::new(Workload {
-            labels: config.labels.clone(),
+            labels: Arc::new(config.labels.clone()),
             ..Workload::clone(own)
         })),
         None if config.labels.is_empty() => None,
@@ -299,18 +299,18 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
     let unknown = || "unknown".to_owned();
     Some(Workload {
         identity: SpiffeId::new(domain, &name.namespace, "default").ok()?,
-        telemetry: TelemetryNames {
+        telemetry: Arc::new(TelemetryNames {
             workload: name.name.to_string(),
             canonical_service: name.name.to_string(),
             canonical_revision: "latest".to_owned(),
             app: unknown(),
             version: unknown(),
-        },
+        }),
         name,
-        node: String::new(),
-        addresses: Vec::new(),
-        labels: config.labels.clone(),
-        container_ports: Vec::new(),
+        node: "".into(),
+        addresses: [].into(),
+        labels: Arc::new(config.labels.clone()),
+        container_ports: [].into(),
         enrolled: false,
         sandbox: None,
         uid: None,

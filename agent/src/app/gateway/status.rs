@@ -86,7 +86,7 @@ impl Inspector {
             servers: self.servers(),
             credentials: credentials(&condition),
             problems: condition.problems,
-            source: inspect::source(&self.config.source, source),
+            source: inspect::source(self.config.source.display().to_string(), source),
             trusted: trust::status(&self.trust),
             kernel_tls: offload::status(&self.gateway.offload),
             connections: self.gateway.connections.len() as u64,

@@ -103,7 +103,7 @@ impl Observer<'_> {
         let relayed = matches!(connection.session(), Some(Session::MutualTls { .. }));
         connection.direction == Direction::Inbound
             && relayed
-            && source.is_some_and(|source| source.node == self.node)
+            && source.is_some_and(|source| *source.node == *self.node)
     }
 
     /// `HOST:PORT`, as a client knows it. The server's side does not see what a route has replaced.

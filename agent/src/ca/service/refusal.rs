@@ -13,7 +13,7 @@ use crate::{
 pub enum Refusal {
     #[error("neither a bearer token nor a client certificate of the mesh")]
     NoCredentials,
-    #[error("this CA takes no tokens: it was started without --token-keys")]
+    #[error("this CA takes no tokens: it was started without --token-keys, and without a cluster")]
     NoTokens,
     #[error("the token: {0}")]
     Token(#[from] TokenError),
@@ -53,6 +53,7 @@ impl Refusal {
                 TokenError::Expired | TokenError::NotYetValid => CaRefusal::TokenExpired,
                 TokenError::Audience => CaRefusal::TokenAudience,
                 TokenError::Issuer => CaRefusal::TokenIssuer,
+                TokenError::Unreviewed => CaRefusal::TokenUnreviewed,
                 TokenError::Invalid | TokenError::UnknownKey | TokenError::Unbound => {
                     CaRefusal::TokenInvalid
                 }
@@ -71,6 +72,7 @@ impl Refusal {
 
     fn code(&self) -> Code {
         match self {
+            Self::Token(TokenError::Unreviewed) => Code::Unavailable,
             Self::NoCredentials | Self::NoTokens | Self::Token(_) => Code::Unauthenticated,
             Self::TrustDomain(_)
             | Self::NotNodeAccount

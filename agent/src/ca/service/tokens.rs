@@ -3,6 +3,8 @@
 //! Takes bound tokens only: they say of which pod and node they are, and expire. A token that was revoked by
 //! removing its pod is good until it expires: only the API server knows of that.
 
+mod reviewed;
+
 use std::{
     collections::HashSet,
     io,
@@ -24,6 +26,8 @@ use tokio::{
     sync::{Mutex, MutexGuard},
     task::spawn_blocking,
 };
+
+pub use reviewed::{ReviewError, Reviewed, Reviewer, Reviews};
 
 use super::{
     Refusal,
@@ -71,6 +75,8 @@ pub enum TokenError {
     Issuer,
     #[error("it is not the bound token of a Kubernetes service account")]
     Unbound,
+    #[error("nobody can be asked whose it is: try again later")]
+    Unreviewed,
 }
 
 /// Why a file of keys can't be used.
@@ -92,6 +98,7 @@ pub enum Tokens {
     /// Nobody: only certificates count.
     Untrusted,
     Keys(TokenKeys),
+    Reviews(Reviews),
 }
 
 impl Tokens {
@@ -104,6 +111,7 @@ impl Tokens {
         match self {
             Self::Untrusted => Err(Refusal::NoTokens),
             Self::Keys(keys) => Ok(keys.verify(token, domain).await?),
+            Self::Reviews(reviews) => Ok(reviews.verify(token, domain).await?),
         }
     }
 }

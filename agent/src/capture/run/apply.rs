@@ -56,6 +56,7 @@ impl Capture {
         self.move_the_changed();
         self.update_the_enrolled();
         self.enrol_the_missing();
+        self.apply_others();
         self.forget_strangers();
         self.publish_status();
     }
@@ -236,7 +237,7 @@ impl Capture {
         let other = self.by_cookie(cookie);
         if let Some(other) = other.filter(|other| other.pod.name != *name) {
             return Err(EnrolError::SharedNamespace {
-                path: desired.sandbox.netns.clone(),
+                path: desired.sandbox.netns.path().to_owned(),
                 other: other.pod.name.to_string(),
             });
         }
@@ -351,7 +352,7 @@ impl Capture {
             .keys()
             .filter_map(|name| self.desired.pods.get(name))
         {
-            match self.home.netns(&desired.sandbox.netns) {
+            match self.home.netns(desired.sandbox.netns.path()) {
                 Ok(netns) => drop(cookies.insert(netns.cookie().0)),
                 Err(_) => addresses.extend(desired.addresses.iter().map(|a| Address::from(*a))),
             }

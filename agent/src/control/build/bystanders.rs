@@ -1,6 +1,6 @@
 //! What takes no part in the mesh.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::enrolment;
 use crate::{
@@ -11,17 +11,17 @@ use crate::{
 
 pub(super) fn found(
     namespaces: &BTreeMap<String, Labels>,
-    pods: &[Located<PodFacts>],
-    services: &[ServiceFacts],
+    pods: &[Located<Arc<PodFacts>>],
+    services: &[Arc<ServiceFacts>],
 ) -> Bystanders {
-    let facts = || pods.iter().map(|pod| &pod.facts);
+    let facts = || pods.iter().map(|pod| &*pod.facts);
     let proxies = facts().filter(|pod| {
         let labels = namespaces.get(&*pod.name.namespace);
         pod.own_proxy && !enrolment::is_enrolled(labels, pod)
     });
     let apart = facts().filter_map(|pod| Some((pod.name.clone(), bystander(pod)?)));
     let on_nodes = facts().filter(|pod| pod.host_network && !pod.finished);
-    let of_nodes = on_nodes.flat_map(|pod| &pod.addresses).copied();
+    let of_nodes = on_nodes.flat_map(|pod| &*pod.addresses).copied();
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),
@@ -37,7 +37,7 @@ fn bystander(pod: &PodFacts) -> Option<Bystander> {
     match pod {
         _ if pod.finished => Some(Bystander::Finished),
         _ if pod.addresses.is_empty() => Some(Bystander::Pending),
-        _ if pod.host_network => Some(Bystander::HostNetwork(pod.addresses.clone())),
+        _ if pod.host_network => Some(Bystander::HostNetwork(pod.addresses.to_vec())),
         _ => None,
     }
 }

@@ -1,49 +1,53 @@
 //! The endpoints of services: from their slices, or from their selectors when nobody wrote slices.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::Settings;
 use crate::{
     control::objects::{
-        EndpointSliceFacts, Located, PodFacts, ServiceFacts, ServicePortFacts, TargetPort,
+        Condition, EndpointSliceFacts, Located, PodFacts, ServiceFacts, ServicePortFacts,
+        TargetPort,
     },
     workload::{Endpoint, ObjectName, Service, ServicePort},
 };
 
 /// Services in the order of their names.
 pub fn resolve(
-    services: Vec<ServiceFacts>,
-    slices: Vec<EndpointSliceFacts>,
-    pods: &[Located<PodFacts>],
+    services: &[Arc<ServiceFacts>],
+    slices: &[Arc<EndpointSliceFacts>],
+    pods: &[Located<Arc<PodFacts>>],
     settings: &Settings,
 ) -> Vec<Service> {
-    let mut slices_of: HashMap<ObjectName, Vec<EndpointSliceFacts>> = HashMap::new();
-    for mut slice in slices {
-        if let Some(service) = slice.service.take() {
+    let mut slices_of: HashMap<&ObjectName, Vec<&EndpointSliceFacts>> = HashMap::new();
+    for slice in slices {
+        if let Some(service) = &slice.service {
             slices_of.entry(service).or_default().push(slice);
         }
     }
-    let index = PodIndex::new(pods);
-    let mut resolved: Vec<_> = services
-        .into_iter()
-        .map(|service| {
-            let slices = slices_of.get(&service.name).map(Vec::as_slice);
-            with_endpoints(service, slices, &index, settings)
-        })
-        .collect();
+    let by_selector = |service: &ServiceFacts| !slices_of.contains_key(&service.name);
+    let index = if services.iter().any(|service| by_selector(service)) {
+        PodIndex::new(pods)
+    } else {
+        PodIndex::default()
+    };
+    let with_endpoints = |service: &Arc<ServiceFacts>| {
+        let slices = slices_of.get(&service.name).map(Vec::as_slice);
+        with_endpoints(service, slices, &index, settings)
+    };
+    let mut resolved: Vec<_> = services.iter().map(with_endpoints).collect();
     resolved.sort_by(|a, b| a.name.cmp(&b.name));
     resolved
 }
 
 fn with_endpoints(
-    service: ServiceFacts,
-    slices: Option<&[EndpointSliceFacts]>,
+    service: &ServiceFacts,
+    slices: Option<&[&EndpointSliceFacts]>,
     index: &PodIndex<'_>,
     settings: &Settings,
 ) -> Service {
     let endpoints = |port| match slices {
-        Some(slices) => from_slices(slices, &service, port),
-        None => from_selector(index, &service, port),
+        Some(slices) => from_slices(slices, service, port),
+        None => from_selector(index, service, port),
     };
     let ports = service.ports.iter().map(|port| ServicePort {
         name: port.name.clone(),
@@ -55,10 +59,10 @@ fn with_endpoints(
     let ObjectName { namespace, name } = &service.name;
     Service {
         host: format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
-        virtual_addresses: service.virtual_addresses,
+        virtual_addresses: service.virtual_addresses.clone(),
         ports,
         outside: None,
-        name: service.name,
+        name: service.name.clone(),
     }
 }
 
@@ -69,23 +73,30 @@ fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
 }
 
 fn from_slices(
-    slices: &[EndpointSliceFacts],
+    slices: &[&EndpointSliceFacts],
     service: &ServiceFacts,
     port: &ServicePortFacts,
 ) -> Vec<Endpoint> {
-    let mut found = Vec::new();
+    let (mut ready, mut lingering) = (Vec::new(), Vec::new());
     for slice in slices {
         let Some(target) = slice.ports.iter().find(|p| p.name == port.name) else {
             continue;
         };
-        let usable = |ready: bool| ready || service.publish_not_ready;
-        let ready = slice.endpoints.iter().filter(|e| usable(e.ready));
-        found.extend(ready.map(|endpoint| Endpoint {
-            address: endpoint.address,
-            port: target.port,
-        }));
+        for of_slice in &slice.endpoints {
+            let endpoint = Endpoint {
+                address: of_slice.address,
+                port: target.port,
+            };
+            match of_slice.condition {
+                Condition::Ready => ready.push(endpoint),
+                _ if service.publish_not_ready => ready.push(endpoint),
+                Condition::Lingering => lingering.push(endpoint),
+                Condition::Unready => {}
+            }
+        }
     }
-    found
+    // As kube-proxy does (KEP-1669): those that are ending serve while there is nobody else.
+    if ready.is_empty() { lingering } else { ready }
 }
 
 fn from_selector(
@@ -120,17 +131,18 @@ fn target(target: &TargetPort, pod: &PodFacts) -> Option<u16> {
 }
 
 /// Pods by namespace and label, so that a service looks at few of them.
+#[derive(Default)]
 struct PodIndex<'a> {
     by_label: HashMap<(&'a str, &'a str, &'a str), Vec<&'a PodFacts>>,
 }
 
 impl<'a> PodIndex<'a> {
-    fn new(pods: &'a [Located<PodFacts>]) -> Self {
+    fn new(pods: &'a [Located<Arc<PodFacts>>]) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
         for Located { facts: pod, .. } in pods {
-            for (key, value) in &pod.labels {
+            for (key, value) in &*pod.labels {
                 let label = (&*pod.name.namespace, key.as_str(), value.as_str());
-                by_label.entry(label).or_default().push(pod);
+                by_label.entry(label).or_default().push(&**pod);
             }
         }
         Self { by_label }

@@ -68,7 +68,13 @@ fn a_prepared_pod_outside_the_mesh_is_a_warning() {
     let sandbox = "annotations: {sealane.dev/netns: /run/netns/x, sealane.dev/cgroup: /c";
     let (mesh, warnings) = try_build(&pod("web", "10.0.0.1", &format!("{sandbox}}}"))).unwrap();
     assert_eq!(
-        mesh.workloads[0].sandbox.as_ref().unwrap().netns.to_str(),
+        mesh.workloads[0]
+            .sandbox
+            .as_ref()
+            .unwrap()
+            .netns
+            .path()
+            .to_str(),
         Some("/run/netns/x")
     );
     assert_eq!(warnings.len(), 1);

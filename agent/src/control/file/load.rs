@@ -10,6 +10,7 @@ use crate::{
         build::{Mesh, Settings, build},
         error::{LoadError, LoadErrors, Place, Problem},
         objects::{Cache, Collector, Count, SWITCH},
+        publisher::Loaded,
         yaml::FieldPath,
     },
     file,
@@ -20,18 +21,6 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// How often a directory that changes while it is read is read again. After that the next change will tell.
 const ATTEMPTS: usize = 3;
-
-/// What a directory says.
-#[derive(Debug)]
-pub struct Loaded {
-    pub mesh: Mesh,
-    /// For the user: nothing that keeps the objects from taking effect.
-    pub warnings: Vec<String>,
-    pub files: usize,
-    pub documents: usize,
-    /// Objects without bearing on the mesh.
-    pub skipped: usize,
-}
 
 /// Reads a directory: all `*.yaml`, `*.yml` and `*.json` in it, as one set of objects.
 ///

@@ -19,7 +19,10 @@ macro_rules! api {
 
 api! {
     ObjectMeta {
+        name: Option<String>,
+        namespace: Option<String>,
         uid: Option<String>,
+        resource_version: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
         creation_timestamp: Option<jiff::Timestamp>,
@@ -84,6 +87,8 @@ api! {
         status: String,
     }
     Service {
+        #[serde(default)]
+        metadata: ObjectMeta,
         spec: Option<ServiceSpec>,
         status: Option<ServiceStatus>,
     }
@@ -133,6 +138,8 @@ api! {
     }
     EndpointConditions {
         ready: Option<bool>,
+        serving: Option<bool>,
+        terminating: Option<bool>,
     }
     EndpointPort {
         name: Option<String>,

@@ -80,6 +80,17 @@ impl Collector {
         self.stream(&Stream::File(name.into()), text);
     }
 
+    /// Reads an object as the API has it, from its JSON. Errors call it `name`.
+    pub fn api_object(&mut self, name: &Arc<str>, text: &str) {
+        self.budget = Budget::default();
+        let piece = Piece {
+            text,
+            lines: 0,
+            documents: 0,
+        };
+        self.piece(&Stream::Object(Arc::clone(name)), piece);
+    }
+
     /// Reads all documents of a stream.
     pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
         let pasted = pasted::read(text);
@@ -156,6 +167,11 @@ impl Collector {
 
     /// Returns whether all of it could be parsed.
     pub(super) fn parse(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
+        if let Stream::Object(_) = stream {
+            let value = serde_json::from_str(piece.text).unwrap_or_default();
+            self.document(stream, piece, &Document::unwritten(value));
+            return true;
+        }
         for document in yaml::documents(piece.text, &self.budget) {
             match document {
                 Ok(document) => self.document(stream, piece, &document),
@@ -273,15 +289,19 @@ impl Collector {
             Kind::ConfigMap => config_map::read(self, site, &name)?,
             Kind::Pod => {
                 let pod = self.facts(site, &name)?;
-                self.objects.pods.extend(pod);
+                self.objects.pods.extend(pod.map(Located::shared));
             }
             Kind::Service => {
                 let service = self.facts(site, &name)?;
-                self.objects.services.extend(service.map(|s| s.facts));
+                self.objects
+                    .services
+                    .extend(service.map(|s| Arc::new(s.facts)));
             }
             Kind::EndpointSlice => {
                 let slice = self.facts(site, &name)?;
-                self.objects.endpoint_slices.extend(slice.map(|s| s.facts));
+                self.objects
+                    .endpoint_slices
+                    .extend(slice.map(|s| Arc::new(s.facts)));
             }
             Kind::PeerAuthentication
             | Kind::AuthorizationPolicy

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{
     BadField, FromObject,
-    api::{Endpoint, EndpointSlice},
+    api::{Endpoint, EndpointConditions, EndpointSlice},
     metadata,
 };
 use crate::{control::yaml::FieldPath, workload::ObjectName};
@@ -13,7 +13,7 @@ use crate::{control::yaml::FieldPath, workload::ObjectName};
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Endpoints of one service, of one address family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSliceFacts {
     /// `None` if it belongs to no service.
     pub service: Option<ObjectName>,
@@ -23,7 +23,7 @@ pub struct EndpointSliceFacts {
 }
 
 /// A port that all endpoints of a slice have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {
     /// Of the service's port; empty if that has none.
     pub name: String,
@@ -31,11 +31,20 @@ pub struct SlicePort {
 }
 
 /// One replica.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
     pub address: IpAddr,
-    /// Unless the slice says that it isn't.
-    pub ready: bool,
+    pub condition: Condition,
+}
+
+/// What an endpoint can be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Or unknown, which the API's reference takes for ready.
+    Ready,
+    /// Ends, and answers until then.
+    Lingering,
+    Unready,
 }
 
 impl FromObject for EndpointSliceFacts {
@@ -86,6 +95,17 @@ fn slice_endpoint(
 ) -> Option<Result<SliceEndpoint, BadField>> {
     let field = path.clone().key("addresses").index(0);
     let address = metadata::address(endpoint.addresses.first()?, &field);
-    let ready = endpoint.conditions.as_ref().and_then(|c| c.ready) != Some(false);
-    Some(address.map(|address| SliceEndpoint { address, ready }))
+    let condition = condition(endpoint.conditions.as_ref());
+    Some(address.map(|address| SliceEndpoint { address, condition }))
+}
+
+fn condition(conditions: Option<&EndpointConditions>) -> Condition {
+    let Some(conditions) = conditions else {
+        return Condition::Ready;
+    };
+    match (conditions.ready, conditions.serving, conditions.terminating) {
+        (None | Some(true), _, _) => Condition::Ready,
+        (Some(false), Some(true), Some(true)) => Condition::Lingering,
+        (Some(false), _, _) => Condition::Unready,
+    }
 }

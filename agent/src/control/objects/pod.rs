@@ -1,15 +1,15 @@
 //! `v1/Pod`.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use super::{
     BadField, FromObject,
     api::{Container, ObjectMeta, OwnerReference, Pod, PodSpec, PodStatus},
-    metadata,
+    metadata, telemetry,
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{ContainerPort, ObjectName, Sandbox},
+    workload::{ContainerPort, NetnsFile, ObjectName, Sandbox, TelemetryNames},
 };
 
 const INJECT: &str = "sealane.dev/inject";
@@ -21,21 +21,21 @@ const NETNS: &str = "sealane.dev/netns";
 const CGROUP: &str = "sealane.dev/cgroup";
 
 /// What the mesh needs to know of a pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFacts {
     pub name: ObjectName,
-    pub uid: Option<String>,
-    pub labels: BTreeMap<String, String>,
+    pub uid: Option<Arc<str>>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// What the pod itself says about being in the mesh.
     pub own_enrolment: Option<bool>,
     /// What it says to Istio about a sidecar.
     pub sidecar: Option<bool>,
     /// Whether it has Istio's proxy, as gateways and injected pods do.
     pub own_proxy: bool,
-    pub service_account: String,
-    pub node: String,
-    pub addresses: Vec<IpAddr>,
-    pub container_ports: Vec<ContainerPort>,
+    pub service_account: Arc<str>,
+    pub node: Arc<str>,
+    pub addresses: Arc<[IpAddr]>,
+    pub container_ports: Arc<[ContainerPort]>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -44,17 +44,12 @@ pub struct PodFacts {
     pub host: Option<IpAddr>,
     /// Unless it says that it isn't, or is on its way out.
     pub ready: bool,
+    /// Has been deleted, and goes on until it ends.
+    pub leaving: bool,
     /// Seconds of the Unix epoch.
     pub created: Option<i64>,
-    pub owner: Option<Owner>,
+    pub telemetry: Arc<TelemetryNames>,
     pub sandbox: Option<Sandbox>,
-}
-
-/// The controller of a pod.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    pub kind: String,
-    pub name: String,
 }
 
 impl FromObject for PodFacts {
@@ -82,27 +77,30 @@ impl FromObject for PodFacts {
         if !bad.is_empty() {
             return Err(bad);
         }
+        let (sidecar, leaving) = (sidecar(&metadata), metadata.deletion_timestamp.is_some());
+        let owner = controller(metadata.owner_references.as_deref().unwrap_or_default());
+        let labels = metadata.labels.unwrap_or_default();
+        let account = spec.service_account_name.as_deref();
+        let account = account.filter(|account| !account.is_empty());
         Ok(Self {
             name: name.clone(),
             own_enrolment,
-            sidecar: sidecar(&metadata),
+            sidecar,
             own_proxy,
             sandbox,
-            addresses,
-            container_ports,
+            addresses: addresses.into(),
+            container_ports: container_ports.into(),
             host_network: spec.host_network == Some(true),
             finished: is_finished(&status),
             host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
-            ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
+            ready: !leaving && is_ready(&status),
+            leaving,
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
-            owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),
-            uid: metadata.uid,
-            labels: metadata.labels.unwrap_or_default(),
-            service_account: spec
-                .service_account_name
-                .filter(|account| !account.is_empty())
-                .unwrap_or_else(|| "default".to_owned()),
-            node: spec.node_name.unwrap_or_default(),
+            telemetry: Arc::new(telemetry::names(name, &labels, owner)),
+            uid: metadata.uid.map(Arc::from),
+            labels: Arc::new(labels),
+            service_account: account.unwrap_or("default").into(),
+            node: spec.node_name.unwrap_or_default().into(),
         })
     }
 }
@@ -168,7 +166,7 @@ fn sandbox(metadata: &ObjectMeta) -> Result<Option<Sandbox>, BadField> {
         (Some(_), None) => half(NETNS, CGROUP),
         (None, Some(_)) => half(CGROUP, NETNS),
         (Some(netns), Some(cgroup)) => Ok(Some(Sandbox {
-            netns: path(netns, NETNS)?,
+            netns: NetnsFile::at(path(netns, NETNS)?),
             cgroup: path(cgroup, CGROUP)?,
         })),
     }
@@ -251,10 +249,7 @@ fn is_ready(status: &PodStatus) -> bool {
 }
 
 /// A static pod is owned by its node, which is not what runs there.
-fn controller(owners: &[OwnerReference]) -> Option<Owner> {
+fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-    (owner.kind != "Node").then(|| Owner {
-        kind: owner.kind.clone(),
-        name: owner.name.clone(),
-    })
+    (owner.kind != "Node").then_some(owner)
 }

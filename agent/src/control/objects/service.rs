@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the mesh needs to know of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceFacts {
     pub name: ObjectName,
     /// Empty for headless services and those without an address yet.
@@ -28,7 +28,7 @@ pub struct ServiceFacts {
 }
 
 /// A TCP port of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePortFacts {
     /// Empty if it has none.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct ServicePortFacts {
 }
 
 /// Where a service port leads to in a pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetPort {
     Number(u16),
     /// Of a port of one of the pod's containers.

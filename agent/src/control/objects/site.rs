@@ -15,6 +15,8 @@ use crate::{
 #[derive(Clone, Debug, Hash)]
 pub enum Stream {
     File(Arc<str>),
+    /// An object of the API, which has no lines. What errors call it.
+    Object(Arc<str>),
     /// A value of a `ConfigMap`: place of the value, name of the object, key.
     Value(Place, ObjectName, String),
 }
@@ -26,6 +28,12 @@ impl Stream {
                 file: Arc::clone(file),
                 line,
                 document,
+                value: None,
+            },
+            Self::Object(name) => Place {
+                file: Arc::clone(name),
+                line: 0,
+                document: 0,
                 value: None,
             },
             Self::Value(place, config_map, key) => Place {

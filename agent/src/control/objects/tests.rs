@@ -59,8 +59,8 @@ fn a_pod_tells_what_the_mesh_needs() {
     let objects = objects(POD);
     let pod = &objects.pods[0].facts;
     assert_eq!(pod.name.to_string(), "shop/web");
-    assert_eq!(pod.service_account, "web");
-    assert_eq!(pod.node, "a");
+    assert_eq!(&*pod.service_account, "web");
+    assert_eq!(&*pod.node, "a");
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod
@@ -80,7 +80,7 @@ fn a_bare_pod_gets_the_defaults() {
     );
     let pod = &objects.pods[0].facts;
     assert_eq!(pod.name.to_string(), "default/x");
-    assert_eq!(pod.service_account, "default");
+    assert_eq!(&*pod.service_account, "default");
     assert_eq!(pod.addresses.len(), 1);
     assert!(pod.ready && pod.created.is_none());
 }

@@ -17,6 +17,17 @@ impl Lines {
         Self::branch(line, Vec::new())
     }
 
+    /// For a value that nobody has written in lines.
+    #[must_use]
+    pub fn none(value: &Value) -> Self {
+        let children = match value {
+            Value::Object(entries) => entries.values().map(Self::none).collect(),
+            Value::Array(items) => items.iter().map(Self::none).collect(),
+            _ => Vec::new(),
+        };
+        Self::branch(0, children)
+    }
+
     #[must_use]
     pub fn branch(line: usize, children: Vec<Self>) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Pods as selectors look for them.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::Known;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 
 /// Pods by label, so that each selector looks at few of them.
 pub(super) struct Pods<'w> {
-    all: &'w [Workload],
+    all: &'w [Arc<Workload>],
     by_label: HashMap<(&'w str, &'w str), Vec<&'w Workload>>,
     /// Ports to which services lead.
     served: HashMap<IpAddr, Vec<u16>>,
@@ -20,9 +20,9 @@ impl<'w> Pods<'w> {
     pub(super) fn new(known: &Known<'w>) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
         for workload in known.workloads {
-            for (key, value) in &workload.labels {
+            for (key, value) in &*workload.labels {
                 let label = (key.as_str(), value.as_str());
-                by_label.entry(label).or_default().push(workload);
+                by_label.entry(label).or_default().push(&**workload);
             }
         }
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
@@ -54,7 +54,11 @@ impl<'w> Pods<'w> {
                 fewest = Some(pods);
             }
         }
-        let all = self.all.iter().filter(move |_| fewest.is_none());
+        let all = self
+            .all
+            .iter()
+            .map(|w| &**w)
+            .filter(move |_| fewest.is_none());
         let few = fewest.unwrap_or_default().iter().copied();
         few.chain(all).filter(move |pod| {
             let within = namespace.is_none_or(|namespace| pod.namespace() == namespace);

@@ -14,7 +14,7 @@ impl Documents {
         let by_address: HashMap<_, _> = known
             .workloads
             .iter()
-            .flat_map(|pod| pod.addresses.iter().map(move |address| (*address, pod)))
+            .flat_map(|pod| pod.addresses.iter().map(move |address| (*address, &**pod)))
             .collect();
         let leads = self.virtual_services.iter().flat_map(|routes| {
             let leads = routes.leads();

@@ -85,7 +85,7 @@ impl Way<'_> {
             .client
             .workload
             .iter()
-            .flat_map(|w| &w.addresses)
+            .flat_map(|w| &*w.addresses)
             .find(same);
         own.copied().unwrap_or(self.client.address)
     }

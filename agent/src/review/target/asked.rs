@@ -92,9 +92,9 @@ pub fn server(
         Named::OnNode(name, addresses) => {
             namesake(snapshot, &name, port).unwrap_or_else(|| of_pod(addresses))
         }
-        Named::Pod(workload) if by_host => of_pod(workload.addresses.clone()),
+        Named::Pod(workload) if by_host => of_pod(workload.addresses.to_vec()),
         Named::Pod(workload) => namesake(snapshot, &workload.name, port)
-            .unwrap_or_else(|| of_pod(workload.addresses.clone())),
+            .unwrap_or_else(|| of_pod(workload.addresses.to_vec())),
     })
 }
 

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::workload::{ObjectName, TelemetryNames};
 
@@ -150,19 +148,19 @@ fn a_workload_without_a_proven_certificate_has_no_principal() {
         name: ObjectName::new("shop", "web-7d4b9-x2x"),
         identity: identity.clone(),
         node: "a".into(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        container_ports: vec![],
+        addresses: [].into(),
+        labels: Arc::default(),
+        container_ports: [].into(),
         enrolled: true,
         sandbox: None,
         uid: None,
-        telemetry: TelemetryNames {
+        telemetry: Arc::new(TelemetryNames {
             workload: "web".into(),
             canonical_service: "web".into(),
             canonical_revision: "v1".into(),
             app: "web".into(),
             version: "v1".into(),
-        },
+        }),
     };
     let unproven = PeerLabels::of(&workload, None);
     assert_eq!(

@@ -1,20 +1,26 @@
 //! The names that Istio's standard metrics give a workload
 //! (<https://istio.io/latest/docs/reference/config/metrics/>).
 
-use crate::{
-    control::objects::{Owner, PodFacts},
-    workload::TelemetryNames,
-};
+use std::collections::BTreeMap;
+
+use super::api::OwnerReference;
+use crate::workload::{ObjectName, TelemetryNames};
 
 const UNKNOWN: &str = "unknown";
 
-pub fn names(pod: &PodFacts) -> TelemetryNames {
+/// Of a pod, by its labels and its controller.
+pub fn names(
+    pod: &ObjectName,
+    labels: &BTreeMap<String, String>,
+    owner: Option<&OwnerReference>,
+) -> TelemetryNames {
     let first = |keys: &[&str]| {
         keys.iter()
-            .find_map(|key| pod.labels.get(*key).filter(|value| !value.is_empty()))
+            .find_map(|key| labels.get(*key).filter(|value| !value.is_empty()))
             .cloned()
     };
-    let workload = first(&["service.istio.io/workload-name"]).unwrap_or_else(|| owner_name(pod));
+    let workload = first(&["service.istio.io/workload-name"])
+        .unwrap_or_else(|| owner_name(pod, labels, owner));
     TelemetryNames {
         canonical_service: first(&[
             "service.istio.io/canonical-name",
@@ -35,11 +41,15 @@ pub fn names(pod: &PodFacts) -> TelemetryNames {
 }
 
 /// A deployment's replica sets are called `DEPLOYMENT-HASH`, and their pods carry the hash as a label.
-fn owner_name(pod: &PodFacts) -> String {
-    let Some(Owner { kind, name }) = &pod.owner else {
-        return pod.name.name.to_string();
+fn owner_name(
+    pod: &ObjectName,
+    labels: &BTreeMap<String, String>,
+    owner: Option<&OwnerReference>,
+) -> String {
+    let Some(OwnerReference { kind, name, .. }) = owner else {
+        return pod.name.to_string();
     };
-    let hash = pod.labels.get("pod-template-hash");
+    let hash = labels.get("pod-template-hash");
     let deployment = hash
         .filter(|hash| kind == "ReplicaSet" && !hash.is_empty())
         .and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'));

@@ -1,0 +1,68 @@
+//! The source that was asked for: a directory, or a cluster.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::SourceConfig,
+    control::{ClusterSettings, FileSource, KubernetesSource, Settings, SourceStatus, connect},
+    store::Writer,
+};
+
+/// What feeds the store.
+pub(super) enum Source {
+    Directory(Box<FileSource>),
+    Cluster(Box<KubernetesSource>),
+}
+
+/// Whose pods a process must find.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) name: String,
+    /// `None`: it has nothing to do with pods itself.
+    pub(super) cgroup_root: Option<PathBuf>,
+}
+
+impl Source {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When there is no way to the API server.
+    pub(super) async fn open(
+        config: &SourceConfig,
+        node: Node,
+        settings: Settings,
+        writer: Writer,
+    ) -> anyhow::Result<(Self, watch::Receiver<SourceStatus>)> {
+        match config {
+            SourceConfig::Directory(dir) => {
+                let (source, status) = FileSource::new(dir.clone(), settings, writer);
+                Ok((Self::Directory(Box::new(source)), status))
+            }
+            SourceConfig::Cluster {
+                kubeconfig,
+                policy_namespace,
+                ..
+            } => {
+                let client = connect(kubeconfig.as_deref()).await?;
+                let cluster = ClusterSettings {
+                    node: node.name,
+                    cgroup_root: node.cgroup_root,
+                    policy_namespace: policy_namespace.clone(),
+                };
+                let (source, status) = KubernetesSource::new(client, cluster, settings, writer);
+                Ok((Self::Cluster(Box::new(source)), status))
+            }
+        }
+    }
+
+    /// Feeds the store until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Directory(source) => source.run(stop).await,
+            Self::Cluster(source) => source.run(stop).await,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Where objects come from, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// A directory, or a cluster.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SourceArgs {
+    /// Directory with the Kubernetes and Istio objects (*.yaml, *.yml, *.json), watched for changes
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SEALANE_SOURCE",
+        group = "where_objects_are"
+    )]
+    pub source: Option<PathBuf>,
+
+    /// The cluster whose pod this is: objects are those of its API server, asked as the pod's service account
+    #[arg(long, env = "SEALANE_KUBERNETES", group = "where_objects_are")]
+    pub kubernetes: bool,
+
+    /// The cluster of this kubeconfig's current context
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALANE_KUBECONFIG",
+        group = "where_objects_are"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of a cluster whose ConfigMaps with the label sealane.dev/policy=true have policy documents
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALANE_POLICY_NAMESPACE",
+        default_value = "sealane-system"
+    )]
+    pub policy_namespace: String,
+}
+
+/// What becomes of pods of which the API server has not spoken yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum UnknownPods {
+    /// Their connections to the mesh are refused until it is known whether they are in it.
+    #[default]
+    Refuse,
+    Pass,
+}

@@ -1,0 +1,284 @@
+//! What has been heard of a cluster.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    feed::{Event, Feed, Istio, Object},
+    mirror::Mirror,
+    policies::Policies,
+    shared::Shared,
+};
+use crate::{
+    control::{
+        error::Place,
+        objects::{
+            BadField, EndpointSliceFacts, FromObject, Located, Objects, PodFacts, ServiceFacts, api,
+        },
+        yaml::FieldPath,
+    },
+    policy::Labels,
+    workload::{ContainerPort, ObjectName, TelemetryNames},
+};
+
+/// Objects that make no sense are told of, at most so many.
+const MAX_BAD: usize = 100;
+
+/// Facts about a cluster's objects.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    node: Arc<str>,
+    namespaces: Mirror<Arc<Labels>>,
+    pods: Mirror<Arc<PodFacts>>,
+    services: Mirror<Arc<ServiceFacts>>,
+    endpoint_slices: Mirror<Arc<EndpointSliceFacts>>,
+    pub(super) policies: Policies,
+    /// Objects of which nothing can be made, or nothing new, and why.
+    bad: BTreeMap<(Feed, ObjectName), String>,
+    /// Kinds that can't be asked for.
+    failing: BTreeMap<Feed, String>,
+    shared: Pool,
+    changed: bool,
+}
+
+/// What pods have in common.
+#[derive(Debug, Default)]
+struct Pool {
+    texts: Shared<str>,
+    labels: Shared<Labels>,
+    ports: Shared<[ContainerPort]>,
+    telemetry: Shared<TelemetryNames>,
+}
+
+impl Cluster {
+    /// Nothing yet, as the agent of a node sees it.
+    pub(super) fn new(node: &str) -> Self {
+        Self {
+            node: node.into(),
+            namespaces: Mirror::default(),
+            pods: Mirror::default(),
+            services: Mirror::default(),
+            endpoint_slices: Mirror::default(),
+            policies: Policies::default(),
+            bad: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            shared: Pool::default(),
+            changed: false,
+        }
+    }
+
+    /// Takes in what was heard.
+    pub(super) fn hear(&mut self, feed: Feed, event: Event) {
+        if !matches!(event, Event::Failed(_) | Event::Absent | Event::Begin) {
+            self.changed |= self.failing.remove(&feed).is_some();
+        }
+        match event {
+            Event::Begin => self.begin(feed),
+            Event::Put(object) => self.put(feed, object),
+            Event::Remove(name) => self.remove(feed, &name),
+            Event::End => self.end(feed),
+            Event::Absent if self.policies.absent(feed) => {
+                let held =
+                    "the server doesn't have this kind any more: its last documents stay in force";
+                self.fail(feed, held.to_owned());
+            }
+            Event::Absent => self.changed |= self.failing.remove(&feed).is_some(),
+            Event::Failed(error) => self.fail(feed, error),
+        }
+    }
+
+    fn fail(&mut self, feed: Feed, error: String) {
+        let error = format!("{}: {error}", feed.kind());
+        let before = self.failing.insert(feed, error.clone());
+        self.changed |= before != Some(error);
+    }
+
+    fn begin(&mut self, feed: Feed) {
+        match feed {
+            Feed::Namespaces => self.namespaces.begin(),
+            Feed::Pods => self.pods.begin(),
+            Feed::Services => self.services.begin(),
+            Feed::EndpointSlices => self.endpoint_slices.begin(),
+            Feed::ConfigMaps | Feed::Istio(_) => self.policies.begin(feed),
+        }
+    }
+
+    fn end(&mut self, feed: Feed) {
+        self.changed |= match feed {
+            Feed::Namespaces => self.namespaces.end(),
+            Feed::Pods => self.pods.end(),
+            Feed::Services => self.services.end(),
+            Feed::EndpointSlices => self.endpoint_slices.end(),
+            Feed::ConfigMaps | Feed::Istio(_) => return self.policies.end(feed),
+        };
+        let (pods, services, slices) = (&self.pods, &self.services, &self.endpoint_slices);
+        self.bad.retain(|(of, name), _| match feed {
+            _ if *of != feed => true,
+            Feed::Pods => pods.get(name).is_some(),
+            Feed::Services => services.get(name).is_some(),
+            Feed::EndpointSlices => slices.get(name).is_some(),
+            _ => true,
+        });
+    }
+
+    fn put(&mut self, feed: Feed, object: Object) {
+        match object {
+            Object::Namespace(namespace) => {
+                let name = name_of(&namespace.metadata);
+                let labels = namespace.metadata.labels.unwrap_or_default();
+                self.changed |= self.namespaces.learn(name, labels);
+            }
+            Object::Pod(pod) => self.put_pod(*pod),
+            Object::Service(service) => {
+                let name = name_of(&service.metadata);
+                if let Some(facts) = self.read::<ServiceFacts>(feed, &name, *service) {
+                    self.changed |= self.services.learn(name, facts);
+                }
+            }
+            Object::EndpointSlice(slice) => {
+                let name = name_of(&slice.metadata);
+                if let Some(facts) = self.read::<EndpointSliceFacts>(feed, &name, slice) {
+                    self.changed |= self.endpoint_slices.learn(name, facts);
+                }
+            }
+            Object::Policy(object) => self.policies.put(feed, object),
+        }
+    }
+
+    fn put_pod(&mut self, pod: api::Pod) {
+        let mut name = name_of(&pod.metadata);
+        self.shared.texts.share(&mut name.namespace);
+        let Some(mut facts) = self.read::<PodFacts>(Feed::Pods, &name, pod) else {
+            return;
+        };
+        // Whoever may write a pod's annotations must not choose what the agent opens as root.
+        facts.sandbox = None;
+        self.shared.texts.share(&mut facts.node);
+        self.shared.texts.share(&mut facts.service_account);
+        self.shared.labels.share(&mut facts.labels);
+        self.shared.ports.share(&mut facts.container_ports);
+        self.shared.telemetry.share(&mut facts.telemetry);
+        self.changed |= self.pods.learn(name, facts);
+    }
+
+    /// `None`: the object makes no sense, and what is known of it stays.
+    fn read<T: FromObject>(
+        &mut self,
+        feed: Feed,
+        name: &ObjectName,
+        object: T::Object,
+    ) -> Option<T> {
+        match T::from_object(name, object) {
+            Ok(facts) => {
+                self.good(feed, name);
+                Some(facts)
+            }
+            Err(bad) => {
+                self.bad(feed, name.clone(), &bad);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, feed: Feed, name: &ObjectName) {
+        self.good(feed, name);
+        self.changed |= match feed {
+            Feed::Namespaces => self.namespaces.remove(name).is_some(),
+            Feed::Pods => self.pods.remove(name).is_some(),
+            Feed::Services => self.services.remove(name).is_some(),
+            Feed::EndpointSlices => self.endpoint_slices.remove(name).is_some(),
+            Feed::ConfigMaps | Feed::Istio(_) => return self.policies.remove(feed, name),
+        };
+    }
+
+    /// An object makes no sense: what is known of it stays.
+    fn bad(&mut self, feed: Feed, name: ObjectName, bad: &[BadField]) {
+        let texts = bad
+            .iter()
+            .map(|bad| format!("{}: {}", bad.field, bad.problem));
+        let text = texts.collect::<Vec<_>>().join("; ");
+        let text = format!("{} {name}: {text}", feed.kind());
+        match feed {
+            Feed::Pods => self.pods.keep(&name),
+            Feed::Services => self.services.keep(&name),
+            Feed::EndpointSlices => self.endpoint_slices.keep(&name),
+            Feed::Namespaces | Feed::ConfigMaps | Feed::Istio(_) => {}
+        }
+        self.bad.insert((feed, name), text);
+        self.changed = true;
+    }
+
+    fn good(&mut self, feed: Feed, name: &ObjectName) {
+        // Nearly always empty.
+        if !self.bad.is_empty() {
+            self.changed |= self.bad.remove(&(feed, name.clone())).is_some();
+        }
+    }
+
+    /// Kinds that have not been heard to the end once.
+    pub(super) fn missing(&self) -> Vec<Feed> {
+        let istio = Istio::ALL.into_iter().map(Feed::Istio);
+        let policies = istio.chain([Feed::ConfigMaps]);
+        let mut missing: Vec<_> = policies
+            .filter(|feed| !self.policies.is_whole(*feed))
+            .collect();
+        missing.extend((!self.namespaces.is_whole()).then_some(Feed::Namespaces));
+        missing.extend((!self.pods.is_whole()).then_some(Feed::Pods));
+        missing.extend((!self.services.is_whole()).then_some(Feed::Services));
+        missing.extend((!self.endpoint_slices.is_whole()).then_some(Feed::EndpointSlices));
+        missing
+    }
+
+    /// Whether there is something new since this was asked the last time.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is wrong, for people.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let mut errors: Vec<_> = self.failing.values().cloned().collect();
+        errors.extend(self.bad.values().take(MAX_BAD).cloned());
+        if self.bad.len() > MAX_BAD {
+            errors.push(format!("and {} more", self.bad.len() - MAX_BAD));
+        }
+        errors
+    }
+
+    /// Pods of this node.
+    pub(super) fn own_pods(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
+        self.pods.values().filter(|pod| pod.node == self.node)
+    }
+
+    /// Everything but policy, to be related. `own` has what is known better of the pods of this node.
+    pub(super) fn objects(&self, mut own: BTreeMap<ObjectName, Arc<PodFacts>>) -> Objects {
+        let place = Place {
+            file: "Kubernetes".into(),
+            line: 0,
+            document: 0,
+            value: None,
+        };
+        let pods = self.pods.values().map(|facts| Located {
+            place: place.clone(),
+            path: FieldPath::default(),
+            facts: own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts)),
+        });
+        let pods = pods.collect();
+        let namespaces = self.namespaces.iter();
+        Objects {
+            namespaces: namespaces
+                .map(|(name, labels)| (name.name.to_string(), Labels::clone(labels)))
+                .collect(),
+            pods,
+            services: self.services.values().cloned().collect(),
+            endpoint_slices: self.endpoint_slices.values().cloned().collect(),
+            ..Objects::default()
+        }
+    }
+}
+
+fn name_of(metadata: &api::ObjectMeta) -> ObjectName {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    ObjectName::new(&text(&metadata.namespace), &text(&metadata.name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const BUILT_IN: [Feed; 5] = [
+    Feed::Namespaces,
+    Feed::Pods,
+    Feed::Services,
+    Feed::EndpointSlices,
+    Feed::ConfigMaps,
+];
+
+fn pod(name: &str, change: impl Fn(&mut Value)) -> Event {
+    let mut pod = json!({
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": "7",
+            "labels": {"app": "web"},
+        },
+        "spec": {"nodeName": "a", "serviceAccountName": "web", "containers": [
+            {"name": "main", "ports": [{"containerPort": 80}]},
+        ]},
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+    });
+    change(&mut pod);
+    Event::Put(Object::Pod(Box::new(serde_json::from_value(pod).unwrap())))
+}
+
+fn whole() -> Cluster {
+    let mut cluster = Cluster::new("a");
+    for feed in BUILT_IN {
+        cluster.hear(feed, Event::Begin);
+        cluster.hear(feed, Event::End);
+    }
+    for istio in Istio::ALL {
+        cluster.hear(Feed::Istio(istio), Event::Absent);
+    }
+    cluster.take_changed();
+    cluster
+}
+
+#[test]
+fn a_cluster_is_known_when_every_kind_has_been_heard_to_its_end_or_is_absent() {
+    let mut cluster = Cluster::new("a");
+    assert_eq!(cluster.missing().len(), BUILT_IN.len() + Istio::ALL.len());
+    for feed in BUILT_IN {
+        cluster.hear(feed, Event::Begin);
+    }
+    assert_eq!(cluster.missing().len(), BUILT_IN.len() + Istio::ALL.len());
+    assert!(whole().missing().is_empty());
+}
+
+#[test]
+fn pods_that_say_nothing_new_change_nothing_and_share_what_they_have_in_common() {
+    let mut cluster = whole();
+    cluster.hear(Feed::Pods, pod("one", |_| ()));
+    assert!(cluster.take_changed());
+    cluster.hear(
+        Feed::Pods,
+        pod("one", |pod| pod["metadata"]["resourceVersion"] = "8".into()),
+    );
+    assert!(!cluster.take_changed());
+    cluster.hear(Feed::Pods, pod("two", |_| ()));
+    let pods: Vec<_> = cluster.own_pods().collect();
+    assert!(Arc::ptr_eq(&pods[0].labels, &pods[1].labels));
+    assert!(Arc::ptr_eq(
+        &pods[0].container_ports,
+        &pods[1].container_ports
+    ));
+    cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "one")));
+    assert_eq!(cluster.own_pods().count(), 1);
+}
+
+#[test]
+fn annotations_do_not_say_where_a_pod_lives() {
+    let mut cluster = whole();
+    let event = pod("one", |pod| {
+        pod["metadata"]["annotations"] = json!({
+            "sealane.dev/netns": "/proc/1/ns/net", "sealane.dev/cgroup": "/sys/fs/cgroup",
+        });
+    });
+    cluster.hear(Feed::Pods, event);
+    assert!(cluster.own_pods().all(|pod| pod.sandbox.is_none()));
+}
+
+#[test]
+fn what_makes_no_sense_is_told_and_changes_nothing_of_what_is_known() {
+    let mut cluster = whole();
+    cluster.hear(Feed::Pods, pod("one", |_| ()));
+    let wrong = |pod: &mut Value| pod["metadata"]["labels"]["sealane.dev/inject"] = "maybe".into();
+    cluster.hear(Feed::Pods, pod("one", wrong));
+    let errors = cluster.errors();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].starts_with("Pod shop/one: metadata.labels"),
+        "{errors:?}"
+    );
+    assert!(cluster.own_pods().all(|pod| pod.own_enrolment.is_none()));
+    // Also when it is all that a new list says.
+    cluster.hear(Feed::Pods, Event::Begin);
+    cluster.hear(Feed::Pods, pod("one", wrong));
+    cluster.hear(Feed::Pods, Event::End);
+    assert_eq!((cluster.own_pods().count(), cluster.errors().len()), (1, 1));
+    cluster.hear(Feed::Pods, Event::Begin);
+    cluster.hear(Feed::Pods, Event::End);
+    assert_eq!((cluster.own_pods().count(), cluster.errors().len()), (0, 0));
+}
+
+#[test]
+fn a_server_that_fails_is_told_of_until_it_answers() {
+    let mut cluster = whole();
+    cluster.hear(
+        Feed::Services,
+        Event::Failed("connection refused".to_owned()),
+    );
+    assert_eq!(cluster.errors(), ["Service: connection refused"]);
+    assert!(cluster.take_changed() && cluster.missing().is_empty());
+    cluster.hear(Feed::Services, Event::Begin);
+    assert_eq!(cluster.errors().len(), 1);
+    cluster.hear(Feed::Services, Event::End);
+    assert!(cluster.errors().is_empty() && cluster.take_changed());
+}
+
+#[test]
+fn documents_stay_when_a_server_no_longer_has_their_kind() {
+    let mut cluster = whole();
+    let feed = Feed::Istio(Istio::PeerAuthentication);
+    cluster.policies.take();
+    cluster.hear(feed, Event::Begin);
+    let object = json!({"metadata": {"namespace": "shop", "name": "default"}, "spec": {}});
+    cluster.hear(feed, Event::Put(Object::Policy(object)));
+    cluster.hear(feed, Event::End);
+    assert!(cluster.policies.take().is_some() && cluster.policies.take().is_none());
+    cluster.hear(feed, Event::Absent);
+    assert!(
+        cluster.errors()[0].contains("stay in force"),
+        "{:?}",
+        cluster.errors()
+    );
+    assert!(cluster.policies.take().is_none());
+}

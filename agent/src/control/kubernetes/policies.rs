@@ -1,0 +1,151 @@
+//! The policy documents of a cluster: in ConfigMaps, and as resources of Istio.
+//!
+//! All or nothing: while anything is wrong with them, what they said last stays in force. Pods and services are another
+//! matter, and go on.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::{feed::Feed, mirror::Mirror};
+use crate::{
+    control::{
+        build::{Compiled, Settings},
+        error::LoadErrors,
+        objects::{Cache, Collector, Count},
+    },
+    workload::ObjectName,
+};
+
+/// What errors in ConfigMaps begin with: these say themselves of which they are.
+const CONFIG_MAPS: &str = "Kubernetes";
+
+/// Documents as the API has them.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    heard: BTreeMap<Feed, Mirror<Document>>,
+    /// Since the last [`take`](Self::take).
+    changed: bool,
+}
+
+/// One object, as JSON.
+#[derive(Clone, Debug)]
+struct Document {
+    /// For people.
+    name: Arc<str>,
+    text: Arc<str>,
+}
+
+/// What is to be compiled, and may be in another thread.
+#[derive(Debug)]
+pub(super) struct Texts(Vec<Document>);
+
+impl Policies {
+    pub(super) fn begin(&mut self, feed: Feed) {
+        self.heard.entry(feed).or_default().begin();
+    }
+
+    pub(super) fn put(&mut self, feed: Feed, mut object: Value) {
+        trim(&mut object);
+        let field = |key| object["metadata"][key].as_str().unwrap_or_default();
+        let name = ObjectName::new(field("namespace"), field("name"));
+        let text: Arc<str> = object.to_string().into();
+        let mirror = self.heard.entry(feed).or_default();
+        if mirror.get(&name).is_some_and(|known| known.text == text) {
+            return mirror.keep(&name);
+        }
+        let called = match feed {
+            Feed::ConfigMaps => CONFIG_MAPS.into(),
+            _ => format!("{} {name}", feed.kind()).into(),
+        };
+        mirror.put(name, Document { name: called, text });
+        self.changed = true;
+    }
+
+    pub(super) fn remove(&mut self, feed: Feed, name: &ObjectName) {
+        let mirror = self.heard.entry(feed).or_default();
+        self.changed |= mirror.remove(name).is_some();
+    }
+
+    pub(super) fn end(&mut self, feed: Feed) {
+        self.changed |= self.heard.entry(feed).or_default().end();
+    }
+
+    /// Returns whether something is known of a kind that the server says it doesn't have: that is no proof that it is
+    /// gone, for the documents of a definition that is removed are removed first.
+    pub(super) fn absent(&mut self, feed: Feed) -> bool {
+        let mirror = self.heard.entry(feed).or_default();
+        if mirror.is_empty() {
+            self.changed |= mirror.end();
+        }
+        !mirror.is_empty()
+    }
+
+    pub(super) fn is_whole(&self, feed: Feed) -> bool {
+        self.heard.get(&feed).is_some_and(Mirror::is_whole)
+    }
+
+    pub(super) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Everything, if there is something new.
+    pub(super) fn take(&mut self) -> Option<Texts> {
+        std::mem::take(&mut self.changed).then(|| {
+            let documents = self.heard.values().flat_map(Mirror::iter);
+            let mut documents: Vec<_> = documents.collect();
+            // So that of two with one name the same one is complained of.
+            documents.sort_by_key(|(name, _)| *name);
+            Texts(documents.into_iter().map(|(_, d)| d.clone()).collect())
+        })
+    }
+}
+
+/// Takes away what says nothing about policy, and is most of some objects.
+fn trim(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
+    fields.remove("status");
+    if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+        for unneeded in ["managedFields", "resourceVersion", "generation", "uid"] {
+            metadata.remove(unneeded);
+        }
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+        {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+}
+
+/// What documents mean, and what else there is to say about them.
+pub(super) struct Read {
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) warnings: Vec<String>,
+    pub(super) count: Count,
+}
+
+impl Texts {
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub(super) fn read(self, settings: &Settings, cache: &mut Cache) -> Result<Read, LoadErrors> {
+        let mut collector = Collector::with(std::mem::take(cache));
+        for Document { name, text } in &self.0 {
+            collector.api_object(name, text);
+        }
+        *cache = collector.take_cache();
+        let Collector {
+            objects, errors, ..
+        } = collector;
+        if let Some(errors) = LoadErrors::new(errors) {
+            return Err(errors);
+        }
+        Ok(Read {
+            compiled: Arc::new(Compiled::new(objects.documents, settings)),
+            warnings: objects.warnings,
+            count: objects.count,
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! Keeps the store in step with a cluster.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::Client;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cluster::Cluster,
+    feed::{Event, Feed, Istio},
+    follow::Follower,
+    policies::Read,
+    sandbox::Sandboxes,
+};
+use crate::{
+    control::{
+        build::{Settings, relate},
+        error::LoadErrors,
+        names::Names,
+        objects::{Cache, PodFacts},
+        publisher::{Loaded, Publisher, SourceStatus},
+    },
+    store::Writer,
+    workload::ObjectName,
+};
+
+/// Events that wait for being taken in: when there are more, the API server's answers wait.
+const BACKLOG: usize = 512;
+
+/// What follows at once is put into force together.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// Making snapshots takes at most one part in so many of the time, whatever the cluster does.
+const SHARE: u32 = 5;
+
+/// How often the sandboxes of pods are looked for that start, for so long; then less often.
+const STARTING: Duration = Duration::from_millis(50);
+const STARTING_FOR: Duration = Duration::from_secs(60);
+const WAITING: Duration = Duration::from_secs(1);
+/// How often it is looked whether they are still where they were.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Of the cluster, as seen from one node.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// Whose pods are looked for; empty: nobody's.
+    pub node: String,
+    /// Directory of the cgroup v2 hierarchy with the pods of this node; none: they are not looked for.
+    pub cgroup_root: Option<PathBuf>,
+    /// Where the ConfigMaps with policy are.
+    pub policy_namespace: String,
+}
+
+/// Feeds the store from the API server.
+pub struct KubernetesSource {
+    client: Client,
+    policy_namespace: String,
+    state: State,
+    asking: Names,
+}
+
+struct State {
+    settings: Settings,
+    cluster: Cluster,
+    sandboxes: Option<Sandboxes>,
+    /// Of documents.
+    cache: Cache,
+    /// What the documents said when they last made sense.
+    policy: Option<Read>,
+    policy_errors: Vec<String>,
+    publisher: Publisher,
+    /// There is something new to put into force, from then on.
+    due: Option<Instant>,
+    /// Not before.
+    rested: Instant,
+    /// When sandboxes are looked for, and since when some are missing.
+    look: Instant,
+    missing_since: Option<Instant>,
+}
+
+impl KubernetesSource {
+    /// A source that has asked nothing yet.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        cluster: ClusterSettings,
+        settings: Settings,
+        writer: Writer,
+    ) -> (Self, watch::Receiver<SourceStatus>) {
+        let (publisher, status, asking) = Publisher::new(writer);
+        let now = Instant::now();
+        let source = Self {
+            client,
+            policy_namespace: cluster.policy_namespace,
+            state: State {
+                settings,
+                cluster: Cluster::new(&cluster.node),
+                sandboxes: cluster.cgroup_root.map(Sandboxes::new),
+                cache: Cache::default(),
+                policy: None,
+                policy_errors: Vec::new(),
+                publisher,
+                due: None,
+                rested: now,
+                look: now,
+                missing_since: None,
+            },
+            asking,
+        };
+        (source, status)
+    }
+
+    /// Follows the cluster until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (heard, mut events) = mpsc::channel(BACKLOG);
+        let follower = Follower {
+            client: self.client,
+            policy_namespace: self.policy_namespace,
+            heard,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.asking.run());
+        let istio = Istio::ALL.into_iter().map(Feed::Istio);
+        let built_in = [
+            Feed::Namespaces,
+            Feed::Pods,
+            Feed::Services,
+            Feed::EndpointSlices,
+            Feed::ConfigMaps,
+        ];
+        for feed in built_in.into_iter().chain(istio) {
+            tasks.spawn(follower.clone().run(feed));
+        }
+        drop(follower);
+        let _: Option<()> = stop
+            .run_until_cancelled(self.state.follow(&mut events))
+            .await;
+        tasks.abort_all();
+    }
+}
+
+impl State {
+    async fn follow(&mut self, events: &mut mpsc::Receiver<(Feed, Event)>) {
+        loop {
+            let due = self.due.unwrap_or_else(far);
+            tokio::select! {
+                heard = events.recv() => {
+                    let Some(heard) = heard else { return };
+                    self.hear(heard);
+                    for _ in 0..BACKLOG {
+                        let Ok(heard) = events.try_recv() else { break };
+                        self.hear(heard);
+                    }
+                    self.consider();
+                }
+                () = self.publisher.addresses_changed() => self.publisher.readdress(),
+                () = sleep_until(due), if self.due.is_some() => self.put_into_force().await,
+                () = sleep_until(self.look), if self.sandboxes.is_some() => self.look().await,
+            }
+        }
+    }
+
+    fn hear(&mut self, (feed, event): (Feed, Event)) {
+        self.cluster.hear(feed, event);
+    }
+
+    /// Whether what was heard changes anything.
+    fn consider(&mut self) {
+        let policy = self.cluster.policies.is_changed();
+        if self.cluster.take_changed() || policy {
+            self.change();
+            if self.missing_since.is_none() {
+                // A pod that is new here may be about to start.
+                self.look = Instant::now();
+            }
+        }
+    }
+
+    fn change(&mut self) {
+        let soon = (Instant::now() + DEBOUNCE).max(self.rested);
+        self.due.get_or_insert(soon);
+    }
+
+    async fn put_into_force(&mut self) {
+        self.due = None;
+        let begun = Instant::now();
+        let addresses = self.publisher.addresses();
+        let settings = Settings {
+            addresses: Arc::clone(&addresses),
+            ..self.settings.clone()
+        };
+        let unheard = self.cluster.missing();
+        if unheard.is_empty() {
+            self.read_policy(&settings).await;
+        }
+        let mut errors = self.cluster.errors();
+        errors.extend_from_slice(&self.policy_errors);
+        if !unheard.is_empty() {
+            let kinds: Vec<_> = unheard.iter().map(|feed| feed.kind()).collect();
+            errors.push(format!("not heard of yet: {}", kinds.join(", ")));
+        }
+        match &self.policy {
+            Some(policy) if unheard.is_empty() => match self.related(policy, settings).await {
+                Ok(loaded) => self.publisher.accept(loaded, addresses, errors),
+                Err(more) => {
+                    errors.extend(more);
+                    self.publisher.refuse(errors);
+                }
+            },
+            _ => self.publisher.refuse(errors),
+        }
+        self.rested = Instant::now() + (SHARE - 1) * begun.elapsed();
+    }
+
+    /// What was heard, as a mesh.
+    async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
+        let objects = self.cluster.objects(self.own());
+        let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
+        let (mut warnings, count) = (policy.warnings.clone(), policy.count);
+        let relating = spawn_blocking(move || {
+            let mesh = relate(objects, &compiled, &previous, &settings, &mut warnings);
+            mesh.map(|mesh| Loaded {
+                mesh,
+                warnings,
+                files: 0,
+                documents: count.documents,
+                skipped: count.skipped,
+            })
+        });
+        match relating.await {
+            Ok(related) => related
+                .map_err(|errors| LoadErrors::new(errors).map_or_else(Vec::new, |e| e.texts())),
+            Err(error) => Err(vec![format!("relating objects failed: {error}")]),
+        }
+    }
+
+    async fn read_policy(&mut self, settings: &Settings) {
+        let Some(texts) = self.cluster.policies.take() else {
+            return;
+        };
+        let (settings, mut cache) = (settings.clone(), std::mem::take(&mut self.cache));
+        let reading = spawn_blocking(move || (texts.read(&settings, &mut cache), cache));
+        match reading.await {
+            Ok((read, cache)) => {
+                self.cache = cache;
+                match read {
+                    Ok(read) => {
+                        self.policy = Some(read);
+                        self.policy_errors.clear();
+                    }
+                    Err(errors) => self.policy_errors = errors.texts(),
+                }
+            }
+            Err(error) => self.policy_errors = vec![format!("reading policy failed: {error}")],
+        }
+    }
+
+    /// The pods of this node, with what was found out here.
+    fn own(&self) -> BTreeMap<ObjectName, Arc<PodFacts>> {
+        let Some(sandboxes) = &self.sandboxes else {
+            return BTreeMap::new();
+        };
+        let better = |pod: &Arc<PodFacts>| {
+            let uid = pod.uid.as_deref()?;
+            if sandboxes.is_gone(uid) {
+                let finished = true;
+                return Some(PodFacts {
+                    finished,
+                    ..PodFacts::clone(pod)
+                });
+            }
+            let found = sandboxes.get(uid)?;
+            let mut pod = PodFacts::clone(pod);
+            pod.sandbox = Some(found.sandbox.clone());
+            if pod.addresses.is_empty() && !pod.host_network {
+                pod.addresses = Arc::clone(&found.addresses);
+            }
+            Some(pod)
+        };
+        let own = self.cluster.own_pods();
+        own.filter_map(|pod| Some((pod.name.clone(), Arc::new(better(pod)?))))
+            .collect()
+    }
+
+    /// Looks for the sandboxes of this node's pods.
+    async fn look(&mut self) {
+        let pods = self.cluster.own_pods().filter(|pod| !pod.host_network);
+        let wanted: HashSet<_> = pods.filter_map(|pod| pod.uid.clone()).collect();
+        let Some(mut sandboxes) = self.sandboxes.take() else {
+            return;
+        };
+        let root = sandboxes.root().to_owned();
+        let looking = spawn_blocking(move || {
+            let changed = sandboxes.look(&wanted);
+            let missing = wanted.iter().any(|uid| sandboxes.is_awaited(uid));
+            (sandboxes, changed, missing)
+        });
+        let (sandboxes, changed, missing) = match looking.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::error!(%error, "looking for the pods of this node failed");
+                (Sandboxes::new(root), false, true)
+            }
+        };
+        self.sandboxes = Some(sandboxes);
+        if changed {
+            self.change();
+        }
+        let now = Instant::now();
+        self.missing_since = missing.then(|| self.missing_since.unwrap_or(now));
+        self.look = now
+            + match self.missing_since {
+                None => SETTLED,
+                Some(since) if now - since < STARTING_FOR => STARTING,
+                Some(_) => WAITING,
+            };
+    }
+}
+
+/// For a timer that isn't set.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}

@@ -1,0 +1,215 @@
+//! Puts what a source has read into force, and tells how the source is doing.
+
+use std::{
+    collections::{BTreeSet, hash_map::RandomState},
+    future::pending,
+    sync::Arc,
+};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    build::{Mesh, readdressed},
+    names::Names,
+};
+use crate::{
+    policy::Addresses,
+    store::{Snapshot, Writer},
+};
+
+/// How the source is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Of the snapshot that is in force; zero: none yet.
+    pub generation: u64,
+    /// When the source was last read without error.
+    pub loaded_at: Option<jiff::Timestamp>,
+    /// Why something that the source has now is not in force; empty if all of it is. At most 100, then a line that
+    /// says how many more there are.
+    pub errors: Vec<String>,
+    /// About what is in force.
+    pub warnings: Vec<String>,
+    /// Files and documents of what is in force.
+    pub files: usize,
+    pub documents: usize,
+}
+
+/// What a source says.
+#[derive(Debug)]
+pub struct Loaded {
+    pub mesh: Mesh,
+    /// For the user: nothing that keeps the objects from taking effect.
+    pub warnings: Vec<String>,
+    pub files: usize,
+    pub documents: usize,
+    /// Objects without bearing on the mesh.
+    pub skipped: usize,
+}
+
+/// Feeds the store with what is new.
+pub struct Publisher {
+    writer: Writer,
+    status: watch::Sender<SourceStatus>,
+    /// Hosts whose addresses are asked for, and what is known of them.
+    names: watch::Sender<BTreeSet<String>>,
+    addresses: watch::Receiver<Arc<Addresses>>,
+    /// Keyed at random, so that no content can be made to look unchanged.
+    hasher: RandomState,
+    published: Option<Published>,
+}
+
+struct Published {
+    fingerprint: u64,
+    addresses: Arc<Addresses>,
+    conflicts: Vec<String>,
+}
+
+impl Publisher {
+    /// One that has published nothing yet, and what has to run beside it.
+    #[must_use]
+    pub fn new(writer: Writer) -> (Self, watch::Receiver<SourceStatus>, Names) {
+        let (status, receiver) = watch::channel(SourceStatus::default());
+        let (names, wanted) = watch::channel(BTreeSet::new());
+        let (asking, addresses) = Names::new(wanted);
+        let publisher = Self {
+            writer,
+            status,
+            names,
+            addresses,
+            hasher: RandomState::new(),
+            published: None,
+        };
+        (publisher, receiver, asking)
+    }
+
+    /// What name servers say, to relate the next objects with.
+    pub fn addresses(&mut self) -> Arc<Addresses> {
+        self.addresses.borrow_and_update().clone()
+    }
+
+    /// Waits until name servers say something new.
+    pub async fn addresses_changed(&mut self) {
+        if self.addresses.changed().await.is_err() {
+            pending::<()>().await;
+        }
+    }
+
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.writer.current()
+    }
+
+    /// Puts what was read into force. `errors` are about what is not in it.
+    pub fn accept(&mut self, loaded: Loaded, addresses: Arc<Addresses>, errors: Vec<String>) {
+        let before = self.status.borrow().clone();
+        let Loaded {
+            mesh,
+            mut warnings,
+            files,
+            documents,
+            skipped,
+        } = loaded;
+        let (workloads, services) = (mesh.workloads.len(), mesh.services.len());
+        self.names.send_if_modified(|names| {
+            let is_new = *names != mesh.names;
+            names.clone_from(&mesh.names);
+            is_new
+        });
+        let generation = self.publish(mesh, addresses, before.generation, &mut warnings);
+        if generation != before.generation || before.errors.len() > errors.len() {
+            let (warnings, errors) = (warnings.len(), errors.len());
+            tracing::info!(
+                generation,
+                files,
+                documents,
+                skipped,
+                workloads,
+                services,
+                warnings,
+                errors,
+                "objects loaded"
+            );
+        }
+        for warning in warnings.iter().filter(|w| !before.warnings.contains(w)) {
+            tracing::warn!("{warning}");
+        }
+        log_new(&errors, &before.errors);
+        self.status.send_replace(SourceStatus {
+            generation,
+            loaded_at: Some(jiff::Timestamp::now()),
+            errors,
+            warnings,
+            files,
+            documents,
+        });
+    }
+
+    /// Publishes a mesh unless it is in force already. Returns the generation that is in force now, and adds
+    /// its conflicts to the warnings.
+    fn publish(
+        &mut self,
+        mesh: Mesh,
+        addresses: Arc<Addresses>,
+        current: u64,
+        warnings: &mut Vec<String>,
+    ) -> u64 {
+        let fingerprint = mesh.fingerprint(&self.hasher);
+        if let Some(published) = &self.published
+            && published.fingerprint == fingerprint
+            && published.addresses == addresses
+        {
+            warnings.extend_from_slice(&published.conflicts);
+            return current;
+        }
+        let snapshot = mesh.into_snapshot();
+        let conflicts = conflicts(&snapshot);
+        warnings.extend_from_slice(&conflicts);
+        self.published = Some(Published {
+            fingerprint,
+            addresses,
+            conflicts,
+        });
+        self.writer.publish(snapshot)
+    }
+
+    /// What name servers say is new; it counts whatever state the source is in.
+    pub fn readdress(&mut self) {
+        let addresses = self.addresses();
+        let published = self.published.as_mut();
+        let Some(published) = published.filter(|p| p.addresses != addresses) else {
+            return;
+        };
+        let snapshot = readdressed(&self.writer.current(), &addresses);
+        let conflicts = conflicts(&snapshot);
+        let before = std::mem::replace(&mut published.conflicts, conflicts.clone());
+        published.addresses = addresses;
+        let generation = self.writer.publish(snapshot);
+        self.status.send_modify(|status| {
+            status.generation = generation;
+            status.warnings.retain(|warning| !before.contains(warning));
+            status.warnings.extend(conflicts);
+        });
+    }
+
+    /// Nothing of what was read counts; what is in force stays.
+    pub fn refuse(&mut self, errors: Vec<String>) {
+        log_new(&errors, &self.status.borrow().errors);
+        self.status.send_if_modified(|status| {
+            let is_new = status.errors != errors;
+            status.errors = errors;
+            is_new
+        });
+    }
+}
+
+fn log_new(errors: &[String], before: &[String]) {
+    for error in errors.iter().filter(|error| !before.contains(error)) {
+        tracing::error!("{error}");
+    }
+}
+
+fn conflicts(snapshot: &Snapshot) -> Vec<String> {
+    let conflicts = snapshot.conflicts().iter();
+    conflicts.map(ToString::to_string).collect()
+}

@@ -1,0 +1,295 @@
+//! A Kubernetes API server for a world, and pods as kubelets show them: objects in the API, cgroups by their UIDs.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    enter, http,
+    pod::{Family, NodeName, Pod, PodSpec},
+    process::Process,
+    wait::until,
+    world::World,
+};
+
+const START: Duration = Duration::from_secs(20);
+const API: u16 = 6443;
+const ORDERS: u16 = 6444;
+/// Of ConfigMaps with policy, and of the agents' account.
+pub const SYSTEM: &str = "sealane-system";
+
+/// A running API server, on the underlay. Dropping it kills it.
+#[derive(Debug)]
+pub struct Cluster {
+    pub kubeconfig: PathBuf,
+    netns: PathBuf,
+    orders: SocketAddr,
+    process: Process,
+}
+
+/// A pod with the first of its processes, which holds its namespace as `pause` does.
+#[derive(Debug)]
+pub struct ClusterPod {
+    _pause: Process,
+    pub pod: Pod,
+    pub uid: String,
+}
+
+impl Cluster {
+    /// Starts it with Istio's custom resources.
+    ///
+    /// # Errors
+    /// When it doesn't answer in time.
+    pub fn start(world: &World, family: Family) -> Result<Self> {
+        Self::start_with(world, family, &[])
+    }
+
+    /// [`Cluster::start`] with more flags for the server.
+    ///
+    /// # Errors
+    /// When it doesn't answer in time.
+    pub fn start_with(world: &World, family: Family, flags: &[&str]) -> Result<Self> {
+        let binary = world.run.product("sealane-apiserver")?;
+        let netns = world.underlay.path();
+        let kubeconfig = world.scratch("cluster")?.join("kubeconfig");
+        let address = |port| SocketAddr::new(World::underlay_address(family), port);
+        let mut command = enter::command(Some(&netns), None, &binary.to_string_lossy())?;
+        command.args(["--istio", "--bookmarks", "2", "--history", "200"]);
+        command.args(["--listen", &address(API).to_string()]);
+        command.args(["--admin", &address(ORDERS).to_string()]);
+        command.arg("--kubeconfig-out").arg(&kubeconfig);
+        command.args(flags);
+        let mut process = Process::spawn("apiserver", &world.logs, command)?;
+        until("the API server", START, || {
+            process.still_runs()?;
+            Ok(kubeconfig.exists().then_some(()))
+        })?;
+        for node in NodeName::ALL {
+            for class in ["burstable", "besteffort"] {
+                let pods = world.node(node).cgroup.path().join("kubepods").join(class);
+                fs::create_dir_all(pods)?;
+            }
+        }
+        let cluster = Self {
+            kubeconfig,
+            netns,
+            orders: address(ORDERS),
+            process,
+        };
+        cluster.namespace(SYSTEM, false)?;
+        Ok(cluster)
+    }
+
+    /// What `sealane-apiserver` takes as an order.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn order(&self, order: &Value) -> Result<()> {
+        let (code, body) = http::post(&self.netns, self.orders, "/", &order.to_string())?;
+        ensure!(code == 200, "{order}: {code} {body}");
+        Ok(())
+    }
+
+    /// Stores an object in place of its namesake.
+    ///
+    /// # Errors
+    /// When the kind isn't known.
+    pub fn put(&self, object: &Value) -> Result<()> {
+        self.order(&json!({"put": object}))
+    }
+
+    /// Removes the object of this kind and name.
+    ///
+    /// # Errors
+    /// When the kind isn't known.
+    pub fn remove(&self, object: &Value) -> Result<()> {
+        self.order(&json!({"remove": object}))
+    }
+
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn namespace(&self, name: &str, inject: bool) -> Result<()> {
+        let labels = if inject {
+            json!({"sealane.dev/inject": "true"})
+        } else {
+            json!({})
+        };
+        self.put(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": metadata("", name, &format!("ns-{name}"), &labels),
+        }))
+    }
+
+    /// Policy documents, by file.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn policy(&self, documents: &[(&str, &str)]) -> Result<()> {
+        let data: serde_json::Map<_, _> = documents
+            .iter()
+            .map(|(key, text)| ((*key).to_owned(), json!(text)))
+            .collect();
+        let labels = json!({"sealane.dev/policy": "true"});
+        self.put(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": metadata(SYSTEM, "policy", "policy", &labels),
+        }))
+    }
+
+    /// A service of the pods with the label `app`, and its endpoints.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn service(
+        &self,
+        (namespace, app): (&str, &str),
+        address: IpAddr,
+        (port, target): (u16, u16),
+        endpoints: &[IpAddr],
+    ) -> Result<()> {
+        let labels = json!({"kubernetes.io/service-name": app});
+        self.put(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata(namespace, app, app, &json!({})),
+            "spec": {
+                "clusterIP": address, "clusterIPs": [address], "selector": {"app": app},
+                "ports": [{"name": "web", "protocol": "TCP", "port": port, "targetPort": target}],
+            },
+        }))?;
+        let ready = json!({"ready": true, "serving": true, "terminating": false});
+        let listed = endpoints
+            .iter()
+            .map(|ip| json!({"addresses": [ip], "conditions": ready}));
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        self.put(&json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+            "metadata": metadata(namespace, &format!("{app}-x"), app, &labels),
+            "endpoints": listed.collect::<Vec<_>>(),
+            "ports": [{"name": "web", "protocol": "TCP", "port": target}],
+        }))
+    }
+
+    /// Makes a pod and shows it as running.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn pod(&self, world: &World, spec: PodSpec) -> Result<ClusterPod> {
+        let pod = self.unstarted(world, spec, world.next_host())?;
+        self.running(&pod)?;
+        Ok(pod)
+    }
+
+    /// Makes a pod whose sandbox is there, and which the API shows as scheduled and nothing more.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn unstarted(&self, world: &World, spec: PodSpec, host: u8) -> Result<ClusterPod> {
+        let number = world.scratch("pod")?;
+        let number = number.to_string_lossy();
+        let number = number.rsplit('-').next().unwrap_or_default();
+        let uid = format!("8a2f7e9c-11aa-4c4e-9c5e-{number:0>12}");
+        self.put(&object(&spec, &uid, &[]))?;
+        let cgroup = format!("kubepods/burstable/pod{uid}");
+        let pod = world.sandbox(spec, host, &cgroup)?;
+        let mut pause = pod.command("sleep")?;
+        pause.arg("infinity");
+        Ok(ClusterPod {
+            _pause: pod.spawn("pause", pause)?,
+            pod,
+            uid,
+        })
+    }
+
+    /// Shows a pod as running, with its addresses.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn running(&self, pod: &ClusterPod) -> Result<()> {
+        let addresses = [pod.pod.v4.into(), pod.pod.v6.into()];
+        self.put(&object(&pod.pod.spec, &pod.uid, &addresses))
+    }
+
+    /// Takes a pod out of the API.
+    ///
+    /// # Errors
+    /// As [`Cluster::remove`].
+    pub fn forget(&self, pod: &ClusterPod) -> Result<()> {
+        self.remove(&object(&pod.pod.spec, &pod.uid, &[]))
+    }
+
+    /// What it has served.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub fn stats(&self) -> Result<Value> {
+        let (_, body) = http::get(&self.netns, self.orders, "/")?;
+        serde_json::from_str(&body).context("stats of the API server")
+    }
+
+    /// Its process, to be stopped and continued.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Flags for agents that use it.
+    #[must_use]
+    pub fn flags(&self) -> [&str; 2] {
+        ["--kubeconfig", path_text(&self.kubeconfig)]
+    }
+}
+
+fn path_text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+fn object(spec: &PodSpec, uid: &str, addresses: &[IpAddr]) -> Value {
+    let PodSpec {
+        namespace,
+        name,
+        node,
+        app,
+        ..
+    } = spec;
+    let ports = spec.ports.iter();
+    let ports: Vec<_> = ports
+        .map(|(name, port)| json!({"name": name, "containerPort": port}))
+        .collect();
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": metadata(namespace, name, uid, &json!({"app": app})),
+        "spec": {
+            "nodeName": node.name(), "serviceAccountName": app,
+            "containers": [{"name": "main", "image": "example/main", "ports": ports}],
+        },
+        "status": {"phase": "Pending"},
+    });
+    if let Some(inject) = spec.inject {
+        object["metadata"]["annotations"] = json!({"sealane.dev/inject": inject.to_string()});
+    }
+    if let Some(first) = addresses.first() {
+        let all: Vec<_> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+        object["status"] = json!({
+            "phase": "Running", "podIP": first, "podIPs": all,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        });
+    }
+    object
+}
+
+fn metadata(namespace: &str, name: &str, uid: &str, labels: &Value) -> Value {
+    let mut metadata = json!({
+        "name": name, "uid": uid, "labels": labels,
+        "creationTimestamp": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    });
+    if !namespace.is_empty() {
+        metadata["namespace"] = json!(namespace);
+    }
+    metadata
+}
