@@ -13,7 +13,7 @@ use hyper::{header, http::request::Parts};
 use crate::{request::Target, server::Cluster, status::Status};
 
 pub use bootstrap::bootstrap;
-pub use reviews::{REVIEWS, review, token_request};
+pub use reviews::{REVIEWS, TokenFor, review, token, token_request};
 pub use tokens::Tokens;
 
 /// Who asks.

@@ -1,6 +1,6 @@
 //! What a test can order while the server runs, in the process or as JSON over the admin address.
 //!
-//! `POST /` takes an [`Order`], `GET /` gives [`Stats`]. The admin address is plain HTTP, without authentication: for
+//! `POST /` takes an [`Order`], `POST /token` a [`TokenFor`] and gives that token, `GET /` gives [`Stats`]. The admin address is plain HTTP, without authentication: for
 //! loopback only.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::{
+    auth::{self, TokenFor},
     faults::{Break, Rule},
     server::Running,
     status::Status,
@@ -151,6 +152,7 @@ async fn answer(
     running: Arc<Running>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<hyper::body::Bytes>>, Infallible> {
+    let is_token = request.uri().path() == "/token";
     let (code, text) = if request.method() == Method::POST {
         let body = request
             .into_body()
@@ -158,11 +160,18 @@ async fn answer(
             .await
             .map(|body| body.to_bytes())
             .unwrap_or_default();
-        match serde_json::from_slice::<Order>(&body) {
-            Ok(order) => match running.order(order).await {
-                Ok(()) => (StatusCode::OK, "{}".to_owned()),
-                Err(status) => (StatusCode::INTERNAL_SERVER_ERROR, status.to_string()),
-            },
+        let done = if is_token {
+            let wanted = serde_json::from_slice::<TokenFor>(&body);
+            wanted.map(|wanted| auth::token(&running.cluster, &wanted))
+        } else {
+            match serde_json::from_slice::<Order>(&body) {
+                Ok(order) => Ok(running.order(order).await.map(|()| "{}".to_owned())),
+                Err(error) => Err(error),
+            }
+        };
+        match done {
+            Ok(Ok(text)) => (StatusCode::OK, text),
+            Ok(Err(status)) => (StatusCode::INTERNAL_SERVER_ERROR, status.to_string()),
             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()),
         }
     } else {

@@ -22,7 +22,7 @@ mod status;
 mod store;
 mod synthetic;
 
-pub use auth::User;
+pub use auth::{TokenFor, User};
 pub use control::{Counted, Order, Stats};
 pub use faults::{Break, Effect, How, Rule};
 pub use server::{Config, Server};

@@ -123,7 +123,7 @@ fn put(cluster: &Cluster, id: &str, object: Value) -> Result<(), Status> {
 }
 
 /// Group, plural, kind, the versions that are served with the preferred one first.
-const ISTIO: [(&str, &str, &str, &[&str]); 6] = [
+const ISTIO: [(&str, &str, &str, &[&str]); 7] = [
     (
         "security.istio.io",
         "peerauthentications",
@@ -152,6 +152,12 @@ const ISTIO: [(&str, &str, &str, &[&str]); 6] = [
         "networking.istio.io",
         "serviceentries",
         "ServiceEntry",
+        &["v1", "v1beta1", "v1alpha3"],
+    ),
+    (
+        "networking.istio.io",
+        "gateways",
+        "Gateway",
         &["v1", "v1beta1", "v1alpha3"],
     ),
     (

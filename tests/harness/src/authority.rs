@@ -115,12 +115,16 @@ impl Authority {
         command.args(["ca", "serve", "--dns-name", NAME]);
         command.args(["--listen", &format!("[::]:{PORT}")]);
         command.args(["--admin", &ADMIN.to_string()]);
-        command.args(["--token-issuer", ISSUER, "--log-level", "debug"]);
+        command.args(["--log-level", "debug"]);
         command.arg("--ca-dir").arg(&self.directory);
-        command.arg("--source").arg(&self.source);
         command.arg("--socket").arg(self.socket());
-        let keys = self.directory.join("jwks.json");
-        command.arg("--token-keys").arg(keys).args(flags);
+        if !flags.contains(&"--kubeconfig") {
+            let keys = self.directory.join("jwks.json");
+            command.arg("--source").arg(&self.source);
+            command.arg("--token-keys").arg(keys);
+            command.args(["--token-issuer", ISSUER]);
+        }
+        command.args(flags);
         let process = self
             .process
             .insert(Process::spawn("authority", &self.logs, command)?);
@@ -158,9 +162,22 @@ impl Authority {
     /// # Errors
     /// When one doesn't become ready.
     pub fn start_agents(&self, world: &World, flags: &[&str]) -> Result<Agents> {
+        self.start_agents_with(world, flags, |node| Ok(self.agent_token(node)))
+    }
+
+    /// [`Authority::start_agents`] with tokens of somebody else.
+    ///
+    /// # Errors
+    /// When one doesn't become ready.
+    pub fn start_agents_with(
+        &self,
+        world: &World,
+        flags: &[&str],
+        token_of: impl Fn(NodeName) -> Result<String>,
+    ) -> Result<Agents> {
         let start = |node: NodeName| {
             let token = self.directory.join(format!("token-{}", node.name()));
-            fs::write(&token, self.agent_token(node))?;
+            fs::write(&token, token_of(node)?)?;
             let address = self.address().to_string();
             let (roots, token) = (self.roots(), token);
             let (roots, token) = (roots.to_string_lossy(), token.to_string_lossy());

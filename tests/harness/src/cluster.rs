@@ -206,6 +206,14 @@ impl Cluster {
         })
     }
 
+    /// Shows a pod of which there is nothing but the object.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn declare(&self, spec: &PodSpec) -> Result<()> {
+        self.put(&object(spec, &format!("uid-{}", spec.name), &[]))
+    }
+
     /// Shows a pod as running, with its addresses.
     ///
     /// # Errors
@@ -221,6 +229,34 @@ impl Cluster {
     /// As [`Cluster::remove`].
     pub fn forget(&self, pod: &ClusterPod) -> Result<()> {
         self.remove(&object(&pod.pod.spec, &pod.uid, &[]))
+    }
+
+    /// A service account, and a token of it that is bound to a pod.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub fn token(&self, pod: &PodSpec, audience: &str, life: Duration) -> Result<String> {
+        let PodSpec {
+            namespace,
+            name,
+            app,
+            ..
+        } = pod;
+        self.put(&json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": metadata(namespace, app, &format!("sa-{app}"), &json!({})),
+        }))?;
+        let wanted = json!({
+            "namespace": namespace, "account": app, "pod": name, "audience": audience,
+            "seconds": life.as_secs(),
+        });
+        let wanted = wanted.to_string();
+        let (code, token) = http::post(&self.netns, self.orders, "/token", &wanted)?;
+        ensure!(
+            code == 200,
+            "a token for {namespace}/{name}: {code} {token}"
+        );
+        Ok(token.trim().to_owned())
     }
 
     /// What it has served.

@@ -62,6 +62,7 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-start", kubernetes::start),
     scenario("kubernetes-churn", kubernetes::churn),
     scenario("kubernetes-unknown", kubernetes::unknown),
+    scenario("kubernetes-authority", kubernetes::authority),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

@@ -1,6 +1,7 @@
 //! Questions about users and tokens, which store nothing, and requests for tokens.
 
 use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -180,6 +181,35 @@ pub fn token_request(cluster: &Cluster, asked: &Asked) -> Result<Response<Body>,
     document["metadata"] =
         json!({"name": name, "namespace": namespace, "creationTimestamp": crate::objects::now()});
     Ok(json_response(StatusCode::CREATED, &document))
+}
+
+/// Whose token a test wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenFor {
+    pub namespace: String,
+    pub account: String,
+    /// That it is bound to.
+    pub pod: String,
+    pub audience: String,
+    /// As few as one likes.
+    pub seconds: i64,
+}
+
+/// What [`token_request`] would give, of any life.
+///
+/// # Errors
+/// 404 for an account or a pod that isn't there.
+pub fn token(cluster: &Cluster, wanted: &TokenFor) -> Result<String, Status> {
+    let (namespace, account) = (&wanted.namespace, &wanted.account);
+    let mut bound = Bound {
+        namespace: namespace.clone(),
+        serviceaccount: reference(&*find(cluster, "serviceaccounts", namespace, account)?)?,
+        ..Bound::default()
+    };
+    bind(cluster, &json!({"name": wanted.pod}), account, &mut bound)?;
+    let audiences = vec![wanted.audience.clone()];
+    Ok(cluster.tokens.sign(bound, audiences, wanted.seconds)?.0)
 }
 
 fn bind(cluster: &Cluster, wanted: &Value, account: &str, bound: &mut Bound) -> Result<(), Status> {

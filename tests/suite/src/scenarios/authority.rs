@@ -21,10 +21,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Of openssl's new keys.
 pub(super) const P256: [&str; 3] = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 /// <https://grpc.io/docs/guides/status-codes/>
-const OK: u32 = 0;
+pub(super) const OK: u32 = 0;
 const INVALID_ARGUMENT: u32 = 3;
-const PERMISSION_DENIED: u32 = 7;
-const UNAUTHENTICATED: u32 = 16;
+pub(super) const PERMISSION_DENIED: u32 = 7;
+pub(super) const UNAUTHENTICATED: u32 = 16;
 
 /// Agents get their pods' certificates from a CA under a company's root, and openssl finds nothing wrong with them.
 pub fn service(stage: &Stage<'_>) -> Result<()> {

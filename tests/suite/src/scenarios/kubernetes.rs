@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sealane_harness::{
     NodeName, PodSpec, World,
-    apps::{Answer, Curl, Exit, Nginx},
+    apps::{Answer, CertificateCall, Curl, Exit, Nginx, csr},
+    authority::{AUDIENCE, Authority},
     cluster::{Cluster, ClusterPod, SYSTEM},
     objects::{MESH, OUTSIDE},
     pace, until,
@@ -17,6 +18,7 @@ use sealane_harness::{
 };
 use serde_json::{Value, json};
 
+use super::authority::{OK, P256, PERMISSION_DENIED, UNAUTHENTICATED};
 use crate::stage::{GREETING, SOON, Stage, WEB};
 
 const OPENED: &str = "istio_tcp_connections_opened_total";
@@ -35,6 +37,15 @@ struct Shop<'a> {
 
 impl<'a> Shop<'a> {
     fn open(stage: &Stage<'a>, mode: &str) -> Result<Self> {
+        let start = |cluster: &Cluster| stage.world.start_agents(&cluster.flags());
+        Self::open_with(stage, mode, start)
+    }
+
+    fn open_with(
+        stage: &Stage<'a>,
+        mode: &str,
+        start: impl FnOnce(&Cluster) -> Result<Agents>,
+    ) -> Result<Self> {
         let world = stage.world;
         let cluster = Cluster::start(world, stage.family)?;
         cluster.namespace(MESH, true)?;
@@ -48,7 +59,7 @@ impl<'a> Shop<'a> {
         let endpoints = [web.pod.ip(stage.family)];
         cluster.service((MESH, "web"), address, (80, WEB), &endpoints)?;
         let nginx = Nginx::http(world, &web.pod, WEB, GREETING)?;
-        let agents = world.start_agents(&cluster.flags())?;
+        let agents = start(&cluster)?;
         agents.a.wait_enrolled(&customer.pod, true)?;
         agents.b.wait_enrolled(&web.pod, true)?;
         Ok(Self {
@@ -154,7 +165,19 @@ pub fn mesh(stage: &Stage<'_>) -> Result<()> {
     until("the policy to allow", SOON, || {
         Ok((shop.get(&shop.customer)?.status == 200).then_some(()))
     })?;
+    let world = stage.world;
+    let other = shop
+        .cluster
+        .pod(world, PodSpec::new(NodeName::A, MESH, "other"))?;
+    shop.agents.a.wait_enrolled(&other.pod, true)?;
+    ensure!(
+        shop.get(&other)?.status == 403,
+        "an account that the policy doesn't have"
+    );
     shop.cluster.remove(&only_from(MESH, "customer"))?;
+    until("the policy to be gone", SOON, || {
+        Ok((shop.get(&other)?.status == 200).then_some(()))
+    })?;
     broken(&shop)
 }
 
@@ -195,7 +218,8 @@ pub fn away(stage: &Stage<'_>) -> Result<()> {
         json!({"fault": {"verb": "list", "times": 2, "effect": {"status": {"code": 500}}}}),
         json!({"fault": {"verb": "watch", "times": 2, "effect": {"status": {"code": 429, "retryAfter": 1}}}}),
         json!({"away": {"millis": 3000}}),
-        json!({"restart": {"first": 5}}),
+        // As `etcdutl snapshot restore --bump-revision --mark-compacted` leaves it.
+        json!({"restart": {"first": 1_000_000}}),
     ];
     for (index, fault) in faults.iter().enumerate() {
         shop.cluster.order(fault)?;
@@ -208,7 +232,12 @@ pub fn away(stage: &Stage<'_>) -> Result<()> {
         let limit = Instant::now() + pace::span(Duration::from_secs(40));
         while shop.agents.a.wait_enrolled(&late.pod, true).is_err() {
             shop.get(&shop.customer)?.expect_ok(GREETING)?;
-            ensure!(Instant::now() < limit, "{app} is not known after {fault}");
+            let stats = || shop.cluster.stats().unwrap_or_default();
+            ensure!(
+                Instant::now() < limit,
+                "{app} is not known after {fault}: {}",
+                stats()
+            );
         }
         shop.get(&late)?.expect_ok(GREETING)?;
         shop.cluster.order(&json!("clearFaults"))?;
@@ -288,4 +317,64 @@ pub fn unknown(stage: &Stage<'_>) -> Result<()> {
     shop.get_directly(&unknown)?.expect_ok(GREETING)?;
     drop(other);
     Ok(())
+}
+
+/// A CA that asks the API server whose a token is and where pods run.
+pub fn authority(stage: &Stage<'_>) -> Result<()> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = stage.world;
+    let agent = |node: NodeName| {
+        let name = format!("agent-{}", node.name());
+        PodSpec::new(node, SYSTEM, &name).app("sealane-agent")
+    };
+    let mut started = None;
+    let shop = Shop::open_with(stage, "STRICT", |cluster| {
+        for node in NodeName::ALL {
+            cluster.declare(&agent(node))?;
+        }
+        let authority = Authority::start(world, stage.family, &cluster.flags())?;
+        let token = |node| cluster.token(&agent(node), AUDIENCE, HOUR);
+        let agents = authority.start_agents_with(world, &cluster.flags(), token);
+        started = Some(authority);
+        agents
+    })?;
+    let authority = started.context("no CA")?;
+    shop.get(&shop.customer)?.expect_ok(GREETING)?;
+    ensure!(!world.ca.exists(), "an agent made a CA of its own");
+
+    let ask = |token: String, identity: &str| -> Result<u32> {
+        let scratch = world.scratch("grpc")?;
+        let call = CertificateCall {
+            csr: csr(&shop.stranger.pod, &scratch, &P256)?,
+            validity: 60,
+            impersonated: Some(identity.to_owned()),
+            token: Some(token),
+            ..CertificateCall::default()
+        };
+        Ok(call.send(&shop.stranger.pod, &authority, &scratch)?.status)
+    };
+    let (here, there) = (shop.customer.pod.identity(), shop.web.pod.identity());
+    let token = |audience: &str, life| shop.cluster.token(&agent(NodeName::A), audience, life);
+    let good = token(AUDIENCE, HOUR)?;
+    ensure!(ask(good.clone(), &here)? == OK, "its own node's pod");
+    ensure!(
+        ask(good, &there)? == PERMISSION_DENIED,
+        "another node's pod"
+    );
+    let refused = |what: &str, token: String| -> Result<()> {
+        ensure!(ask(token, &here)? == UNAUTHENTICATED, "{what} was taken");
+        Ok(())
+    };
+    refused("a token for somebody else", token("vault", HOUR)?)?;
+    let short = token(AUDIENCE, Duration::from_secs(1))?;
+    thread::sleep(Duration::from_secs(2));
+    refused("a token that has expired", short)?;
+    // As when the DaemonSet's pod is replaced.
+    let orphan = token(AUDIENCE, HOUR)?;
+    let gone = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": SYSTEM, "name": agent(NodeName::A).name},
+    });
+    shop.cluster.remove(&gone)?;
+    refused("a token of a pod that is gone", orphan)
 }
