@@ -6,6 +6,7 @@ mod log;
 mod review;
 mod serve;
 mod trust;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub use review::{
 pub use trust::TrustArgs;
 
 pub use serve::ServeArgs;
+pub use usage::{asks_for_json, complaint};
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";

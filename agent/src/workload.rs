@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use bystanders::{Bystander, Bystanders, Outward};
+pub use bystanders::{Bystander, Bystanders, Outward, PodHost};
 pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
 pub use visibility::Visibility;
 

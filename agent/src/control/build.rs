@@ -106,17 +106,11 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Equal for meshes from equal objects, whatever name servers say; two that differ have different ones for all
-    /// practical purposes, if `hasher` is keyed at random.
+    /// Of all but the documents and what follows from them, whatever name servers say: equal for meshes from equal
+    /// objects; two that differ have different ones for all practical purposes, if `hasher` is keyed at random.
     #[must_use]
     pub fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
-        hasher.hash_one((
-            &self.workloads,
-            &self.services,
-            &self.bystanders,
-            &self.policy,
-            &self.documents,
-        ))
+        hasher.hash_one((&self.workloads, &self.services, &self.bystanders))
     }
 
     #[must_use]
@@ -165,7 +159,7 @@ pub fn build(
     if !(all.is_empty() && pods.is_empty()) {
         warnings.extend(unknown_hosts(&policy, &documents, &all, settings));
     }
-    let workloads = workloads(pods, &namespaces, settings, warnings)?;
+    let workloads = workloads(&pods, &namespaces, settings, warnings)?;
     Ok(Mesh {
         workloads,
         services,
@@ -194,7 +188,7 @@ fn unknown_hosts(
 
 /// In the order of the pods.
 fn workloads(
-    pods: Vec<Located<PodFacts>>,
+    pods: &[Arc<Located<PodFacts>>],
     namespaces: &BTreeMap<String, Labels>,
     settings: &Settings,
     warnings: &mut Vec<String>,
@@ -225,30 +219,29 @@ fn precedence(pod: &PodFacts) -> (i64, &ObjectName) {
 }
 
 fn workload(
-    pod: Located<PodFacts>,
+    pod: &Located<PodFacts>,
     enrolled: bool,
     settings: &Settings,
 ) -> Result<Workload, LoadError> {
     let Located { place, path, facts } = pod;
-    let telemetry = telemetry::names(&facts);
     let trust_domain = settings.trust_domains.own.clone();
     let identity = SpiffeId::new(trust_domain, &facts.name.namespace, &facts.service_account);
     let identity = identity.map_err(|error| LoadError {
-        place,
-        field: path.then(&FieldPath::of("spec.serviceAccountName")),
+        place: place.clone(),
+        field: path.clone().then(&FieldPath::of("spec.serviceAccountName")),
         problem: Problem::Identity(error),
     })?;
     Ok(Workload {
-        name: facts.name,
-        uid: facts.uid,
+        name: facts.name.clone(),
+        uid: facts.uid.clone(),
         identity,
-        node: facts.node,
-        addresses: facts.addresses,
-        labels: facts.labels,
-        container_ports: facts.container_ports,
+        node: facts.node.clone(),
+        addresses: facts.addresses.clone(),
+        labels: facts.labels.clone(),
+        container_ports: facts.container_ports.clone(),
         enrolled,
-        sandbox: facts.sandbox,
-        telemetry,
+        sandbox: facts.sandbox.clone(),
+        telemetry: telemetry::names(facts),
     })
 }
 

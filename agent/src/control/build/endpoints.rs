@@ -1,6 +1,6 @@
 //! The endpoints of services: from their slices, or from their selectors when nobody wrote slices.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::Settings;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 pub fn resolve(
     services: Vec<ServiceFacts>,
     slices: Vec<EndpointSliceFacts>,
-    pods: &[Located<PodFacts>],
+    pods: &[Arc<Located<PodFacts>>],
     settings: &Settings,
 ) -> Vec<Service> {
     let mut slices_of: HashMap<ObjectName, Vec<EndpointSliceFacts>> = HashMap::new();
@@ -125,9 +125,9 @@ struct PodIndex<'a> {
 }
 
 impl<'a> PodIndex<'a> {
-    fn new(pods: &'a [Located<PodFacts>]) -> Self {
+    fn new(pods: &'a [Arc<Located<PodFacts>>]) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for Located { facts: pod, .. } in pods {
+        for pod in pods.iter().map(|pod| &pod.facts) {
             for (key, value) in &pod.labels {
                 let label = (&*pod.name.namespace, key.as_str(), value.as_str());
                 by_label.entry(label).or_default().push(pod);

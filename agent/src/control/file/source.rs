@@ -1,7 +1,7 @@
 //! Keeps the store in step with a directory.
 
 use std::{
-    collections::{BTreeSet, hash_map::RandomState},
+    collections::{BTreeSet, HashSet, hash_map::RandomState},
     path::PathBuf,
     sync::Arc,
 };
@@ -20,7 +20,7 @@ use crate::{
         names::Names,
         objects::Cache,
     },
-    policy::Addresses,
+    policy::{Addresses, Documents},
     store::{Snapshot, Writer},
 };
 
@@ -59,6 +59,8 @@ pub struct FileSource {
 
 struct Published {
     fingerprint: u64,
+    /// Those that have not changed are shared with what is read the next time: to compare them takes no time.
+    documents: Arc<Documents>,
     addresses: Arc<Addresses>,
     conflicts: Vec<String>,
 }
@@ -162,7 +164,8 @@ impl FileSource {
                 "objects loaded"
             );
         }
-        for warning in warnings.iter().filter(|w| !before.warnings.contains(w)) {
+        let known: HashSet<_> = before.warnings.iter().collect();
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
         }
         self.status.send_replace(SourceStatus {
@@ -187,6 +190,7 @@ impl FileSource {
         let fingerprint = mesh.fingerprint(&self.hasher);
         if let Some(published) = &self.published
             && published.fingerprint == fingerprint
+            && *published.documents == mesh.documents
             && published.addresses == addresses
         {
             warnings.extend_from_slice(&published.conflicts);
@@ -197,6 +201,7 @@ impl FileSource {
         warnings.extend_from_slice(&conflicts);
         self.published = Some(Published {
             fingerprint,
+            documents: Arc::clone(&snapshot.documents),
             addresses,
             conflicts,
         });

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{ContainerPort, ObjectName, Sandbox},
+    workload::{ContainerPort, ObjectName, PodHost, Sandbox},
 };
 
 const INJECT: &str = "sealane.dev/inject";
@@ -36,6 +36,8 @@ pub struct PodFacts {
     pub node: String,
     pub addresses: Vec<IpAddr>,
     pub container_ports: Vec<ContainerPort>,
+    /// What it is called in the name of a headless service, if anything.
+    pub host_name: Option<PodHost>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -78,6 +80,7 @@ impl FromObject for PodFacts {
         });
         let addresses = addresses(&status, &mut bad);
         let container_ports = container_ports(&spec, &mut bad);
+        let owner = controller(metadata.owner_references.as_deref().unwrap_or_default());
         let own_proxy = lasting(&spec).any(|(_, _, c)| c.name.as_deref() == Some(PROXY));
         if !bad.is_empty() {
             return Err(bad);
@@ -95,7 +98,8 @@ impl FromObject for PodFacts {
             host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
             ready: metadata.deletion_timestamp.is_none() && is_ready(&status),
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
-            owner: controller(metadata.owner_references.as_deref().unwrap_or_default()),
+            host_name: host_name(name, &spec, owner.as_ref()),
+            owner,
             uid: metadata.uid,
             labels: metadata.labels.unwrap_or_default(),
             service_account: spec
@@ -104,6 +108,26 @@ impl FromObject for PodFacts {
                 .unwrap_or_else(|| "default".to_owned()),
             node: spec.node_name.unwrap_or_default(),
         })
+    }
+}
+
+/// From `hostname` and `subdomain`, as DNS of Kubernetes has it; the controller of stateful sets gives both to their pods
+/// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields>). Of a
+/// pod of which nobody says what made it, it is supposed to be such a one.
+fn host_name(name: &ObjectName, spec: &PodSpec, owner: Option<&Owner>) -> Option<PodHost> {
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let service = said(&spec.subdomain);
+    match said(&spec.hostname) {
+        Some(host) => Some(PodHost {
+            host,
+            service: Some(service?),
+        }),
+        None => owner
+            .is_none_or(|owner| owner.kind == "StatefulSet")
+            .then(|| PodHost {
+                host: name.name.to_string(),
+                service,
+            }),
     }
 }
 
