@@ -234,7 +234,7 @@ fn one_change_leaves_the_other_documents_as_they_are() {
         loaded.map(|loaded| loaded.mesh.documents.authorization_policies)
     };
     let (a, b, c) = (policy("a", 1), policy("b", 2), policy("c", 3));
-    let before = read(&(a.clone() + &b), &c).unwrap();
+    let before = read(&(a + &b), &c).unwrap();
     let shared = |after: &[Arc<AuthorizationPolicy>]| -> Vec<_> {
         let known = |after: &Arc<_>| before.iter().any(|b| Arc::ptr_eq(b, after));
         after.iter().map(known).collect()
