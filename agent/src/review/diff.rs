@@ -283,8 +283,9 @@ impl<'a> Trial<'a> {
     fn sent_away(&self, seen: &SeenFlow, server: &'a Workload, way: &Way) -> Outcome {
         let (before, _) = self.before(seen, server);
         let (before, after) = (before.told(), way.judged(before.security));
-        let is_exposed =
-            before.security == Transport::MutualTls && after.security == Transport::Plaintext;
+        let is_exposed = before.security == Transport::MutualTls
+            && after.security == Transport::Plaintext
+            && !way.stays_inside;
         let effect = match (before.verdict, after.verdict) {
             (Answer::Allow, Answer::Deny) => Effect::Cut,
             (Answer::Deny, Answer::Allow) => Effect::Allowed,

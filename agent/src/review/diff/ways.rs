@@ -35,6 +35,8 @@ pub(super) struct Way {
     explanation: Option<Explanation>,
     /// Who says so.
     document: Option<String>,
+    /// It ends where it began, and nobody else sees it.
+    pub(super) stays_inside: bool,
 }
 
 /// What clients ask for that reach a server, now and then.
@@ -188,7 +190,14 @@ impl<'a> Ways<'a> {
             matches!(then, Err(LeadError::NoHost { host, .. }) if self.untried.contains(host));
         let client = asked.client.name.to_string();
         let explained = (!untried).then(|| explain(&self.then, &client, &text).ok());
+        let own = &asked.client.addresses;
+        let mut ends = lead
+            .iter()
+            .flat_map(|lead| self.then.endpoints(lead))
+            .peekable();
+        let stays_inside = ends.peek().is_some() && ends.all(|end| own.contains(&end.address));
         Way {
+            stays_inside,
             sent: Sent {
                 to,
                 subset: routed.and_then(|routed| routed.subset).map(str::to_owned),

@@ -179,3 +179,17 @@ fn of_a_directory_all_ways_are_tried() {
         .collect();
     assert_eq!(clients, ["default/another-1", "default/sleep", FRONT]);
 }
+
+#[test]
+fn what_a_pod_sends_to_itself_is_not_exposed() {
+    let snapshot = snapshot(&[ANOTHER]);
+    let flows = declared(&snapshot).filter(|seen| {
+        let client = seen.flow.client.as_ref().map(|client| &*client.name);
+        client == Some("another-1") && &*seen.flow.server.name == "customers-1"
+    });
+    let candidate = sent("customers", "{host: another}");
+    let diff = tried(&[ANOTHER], &[&candidate], false, flows.collect::<Vec<_>>());
+    let by = "VirtualService/default/r-customers";
+    let expected = format!("elsewhere default/another-1 Plaintext None {by}");
+    assert_eq!(told(&diff), [expected]);
+}
