@@ -7,6 +7,7 @@ mod review;
 mod serve;
 mod source;
 mod trust;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub use trust::TrustArgs;
 
 pub use serve::ServeArgs;
 pub use source::{SourceArgs, UnknownPods};
+pub use usage::{asks_for_json, complaint};
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";

@@ -1,6 +1,7 @@
 //! The binary `sealane`: parses, starts logging and hands over. Where an error meets the user.
 
 use std::{
+    env,
     io::{self, Write},
     process::ExitCode,
 };
@@ -9,7 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use sealane::{
     app,
-    cli::{CaCommand, Cli, Command, OutputFormat, PolicyCommand},
+    cli::{self, CaCommand, Cli, Command, OutputFormat, PolicyCommand},
     commands,
     config::{AgentConfig, CaServeConfig, GatewayConfig, LogConfig},
     offload::sys,
@@ -17,7 +18,10 @@ use sealane::{
 };
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return unread(&error),
+    };
     let output = command.output();
     match run(command) {
         Ok(code) => code,
@@ -25,13 +29,27 @@ fn main() -> ExitCode {
             let error = explain(&error);
             // Nothing is left to do when nobody reads.
             let _ = writeln!(io::stderr(), "sealane: {error}");
-            if output == Some(OutputFormat::Json) {
-                let answer = serde_json::json!({ "error": error });
-                let _ = writeln!(io::stdout(), "{answer:#}");
-            }
-            ExitCode::from(commands::FAILED)
+            failed(&error, output == Some(OutputFormat::Json))
         }
     }
+}
+
+/// Arguments that make no sense, or ask for help.
+fn unread(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let json = cli::asks_for_json(env::args_os().skip(1));
+    failed(&cli::complaint(error), json)
+}
+
+fn failed(error: &str, json: bool) -> ExitCode {
+    if json {
+        let answer = serde_json::json!({ "error": error });
+        let _ = writeln!(io::stdout(), "{answer:#}");
+    }
+    ExitCode::from(commands::FAILED)
 }
 
 /// The error and its causes, without those whose text the one above has already.

@@ -15,7 +15,7 @@ mod tls_check;
 
 pub use authz_check::{Applying, Authorized, authz_check};
 pub use course::{Answer, Transport};
-pub use diff::{Cause, Change, Diff, Judged, Subject, Summary, diff};
+pub use diff::{Cause, Change, Diff, Judged, Sent, Subject, Summary, diff};
 pub use explain::{Explanation, explain};
 pub use flows::{Flows, SeenFlow, abridged, declared};
 pub use target::{Client, TargetError, client};

@@ -16,7 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use bystanders::{Bystander, Bystanders, Outward};
+pub use bystanders::{Bystander, Bystanders, Outward, PodHost};
 pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
 pub use visibility::Visibility;
 

@@ -4,10 +4,13 @@
 
 mod mesh;
 
-use std::{env, fs, hint::black_box, net::IpAddr, path::Path, process::Command, time::Instant};
+use std::{
+    collections::hash_map::RandomState, env, fs, hint::black_box, net::IpAddr, path::Path,
+    process::Command, time::Instant,
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use mesh::{BY_LABEL, BY_NAMESPACE, EACH, PODS, POLICIES, Shape};
+use mesh::{BY_LABEL, BY_NAMESPACE, IN_ONE_FILE, PODS, POLICIES, Shape};
 use sealane::{
     config::MeshConfig,
     control::{self, Cache, Loaded, Settings},
@@ -21,7 +24,7 @@ const BATCH: usize = 64;
 const CHANGES: usize = 20;
 
 fn main() -> Result<()> {
-    let shapes = [BY_LABEL, BY_NAMESPACE];
+    let shapes = [BY_LABEL, IN_ONE_FILE, BY_NAMESPACE];
     let named = |argument: String| shapes.iter().find(|shape| shape.name == argument);
     if let Some(shape) = env::args().find_map(named) {
         return measure(shape);
@@ -61,7 +64,7 @@ fn measure(shape: &Shape) -> Result<()> {
     println!(
         "{:<44}{:>10.1} ms",
         "following the change of one document, median",
-        changes(dir, &settings, &mut cache)?
+        changes(shape, dir, &settings, &mut cache)?
     );
     let snapshot = loaded.mesh.into_snapshot();
     println!(
@@ -83,16 +86,25 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (done, begun.elapsed().as_secs_f64() * 1e3)
 }
 
-/// From the change of a file to the snapshot that could be published.
-fn changes(dir: &Path, settings: &Settings, cache: &mut Cache) -> Result<f64> {
+/// From the change of a file to the snapshot that could be published. The change moves what follows in the file.
+fn changes(shape: &Shape, dir: &Path, settings: &Settings, cache: &mut Cache) -> Result<f64> {
+    let hasher = RandomState::new();
     let mut times = Vec::new();
     for round in 0..CHANGES {
-        let file = dir.join(format!("policies-{}.yaml", round % (POLICIES / EACH)));
+        let file = dir.join(format!("policies-{}.yaml", round % shape.files()));
         let text = fs::read_to_string(&file)?;
         let port = format!("\"{}\"", 10_000 + round);
-        fs::write(&file, text.replacen("\"8080\"", &port, 1))?;
-        let (loaded, time) = timed(|| load(dir, settings, cache).map(|l| l.mesh.into_snapshot()));
-        drop(loaded?);
+        fs::write(
+            &file,
+            format!("# {round}\n{}", text.replacen("\"8080\"", &port, 1)),
+        )?;
+        let (followed, time) = timed(|| {
+            let mesh = load(dir, settings, cache)?.mesh;
+            // By which it is known to be new.
+            black_box(mesh.fingerprint(&hasher));
+            anyhow::Ok(mesh.into_snapshot())
+        });
+        drop(followed?);
         times.push(time);
     }
     Ok(median(times))

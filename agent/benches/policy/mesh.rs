@@ -11,12 +11,14 @@ use anyhow::Result;
 pub const PODS: usize = 5_000;
 pub const POLICIES: usize = 10_000;
 /// Documents of one file.
-pub const EACH: usize = 100;
+const EACH: usize = 100;
 
 /// How policies are spread over workloads.
 pub struct Shape {
     pub name: &'static str,
     pub namespaces: usize,
+    /// Policies of one file.
+    each: usize,
     /// Whether policies select the pods of one application; all of a namespace otherwise.
     selects: bool,
 }
@@ -25,22 +27,37 @@ pub struct Shape {
 pub const BY_LABEL: Shape = Shape {
     name: "each selects one application",
     namespaces: 50,
+    each: EACH,
     selects: true,
+};
+
+/// The same, in a single file.
+pub const IN_ONE_FILE: Shape = Shape {
+    name: "all in one file",
+    each: POLICIES,
+    ..BY_LABEL
 };
 
 /// A hundred for every pod.
 pub const BY_NAMESPACE: Shape = Shape {
     name: "each is for a whole namespace",
     namespaces: 100,
+    each: EACH,
     selects: false,
 };
 
 impl Shape {
     /// Writes it down.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        write_files(dir, "namespaces", self.namespaces, namespace)?;
-        write_files(dir, "pods", PODS, |text, n| self.pod(text, n))?;
-        write_files(dir, "policies", POLICIES, |text, n| self.policy(text, n))
+        write_files(dir, "namespaces", self.namespaces, EACH, namespace)?;
+        write_files(dir, "pods", PODS, EACH, |text, n| self.pod(text, n))?;
+        let policies = |text: &mut String, n| self.policy(text, n);
+        write_files(dir, "policies", POLICIES, self.each, policies)
+    }
+
+    /// How many files have policies.
+    pub fn files(&self) -> usize {
+        POLICIES.div_ceil(self.each)
     }
 
     fn pod(&self, text: &mut String, n: usize) -> std::fmt::Result {
@@ -127,11 +144,12 @@ fn write_files(
     dir: &Path,
     name: &str,
     count: usize,
+    each: usize,
     document: impl Fn(&mut String, usize) -> fmt::Result,
 ) -> Result<()> {
-    for (file, start) in (0..count).step_by(EACH).enumerate() {
+    for (file, start) in (0..count).step_by(each).enumerate() {
         let mut text = String::new();
-        for index in start..count.min(start + EACH) {
+        for index in start..count.min(start + each) {
             document(&mut text, index)?;
         }
         fs::write(dir.join(format!("{name}-{file}.yaml")), text)?;

@@ -166,7 +166,7 @@ impl Inspect for Inspector {
         let flows = self.flows(Duration::from_secs(question.last_seconds));
         let snapshot = self.store.current();
         let policy = candidate.compile(&settings, &snapshot.documents, question.replace);
-        let mut diff = review::diff(&snapshot, &policy, flows.flows);
+        let mut diff = review::diff(&snapshot, &policy, &candidate.untried(), flows.flows);
         diff.window_seconds = Some(flows.window_seconds);
         diff.summary.evicted = flows.evicted;
         diff.warnings.splice(..0, candidate.warnings);

@@ -79,11 +79,11 @@ pub enum PolicyCommand {
     ///
     /// A flow is cut when it is allowed now and would be refused. Clients in the mesh that would be told to send
     /// mutual TLS instead of plaintext are not cut; what they have open in plaintext ends once. Policy that other
-    /// nodes' agents enforce on their own clients is not looked at, but for conflicts with destination rules.
+    /// nodes' agents enforce on their own clients is not looked at, but for conflicts with destination rules, and for
+    /// where VirtualServices send new connections. Where it is not known what a client has asked for, that is said.
     ///
     /// Exits with 0 when nothing would be cut or sent unencrypted (flows may be newly allowed), 1 when something
-    /// would be, 2 on an error,
-    /// a candidate that is invalid included.
+    /// would or may be, 2 on an error, a candidate that is invalid included.
     Diff(DiffArgs),
 }
 

@@ -16,7 +16,7 @@ use crate::{
     cli::DiffArgs,
     config::{self, MeshConfig},
     control::{Candidate, Settings, SourceText},
-    review::{self, Answer, Change, Diff, Flows, Judged, SeenFlow},
+    review::{self, Answer, Change, Diff, Flows, Judged, SeenFlow, Sent},
 };
 
 /// Exits with 1 when something would be cut, or sent unencrypted.
@@ -38,7 +38,7 @@ pub async fn diff(args: &DiffArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         None => asked(args, files).await?,
     };
     show(&diff, args.ask.output, out, shown)?;
-    Ok(code(diff.cut.is_empty() && diff.exposed.is_empty()))
+    Ok(code(diff.is_harmless()))
 }
 
 async fn asked(args: &DiffArgs, files: Vec<SourceText>) -> anyhow::Result<Diff> {
@@ -61,8 +61,9 @@ fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<
     let settings = Settings::from(MeshConfig::try_from(&args.ask.mesh)?);
     let snapshot = loaded(dir, &settings)?;
     let policy = candidate.compile(&settings, &snapshot.documents, args.replace);
+    let untried = candidate.untried();
     let mut diff = if args.flows.is_empty() {
-        let mut diff = review::diff(&snapshot, &policy, review::declared(&snapshot));
+        let mut diff = review::diff(&snapshot, &policy, &untried, review::declared(&snapshot));
         diff.warnings.splice(..0, review::abridged(&snapshot));
         diff
     } else {
@@ -73,7 +74,7 @@ fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<
             window = flows.window_seconds.max(window);
             evicted += flows.evicted;
         }
-        let mut diff = review::diff(&snapshot, &policy, all);
+        let mut diff = review::diff(&snapshot, &policy, &untried, all);
         diff.window_seconds = Some(window);
         diff.summary.evicted = evicted;
         diff
@@ -121,8 +122,15 @@ fn shown(diff: &Diff) -> String {
 
 /// `None`: nothing would change.
 fn table(diff: &Diff) -> Option<String> {
-    let changes = [&diff.cut, &diff.exposed, &diff.allowed, &diff.reconnecting];
-    if changes.iter().all(|list| list.is_empty()) {
+    let changes = [
+        (&diff.cut, ""),
+        (&diff.exposed, ""),
+        (&diff.allowed, ""),
+        (&diff.elsewhere, ""),
+        (&diff.uncertain, "perhaps "),
+        (&diff.reconnecting, ""),
+    ];
+    if changes.iter().all(|(list, _)| list.is_empty()) {
         return None;
     }
     let header = [
@@ -138,11 +146,14 @@ fn table(diff: &Diff) -> Option<String> {
         "DECIDED BY",
     ];
     let now = Timestamp::now();
-    let rows = changes.into_iter().flatten().map(|change| row(change, now));
+    let rows = changes.into_iter().flat_map(|(list, perhaps)| {
+        let rows = list.iter();
+        rows.map(move |change| row(change, perhaps, now))
+    });
     Some(render(&header, rows))
 }
 
-fn row(change: &Change, now: Timestamp) -> Vec<String> {
+fn row(change: &Change, perhaps: &str, now: Timestamp) -> Vec<String> {
     let subject = &change.subject;
     let decisive = match subject.after.verdict {
         Answer::Deny => &subject.after,
@@ -163,7 +174,7 @@ fn row(change: &Change, now: Timestamp) -> Vec<String> {
         change.connections.to_string(),
         last_seen(change.open, change.last_seen, now),
         verdict(&subject.before),
-        verdict(&subject.after),
+        format!("{perhaps}{}", verdict(&subject.after)),
         decided_by,
     ]
 }
@@ -173,5 +184,12 @@ fn verdict(judged: &Judged) -> String {
         Answer::Allow => "allowed",
         Answer::Deny => "refused",
     };
-    format!("{word}, {}", judged.security.name())
+    let mut text = format!("{word}, {}", judged.security.name());
+    if let Some(Sent { asked, to, subset }) = &judged.route {
+        let to = to.as_deref().unwrap_or("nowhere");
+        text.push_str(&format!("\n{asked} leads to {to}"));
+        let subset = subset.as_ref().map(|subset| format!(", subset {subset}"));
+        text.push_str(&subset.unwrap_or_default());
+    }
+    text
 }

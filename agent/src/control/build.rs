@@ -128,17 +128,11 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Equal for meshes from equal objects, whatever name servers say; two that differ have different ones for all
-    /// practical purposes, if `hasher` is keyed at random.
+    /// Of all but the documents and what follows from them, whatever name servers say: equal for meshes from equal
+    /// objects; two that differ have different ones for all practical purposes, if `hasher` is keyed at random.
     #[must_use]
     pub fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
-        hasher.hash_one((
-            &self.workloads,
-            &self.services,
-            &self.bystanders,
-            &self.policy,
-            &self.documents,
-        ))
+        hasher.hash_one((&self.workloads, &self.services, &self.bystanders))
     }
 
     #[must_use]

@@ -11,7 +11,7 @@ use super::{
     file::texts,
     objects::{Collector, SWITCH},
 };
-use crate::policy::{Documents, Policy};
+use crate::policy::{Documents, Policy, ServiceEntry};
 
 /// A file, on its way to whoever is to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,17 +70,24 @@ impl Candidate {
             ));
         }
         let documents = objects.documents;
-        let routes = documents.virtual_services.len() + documents.service_entries.len();
-        if routes > 0 {
+        let entries = documents.service_entries.len();
+        if entries > 0 {
             warnings.push(format!(
-                "{routes} of the candidate's documents are VirtualServices and ServiceEntries, which are not tried: \
-                 flows go where they went"
+                "{entries} of the candidate's documents are ServiceEntries, which are not tried: hosts stay where they are"
             ));
         }
         Ok(Self {
             documents,
             warnings,
         })
+    }
+
+    /// Hosts of which nobody knows yet where they will be.
+    #[must_use]
+    pub fn untried(&self) -> Vec<String> {
+        let entries = self.documents.service_entries.iter();
+        let hosts = entries.flat_map(ServiceEntry::hosts);
+        hosts.map(str::to_owned).collect()
     }
 
     /// Policy with the candidate applied over `present`, or in its place.

@@ -5,6 +5,7 @@
 
 pub mod api;
 mod cache;
+mod claim;
 mod collect;
 mod config_map;
 mod emptied;
@@ -55,13 +56,14 @@ pub struct Objects {
 
 impl Objects {
     /// Adds what another set says.
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.namespaces.append(&mut other.namespaces);
-        self.pods.append(&mut other.pods);
-        self.services.append(&mut other.services);
-        self.endpoint_slices.append(&mut other.endpoint_slices);
-        self.documents.append(other.documents);
-        self.warnings.append(&mut other.warnings);
+    pub(super) fn append(&mut self, other: &Self) {
+        self.namespaces.extend(other.namespaces.clone());
+        self.pods.extend_from_slice(&other.pods);
+        self.services.extend_from_slice(&other.services);
+        let slices = &mut self.endpoint_slices;
+        slices.extend_from_slice(&other.endpoint_slices);
+        self.documents.append(&other.documents);
+        self.warnings.extend_from_slice(&other.warnings);
         self.count.files += other.count.files;
         self.count.documents += other.count.documents;
         self.count.skipped += other.count.skipped;

@@ -1,7 +1,7 @@
 //! Puts what a source has read into force, and tells how the source is doing.
 
 use std::{
-    collections::{BTreeSet, hash_map::RandomState},
+    collections::{BTreeSet, HashSet, hash_map::RandomState},
     future::pending,
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use super::{
     names::Names,
 };
 use crate::{
-    policy::Addresses,
+    policy::{Addresses, Documents},
     store::{Snapshot, Writer},
 };
 
@@ -61,6 +61,8 @@ pub struct Publisher {
 
 struct Published {
     fingerprint: u64,
+    /// Those that have not changed are shared with what is read the next time: to compare them takes no time.
+    documents: Arc<Documents>,
     addresses: Arc<Addresses>,
     conflicts: Vec<String>,
 }
@@ -131,7 +133,8 @@ impl Publisher {
                 "objects loaded"
             );
         }
-        for warning in warnings.iter().filter(|w| !before.warnings.contains(w)) {
+        let known: HashSet<_> = before.warnings.iter().collect();
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
         }
         log_new(&errors, &before.errors);
@@ -157,6 +160,7 @@ impl Publisher {
         let fingerprint = mesh.fingerprint(&self.hasher);
         if let Some(published) = &self.published
             && published.fingerprint == fingerprint
+            && published.documents == mesh.documents
             && published.addresses == addresses
         {
             warnings.extend_from_slice(&published.conflicts);
@@ -167,6 +171,7 @@ impl Publisher {
         warnings.extend_from_slice(&conflicts);
         self.published = Some(Published {
             fingerprint,
+            documents: Arc::clone(&snapshot.documents),
             addresses,
             conflicts,
         });

@@ -23,15 +23,18 @@ pub struct Documents {
 
 impl Documents {
     /// Adds those of another set.
-    pub fn append(&mut self, mut other: Self) {
+    pub fn append(&mut self, other: &Self) {
         let peers = &mut self.peer_authentications;
-        peers.append(&mut other.peer_authentications);
+        peers.extend_from_slice(&other.peer_authentications);
         let authorization = &mut self.authorization_policies;
-        authorization.append(&mut other.authorization_policies);
-        self.destination_rules.append(&mut other.destination_rules);
-        self.service_entries.append(&mut other.service_entries);
-        self.virtual_services.append(&mut other.virtual_services);
-        self.gateways.append(&mut other.gateways);
+        authorization.extend_from_slice(&other.authorization_policies);
+        let rules = &mut self.destination_rules;
+        rules.extend_from_slice(&other.destination_rules);
+        let entries = &mut self.service_entries;
+        entries.extend_from_slice(&other.service_entries);
+        let routes = &mut self.virtual_services;
+        routes.extend_from_slice(&other.virtual_services);
+        self.gateways.extend_from_slice(&other.gateways);
         self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
     }
 

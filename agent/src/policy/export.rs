@@ -5,13 +5,38 @@ use std::collections::BTreeSet;
 use super::{FieldPath, Invalid, Reason};
 use crate::workload::Visibility;
 
+/// Nobody at all: only a `ServiceEntry` may say so.
+const NOBODY: &str = "~";
+
 /// `.` is the document's own namespace, `*` all of them; nothing is written: all.
 pub(super) fn visibility(
     written: Option<Vec<String>>,
     own: &str,
     errors: &mut Vec<Invalid>,
 ) -> Visibility {
+    namespaces(&written.unwrap_or_default(), own, errors)
+}
+
+/// [`visibility`] of a host: `~` is nobody (Istio: `validateExportTo`).
+pub(super) fn of_host(
+    written: Option<Vec<String>>,
+    own: &str,
+    errors: &mut Vec<Invalid>,
+) -> Visibility {
     let written = written.unwrap_or_default();
+    match written.iter().position(|namespace| namespace == NOBODY) {
+        None => namespaces(&written, own, errors),
+        Some(index) => {
+            if written.len() > 1 {
+                let field = FieldPath::of("spec.exportTo").index(index);
+                errors.push(Invalid::new(field, Reason::ExportToNobody));
+            }
+            Visibility::Namespaces(BTreeSet::new())
+        }
+    }
+}
+
+fn namespaces(written: &[String], own: &str, errors: &mut Vec<Invalid>) -> Visibility {
     let mut namespaces = BTreeSet::new();
     for (index, namespace) in written.iter().enumerate() {
         let named = match namespace.as_str() {
@@ -88,5 +113,20 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_host_may_be_for_nobody_and_then_for_nobody_else() {
+        let mut errors = Vec::new();
+        let mut of = |written: &[&str]| {
+            let written = written.iter().map(|w| (*w).to_owned()).collect();
+            of_host(Some(written), "shop", &mut errors)
+        };
+        assert!(!of(&["~"]).reaches("shop"));
+        assert!(of(&["."]).reaches("shop"));
+        of(&[".", "~"]);
+        of(&["~", "*"]);
+        let fields: Vec<_> = errors.iter().map(|e| e.field.to_string()).collect();
+        assert_eq!(fields, ["spec.exportTo[1]", "spec.exportTo[0]"]);
     }
 }

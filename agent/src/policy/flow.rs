@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Attributes;
-use crate::{identity::SpiffeId, workload::ObjectName};
+use crate::{
+    identity::SpiffeId,
+    workload::{Endpoint, ObjectName},
+};
 
 /// Connections that are alike in everything that policy may know of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +39,15 @@ pub enum Protection {
 }
 
 impl Flow {
+    /// Where its connections ended.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.server_address,
+            port: self.port,
+        }
+    }
+
     /// As its connections were.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'_> {

@@ -66,6 +66,17 @@ impl Host {
         }
     }
 
+    /// Whether all that `other` means is meant, as both are written (Istio: `Name.SubsetOf`).
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Suffix(suffix), other) => match other {
+                Self::Suffix(narrower) => narrower.ends_with(suffix.as_str()),
+                Self::Exact(host) | Self::Short(host) => host.ends_with(suffix.as_str()),
+            },
+            (one, other) => one == other,
+        }
+    }
+
     #[must_use]
     pub(super) fn whole(self, namespace: &str, cluster_domain: &str) -> Self {
         match self {

@@ -77,6 +77,10 @@ pub enum Reason {
         "{0:?} is not a host outside: write its whole name (`*.` and an end only with resolution NONE)"
     )]
     OutsideHost(String),
+    #[error(
+        "{0:?} is none of spec.hosts, and no part of one: connections to other hosts never come here"
+    )]
+    NameOfOthers(String),
     #[error("{0:?} is not an address: ranges and, with resolution STATIC, names are not supported")]
     Address(String),
     #[error("says nowhere where connections go: write http, tls or tcp")]
@@ -123,6 +127,8 @@ pub enum Reason {
     ExportSelected,
     #[error("`*` is everybody: leave out the others, or this")]
     ExportToAll,
+    #[error("`~` is nobody: leave out the others, or this")]
+    ExportToNobody,
     #[error(
         "must be `default`: others were for single services; write a PeerAuthentication instead"
     )]

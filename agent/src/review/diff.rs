@@ -1,15 +1,18 @@
 //! What another policy would make of flows: which it would cut, which it would newly allow.
 //!
-//! A flow stays as it was seen, unless the other policy tells its client to send something else: then it is what the
-//! client will send. Flows to servers that are gone, or not in the mesh, are left out.
+//! A flow stays as it was seen, unless the other policy tells its client to send something else, or sends it elsewhere:
+//! then it is what the client will send, and where. Flows to servers that are gone, or not in the mesh, are left out.
 
 mod lists;
+mod ways;
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-pub(super) use lists::{List, Reason, Tally};
+use lists::Effect;
+pub(super) use lists::{Lists, Reason, Tally};
 use serde::{Deserialize, Serialize};
+use ways::{Led, Way, Ways};
 
 use super::{
     course::{Answer, Course, Transport},
@@ -19,7 +22,7 @@ use super::{
 use crate::{
     policy::{Attributes, Decision, Mode, Policy, Refusal, Verdict},
     store::Snapshot,
-    workload::{Endpoint, ObjectName, Workload},
+    workload::{ObjectName, Workload},
 };
 
 /// What would change.
@@ -37,8 +40,26 @@ pub struct Diff {
     /// Encrypted now, and in plaintext then.
     #[serde(default)]
     pub exposed: Vec<Change>,
+    /// Allowed now and then, but sent to another server by a VirtualService: new connections, that is.
+    #[serde(default)]
+    pub elsewhere: Vec<Change>,
+    /// A VirtualService would send them elsewhere, or nowhere, if their clients have asked for what it is about. What they
+    /// have asked for is not known.
+    #[serde(default)]
+    pub uncertain: Vec<Change>,
     /// About the candidate's documents: those that have no effect.
     pub warnings: Vec<String>,
+}
+
+impl Diff {
+    /// Whether nothing that is allowed would be refused or sent unencrypted, as far as anybody knows.
+    #[must_use]
+    pub fn is_harmless(&self) -> bool {
+        let mut uncertain = self.uncertain.iter().map(|change| &change.subject.after);
+        self.cut.is_empty()
+            && self.exposed.is_empty()
+            && uncertain.all(|after| after.verdict == Answer::Allow)
+    }
 }
 
 /// In short.
@@ -52,6 +73,10 @@ pub struct Summary {
     pub reconnecting: u64,
     #[serde(default)]
     pub exposed: u64,
+    #[serde(default)]
+    pub elsewhere: u64,
+    #[serde(default)]
+    pub uncertain: u64,
     /// Flows whose server is not there any more.
     pub left_out: u64,
     /// Flows that the agent forgot for want of room since its start: they may be missing.
@@ -96,6 +121,19 @@ pub struct Judged {
     pub security: Transport,
     /// `KIND/NAMESPACE/NAME`.
     pub decided_by: Vec<String>,
+    /// Where a VirtualService sends it, if it is another server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Sent>,
+}
+
+/// Where connections are sent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sent {
+    /// `HOST:PORT` that the client asks for.
+    pub asked: String,
+    /// `HOST:PORT`; `None`: nowhere.
+    pub to: Option<String>,
+    pub subset: Option<String>,
 }
 
 /// Why a flow is refused.
@@ -107,6 +145,8 @@ pub enum Cause {
     AuthorizationNotAllowed,
     /// The client is told to send what the server doesn't take.
     DestinationRuleConflict,
+    /// It is sent nowhere, or where it is refused.
+    Route,
 }
 
 impl From<Refusal> for Cause {
@@ -119,26 +159,22 @@ impl From<Refusal> for Cause {
     }
 }
 
-/// Tries `candidate` on flows, in place of the snapshot's policy.
+/// Tries `candidate` on flows, in place of the snapshot's policy. `untried`: hosts that there will be only then.
 pub fn diff(
     snapshot: &Snapshot,
     candidate: &Policy,
+    untried: &[String],
     flows: impl IntoIterator<Item = SeenFlow>,
 ) -> Diff {
-    let [mut cut, mut allowed, mut reconnecting, mut exposed] = [(); 4].map(|()| List::default());
-    let mut trial = Trial::new(snapshot, candidate);
+    let mut lists = Lists::default();
+    let mut trial = Trial::new(snapshot, candidate, untried);
     let mut summary = Summary::default();
     for seen in flows {
         summary.flows += 1;
         match trial.judge(&seen) {
             None => summary.left_out += 1,
             Some(Outcome::Same) => {}
-            Some(Outcome::Cut(subject)) => cut.add(*subject, |s| &s.after, &seen),
-            Some(Outcome::Allowed(subject)) => allowed.add(*subject, |s| &s.before, &seen),
-            Some(Outcome::Exposed(subject)) => exposed.add(*subject, |s| &s.after, &seen),
-            Some(Outcome::Reconnecting(subject)) => {
-                reconnecting.add(*subject, |s| &s.after, &seen);
-            }
+            Some(Outcome::Changed(effect, subject)) => lists.add(effect, *subject, &seen),
         }
     }
     let known = snapshot.policy.ignored();
@@ -146,21 +182,22 @@ pub fn diff(
     Diff {
         window_seconds: None,
         summary: Summary {
-            cut: cut.len(),
-            allowed: allowed.len(),
-            reconnecting: reconnecting.len(),
-            exposed: exposed.len(),
-            omitted: [&cut, &allowed, &reconnecting, &exposed]
-                .map(List::omitted)
-                .iter()
-                .sum(),
-            text: sentence::all(&summary, [&cut, &allowed, &reconnecting, &exposed]),
+            cut: lists.cut.len(),
+            allowed: lists.allowed.len(),
+            reconnecting: lists.reconnecting.len(),
+            exposed: lists.exposed.len(),
+            elsewhere: lists.elsewhere.len(),
+            uncertain: lists.uncertain.len(),
+            omitted: lists.omitted(),
+            text: sentence::all(&summary, &lists),
             ..summary
         },
-        cut: cut.into_changes(),
-        allowed: allowed.into_changes(),
-        reconnecting: reconnecting.into_changes(),
-        exposed: exposed.into_changes(),
+        cut: lists.cut.into_changes(),
+        allowed: lists.allowed.into_changes(),
+        reconnecting: lists.reconnecting.into_changes(),
+        exposed: lists.exposed.into_changes(),
+        elsewhere: lists.elsewhere.into_changes(),
+        uncertain: lists.uncertain.into_changes(),
         warnings: ignored.map(ToString::to_string).collect(),
     }
 }
@@ -168,26 +205,25 @@ pub fn diff(
 /// What a candidate means for a flow.
 enum Outcome {
     Same,
-    Cut(Box<Subject>),
-    Allowed(Box<Subject>),
-    Reconnecting(Box<Subject>),
-    Exposed(Box<Subject>),
+    Changed(Effect, Box<Subject>),
 }
 
 /// A candidate beside the policy that is in force.
 struct Trial<'a> {
     snapshot: &'a Snapshot,
     candidate: &'a Policy,
+    ways: Ways<'a>,
     same_rules: bool,
     /// Servers' ports for which the candidate says the same.
     same: HashMap<(ObjectName, u16), bool>,
 }
 
 impl<'a> Trial<'a> {
-    fn new(snapshot: &'a Snapshot, candidate: &'a Policy) -> Self {
+    fn new(snapshot: &'a Snapshot, candidate: &'a Policy, untried: &'a [String]) -> Self {
         Self {
             snapshot,
             candidate,
+            ways: Ways::new(snapshot, candidate, untried),
             same_rules: snapshot.policy.clients() == candidate.clients(),
             same: HashMap::new(),
         }
@@ -205,47 +241,89 @@ impl<'a> Trial<'a> {
 
     /// `None`: policy says nothing of the flow, for its server is not in the mesh.
     fn judge(&mut self, seen: &SeenFlow) -> Option<Outcome> {
-        let (snapshot, flow) = (self.snapshot, &seen.flow);
-        let server = snapshot.workload(&flow.server).filter(|w| w.enrolled)?;
-        if self.is_same(server, flow.port) {
-            return Some(Outcome::Same);
+        let server = self.snapshot.workload(&seen.flow.server);
+        let server = server.filter(|server| server.enrolled)?;
+        Some(match self.ways.of(seen) {
+            Led::Same => self.arriving(seen, server),
+            Led::Elsewhere(way) => self.sent_away(seen, server, &way),
+            Led::Perhaps(way) => match self.arriving(seen, server) {
+                Outcome::Same => {
+                    let (before, _) = self.before(seen, server);
+                    let after = way.judged(before.security);
+                    Outcome::Changed(Effect::Uncertain, subject(seen, before.told(), after))
+                }
+                changed => changed,
+            },
+        })
+    }
+
+    /// A flow that goes where it went.
+    fn arriving(&mut self, seen: &SeenFlow, server: &'a Workload) -> Outcome {
+        if self.is_same(server, seen.flow.port) {
+            return Outcome::Same;
         }
-        let client = flow.client.as_ref().and_then(|c| snapshot.workload(c));
-        let source = client.filter(|w| w.enrolled).map(AsRef::as_ref);
-        let endpoint = Endpoint {
-            address: flow.server_address,
-            port: flow.port,
-        };
-        let [now, then] = [&snapshot.policy, self.candidate]
-            .map(|policy| course(snapshot, policy, source, server, endpoint));
-        let as_seen = flow.attributes();
-        // What was seen was not refused by the client, whatever its way: only what is new about that counts.
-        let before = Found::of(now, as_seen, now.is_conflict() && seen.connections == 0);
+        let (before, now) = self.before(seen, server);
+        let then = self.course(self.candidate, seen, server);
+        let as_seen = seen.flow.attributes();
         let conflict = then.is_conflict() && (seen.connections == 0 || !now.is_conflict());
         let after = Found::of(then, sent(&now, &then, as_seen), conflict);
-        let subject = || {
-            let name = flow.client.as_ref().map(ToString::to_string);
-            Box::new(Subject {
-                client: name.unwrap_or_else(|| flow.client_address.to_string()),
-                client_principal: as_seen.principal.map(ToString::to_string),
-                server: flow.server.to_string(),
-                port: flow.port,
-                security: security(&as_seen),
-                before: before.told(),
-                after: after.told(),
-            })
-        };
         let is_exposed =
             before.security == Transport::MutualTls && after.security == Transport::Plaintext;
         let stays = || Found::of(then, as_seen, false).reason.is_none();
-        Some(match (before.reason, after.reason) {
-            (None, Some(_)) => Outcome::Cut(subject()),
-            (Some(_), None) => Outcome::Allowed(subject()),
-            (None, None) if is_exposed => Outcome::Exposed(subject()),
-            (None, None) if seen.open > 0 && !stays() => Outcome::Reconnecting(subject()),
-            (None, None) | (Some(_), Some(_)) => Outcome::Same,
-        })
+        let effect = match (before.reason, after.reason) {
+            (None, Some(_)) => Effect::Cut,
+            (Some(_), None) => Effect::Allowed,
+            (None, None) if is_exposed => Effect::Exposed,
+            (None, None) if seen.open > 0 && !stays() => Effect::Reconnecting,
+            (None, None) | (Some(_), Some(_)) => return Outcome::Same,
+        };
+        Outcome::Changed(effect, subject(seen, before.told(), after.told()))
     }
+
+    fn sent_away(&self, seen: &SeenFlow, server: &'a Workload, way: &Way) -> Outcome {
+        let (before, _) = self.before(seen, server);
+        let (before, after) = (before.told(), way.judged(before.security));
+        let is_exposed = before.security == Transport::MutualTls
+            && after.security == Transport::Plaintext
+            && !way.stays_inside;
+        let effect = match (before.verdict, after.verdict) {
+            (Answer::Allow, Answer::Deny) => Effect::Cut,
+            (Answer::Deny, Answer::Allow) => Effect::Allowed,
+            (Answer::Allow, Answer::Allow) if is_exposed => Effect::Exposed,
+            (Answer::Allow, Answer::Allow) => Effect::Elsewhere,
+            (Answer::Deny, Answer::Deny) => return Outcome::Same,
+        };
+        Outcome::Changed(effect, subject(seen, before, after))
+    }
+
+    /// What was seen was not refused by the client, whatever its way: only what is new about that counts.
+    fn before(&self, seen: &SeenFlow, server: &'a Workload) -> (Found<'a>, Course<'a>) {
+        let now = self.course(&self.snapshot.policy, seen, server);
+        let conflict = now.is_conflict() && seen.connections == 0;
+        (Found::of(now, seen.flow.attributes(), conflict), now)
+    }
+
+    fn course(&self, policy: &'a Policy, seen: &SeenFlow, server: &'a Workload) -> Course<'a> {
+        let client = seen.flow.client.as_ref();
+        let client = client.and_then(|client| self.snapshot.workload(client));
+        let source = client.filter(|w| w.enrolled).map(AsRef::as_ref);
+        let endpoint = seen.flow.endpoint();
+        course(self.snapshot, policy, source, server, endpoint)
+    }
+}
+
+fn subject(seen: &SeenFlow, before: Judged, after: Judged) -> Box<Subject> {
+    let (flow, as_seen) = (&seen.flow, seen.flow.attributes());
+    let name = flow.client.as_ref().map(ToString::to_string);
+    Box::new(Subject {
+        client: name.unwrap_or_else(|| flow.client_address.to_string()),
+        client_principal: as_seen.principal.map(ToString::to_string),
+        server: flow.server.to_string(),
+        port: flow.port,
+        security: security(&as_seen),
+        before,
+        after,
+    })
 }
 
 /// The flow as it is under the other policy.
@@ -302,6 +380,7 @@ impl<'a> Found<'a> {
                 Some(Cause::DestinationRuleConflict) => self.course.peers(),
                 Some(_) | None => self.course.decided_by(&self.decision),
             },
+            route: None,
         }
     }
 }

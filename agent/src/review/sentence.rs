@@ -2,33 +2,39 @@
 
 use std::collections::BTreeSet;
 
-use super::diff::{Cause, List, Reason, Summary, Tally};
+use super::diff::{Cause, Lists, Reason, Summary, Tally};
 
 /// So many clients are named.
 const NAMED: usize = 5;
 
-/// `cut`, `allowed`, `reconnecting` and `exposed`, in this order.
-pub(super) fn all(
-    summary: &Summary,
-    [cut, allowed, reconnecting, exposed]: [&List; 4],
-) -> Vec<String> {
-    let cuts = cut.tallies().iter().map(|(reason, tally)| {
+pub(super) fn all(summary: &Summary, lists: &Lists) -> Vec<String> {
+    let cuts = lists.cut.tallies().iter().map(|(reason, tally)| {
         let why = subject(reason, tally);
         format!("{why} would cut {}", whose([tally]))
     });
-    let allows = allowed.tallies().iter().map(|(reason, tally)| {
+    let allows = lists.allowed.tallies().iter().map(|(reason, tally)| {
         let why = subject(reason, tally);
         format!("{why} would no longer refuse {}", whose([tally]))
     });
-    let exposes = exposed.tallies().iter().map(|((_, documents), tally)| {
-        let by = match documents.as_slice() {
-            [] => "policy".to_owned(),
-            by => by.join(", "),
-        };
-        format!("{by} would leave unencrypted {}", whose([tally]))
+    let exposes = lists.exposed.tallies().iter();
+    let exposes = exposes.map(|((_, documents), tally)| {
+        format!(
+            "{} would leave unencrypted {}",
+            by(documents),
+            whose([tally])
+        )
     });
-    let mut text: Vec<_> = cuts.chain(exposes).chain(allows).collect();
-    let ending = reconnecting.tallies();
+    let leads = lists.elsewhere.tallies().iter();
+    let leads = leads.map(|((_, documents), tally)| {
+        let whose = whose([tally]);
+        format!(
+            "{} would send elsewhere {whose}, when they connect anew",
+            by(documents)
+        )
+    });
+    let mut text: Vec<_> = cuts.chain(exposes).chain(allows).chain(leads).collect();
+    text.extend(uncertain(lists));
+    let ending = lists.reconnecting.tallies();
     if !ending.is_empty() {
         let open: u64 = ending.values().map(|tally| tally.open).sum();
         text.push(format!(
@@ -44,6 +50,28 @@ pub(super) fn all(
     text
 }
 
+/// What nobody can tell.
+fn uncertain(lists: &Lists) -> impl Iterator<Item = String> {
+    lists.uncertain.tallies().iter().map(|((cause, documents), tally)| {
+        let what = match cause {
+            Some(_) => "refuse",
+            None => "send elsewhere",
+        };
+        format!(
+            "{} may {what} {}: it is not known what their clients have asked for, or where that will be",
+            by(documents),
+            whose([tally])
+        )
+    })
+}
+
+fn by(documents: &[String]) -> String {
+    match documents {
+        [] => "policy".to_owned(),
+        by => by.join(", "),
+    }
+}
+
 /// Such as `STRICT in namespace shop (PeerAuthentication/shop/default)`.
 fn subject((cause, documents): &Reason, tally: &Tally) -> String {
     let what = match cause {
@@ -51,6 +79,7 @@ fn subject((cause, documents): &Reason, tally: &Tally) -> String {
         Some(Cause::AuthorizationDenied) => "DENY",
         Some(Cause::AuthorizationNotAllowed) => "ALLOW of others",
         Some(Cause::DestinationRuleConflict) => "the conflict of what is sent and what is taken",
+        Some(Cause::Route) => "the way of connections to servers",
         None => "policy",
     };
     let namespaces: Vec<_> = tally.namespaces.iter().map(String::as_str).collect();

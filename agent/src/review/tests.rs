@@ -13,6 +13,7 @@ mod diff;
 mod routes;
 mod servers;
 mod tables;
+mod ways;
 
 const STRICT: &str = "
 apiVersion: security.istio.io/v1beta1

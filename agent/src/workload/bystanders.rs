@@ -15,8 +15,18 @@ pub struct Bystanders {
     pub services: BTreeMap<ObjectName, Outward>,
     /// Pods out of the mesh that have Istio's own proxy: gateways, above all.
     pub proxies: BTreeSet<ObjectName>,
+    /// What pods are called in the names of headless services, where there are such.
+    pub hosts: BTreeMap<ObjectName, PodHost>,
     /// Of nodes, as far as their pods tell.
     pub nodes: BTreeSet<IpAddr>,
+}
+
+/// `HOST.SERVICE.NAMESPACE.svc.CLUSTER-DOMAIN`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodHost {
+    pub host: String,
+    /// `None`: whichever leads to the pod.
+    pub service: Option<String>,
 }
 
 /// A pod that is no workload.
@@ -49,6 +59,17 @@ impl Outward {
 }
 
 impl Bystanders {
+    /// Whether a pod is called so in the name of a headless service.
+    #[must_use]
+    pub fn is_host(&self, pod: &ObjectName, host: &str, service: &ObjectName) -> bool {
+        self.hosts.get(pod).is_some_and(|known| {
+            let within = known.service.as_deref();
+            known.host == host
+                && pod.namespace == service.namespace
+                && within.is_none_or(|within| within == &*service.name)
+        })
+    }
+
     /// Of which service an address outside of the cluster is.
     #[must_use]
     pub fn service_at(&self, address: IpAddr) -> Option<&ObjectName> {

@@ -19,4 +19,10 @@ impl Visibility {
             Self::Namespaces(namespaces) => namespaces.contains(namespace),
         }
     }
+
+    /// Whether it is kept from everybody.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Namespaces(namespaces) if namespaces.is_empty())
+    }
 }

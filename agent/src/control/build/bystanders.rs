@@ -1,6 +1,9 @@
 //! What takes no part in the mesh.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::enrolment;
 use crate::{
@@ -22,6 +25,10 @@ pub(super) fn found(
     let apart = facts().filter_map(|pod| Some((pod.name.clone(), bystander(pod)?)));
     let on_nodes = facts().filter(|pod| pod.host_network && !pod.finished);
     let of_nodes = on_nodes.flat_map(|pod| &*pod.addresses).copied();
+    let headless = services.iter().filter(|s| s.virtual_addresses.is_empty());
+    let headless: BTreeSet<_> = headless.map(|s| &s.name.namespace).collect();
+    let named = facts().filter(|pod| headless.contains(&pod.name.namespace));
+    let named = named.filter_map(|pod| Some((pod.name.clone(), pod.host_name.clone()?)));
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),
@@ -29,6 +36,7 @@ pub(super) fn found(
         services: outward
             .map(|s| (s.name.clone(), s.outward.clone()))
             .collect(),
+        hosts: named.collect(),
         nodes: facts().filter_map(|pod| pod.host).chain(of_nodes).collect(),
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Policies {
 /// One object, as JSON.
 #[derive(Clone, Debug)]
 struct Document {
+    /// Kind, namespace and name.
+    key: Arc<str>,
     /// For people.
     name: Arc<str>,
     text: Arc<str>,
@@ -54,11 +56,17 @@ impl Policies {
         if mirror.get(&name).is_some_and(|known| known.text == text) {
             return mirror.keep(&name);
         }
+        let key: Arc<str> = format!("{} {name}", feed.kind()).into();
         let called = match feed {
             Feed::ConfigMaps => CONFIG_MAPS.into(),
-            _ => format!("{} {name}", feed.kind()).into(),
+            _ => Arc::clone(&key),
         };
-        mirror.put(name, Document { name: called, text });
+        let document = Document {
+            key,
+            name: called,
+            text,
+        };
+        mirror.put(name, document);
         self.changed = true;
     }
 
@@ -132,8 +140,8 @@ impl Texts {
     /// Everything that is wrong with any of them.
     pub(super) fn read(self, settings: &Settings, cache: &mut Cache) -> Result<Read, LoadErrors> {
         let mut collector = Collector::with(std::mem::take(cache));
-        for Document { name, text } in &self.0 {
-            collector.api_object(name, text);
+        for Document { key, name, text } in &self.0 {
+            collector.api_object(key, name, text);
         }
         *cache = collector.take_cache();
         let Collector {

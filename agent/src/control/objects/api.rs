@@ -54,6 +54,8 @@ api! {
         node_name: Option<String>,
         service_account_name: Option<String>,
         host_network: Option<bool>,
+        hostname: Option<String>,
+        subdomain: Option<String>,
         #[serde(default)]
         containers: Vec<Container>,
         init_containers: Option<Vec<Container>>,

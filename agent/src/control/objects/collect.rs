@@ -1,12 +1,16 @@
 //! Takes documents, one after the other, and sorts facts from errors.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use super::{
     BadField, FromObject, Located, Objects,
     cache::{Cache, Kept},
+    claim::Claim,
     config_map, emptied, flattened,
     kind::Kind,
     name::object_name,
@@ -18,7 +22,7 @@ use super::{
 };
 use crate::{
     control::{
-        error::{LoadError, MAX_ERRORS, Place, Problem},
+        error::{LoadError, MAX_ERRORS, Problem},
         yaml::{self, Budget, Document, FieldPath},
     },
     workload::ObjectName,
@@ -42,18 +46,10 @@ pub struct Collector {
     cache: Cache,
     /// Of the file that is being read.
     budget: Budget,
-    claims: Vec<Claim>,
-    seen: HashMap<(&'static str, ObjectName), Place>,
-}
-
-/// An object's right to its name.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    pub(super) kind: Kind,
-    pub(super) name: ObjectName,
-    pub(super) place: Place,
-    /// What says so, from the document on.
-    pub(super) field: FieldPath,
+    /// Of the file that is being read, in order.
+    said: Vec<Arc<Kept>>,
+    claims: Vec<Arc<Claim>>,
+    seen: HashMap<(&'static str, ObjectName), Arc<Claim>>,
 }
 
 impl Collector {
@@ -76,41 +72,58 @@ impl Collector {
     /// Reads all documents of a file.
     pub fn file(&mut self, name: &str, text: &str) {
         self.objects.count.files += 1;
-        self.budget = Budget::default();
-        self.stream(&Stream::File(name.into()), text);
+        let stream = Stream::File(name.into());
+        self.unless_known(name, text, |reader| reader.stream(&stream, text));
     }
 
-    /// Reads an object as the API has it, from its JSON. Errors call it `name`.
-    pub fn api_object(&mut self, name: &Arc<str>, text: &str) {
-        self.budget = Budget::default();
-        let piece = Piece {
-            text,
-            lines: 0,
-            documents: 0,
-        };
-        self.piece(&Stream::Object(Arc::clone(name)), piece);
+    /// Reads an object as the API has it, from its JSON. Nothing else has its key; errors call it `name`.
+    pub fn api_object(&mut self, key: &str, name: &Arc<str>, text: &str) {
+        let stream = Stream::Object(Arc::clone(name));
+        self.unless_known(key, text, |reader| {
+            reader.piece(&stream, Piece::whole(text))
+        });
     }
 
-    /// Reads all documents of a stream.
-    pub(super) fn stream(&mut self, stream: &Stream, text: &str) {
+    /// `read` tells whether nothing but documents was there.
+    fn unless_known(&mut self, key: &str, text: &str, read: impl FnOnce(&mut Self) -> bool) {
+        self.budget = Budget::default();
+        self.said.clear();
+        if let Some(read) = self.cache.begin(key, text) {
+            for kept in &read.said {
+                self.merge(kept);
+            }
+            return;
+        }
+        let errors = self.errors.len();
+        let plain = read(self);
+        let whole = plain && self.errors.len() == errors;
+        let said = std::mem::take(&mut self.said);
+        self.cache.end(key, text, said, whole);
+    }
+
+    /// Reads all documents of a stream. Returns whether nothing but documents was there, to the end.
+    pub(super) fn stream(&mut self, stream: &Stream, text: &str) -> bool {
         let pasted = pasted::read(text);
+        let plain = pasted.notes.is_empty();
         for (line, note) in pasted.notes {
             let place = stream.place(0, line);
             self.objects.warnings.push(format!("{place}: {note}"));
         }
         for piece in pieces(&flattened::dedented(&pasted.text)) {
             if !self.piece(stream, piece) {
-                return;
+                return false;
             }
         }
+        plain
     }
 
     /// Returns whether what follows can be read.
     fn piece(&mut self, stream: &Stream, piece: Piece<'_>) -> bool {
         let key = self.cache.key(stream, &piece);
-        let kept = self.cache.get(key);
+        let kept = self.cache.get(key, stream, &piece);
         if let Some(kept) = kept.filter(|kept| self.budget.spend(kept.spent)) {
-            self.merge(kept.objects.clone(), kept.claims.clone());
+            self.merge(&kept);
+            self.said.push(kept);
             return true;
         }
         let before = self.budget.spent();
@@ -121,48 +134,37 @@ impl Collector {
         };
         let readable = reader.restore(stream, piece);
         self.cache = reader.cache;
+        let kept = Arc::new(Kept {
+            objects: reader.objects,
+            claims: reader.claims,
+            spent: self.budget.spent() - before,
+            before: (piece.lines, piece.documents),
+        });
         if reader.errors.is_empty() {
-            let kept = Kept {
-                objects: reader.objects.clone(),
-                claims: reader.claims.clone(),
-                spent: self.budget.spent() - before,
-            };
-            self.cache.insert(key, kept);
+            self.cache.insert(key, &kept);
         }
         self.errors.append(&mut reader.errors);
-        self.merge(reader.objects, reader.claims);
+        self.merge(&kept);
+        self.said.push(kept);
         readable
     }
 
-    fn merge(&mut self, objects: Objects, claims: Vec<Claim>) {
-        self.objects.append(objects);
-        for claim in claims {
+    fn merge(&mut self, kept: &Kept) {
+        self.objects.append(&kept.objects);
+        for claim in &kept.claims {
             self.claim(claim);
         }
     }
 
-    pub(super) fn claim(&mut self, claim: Claim) {
-        let key = (claim.kind.name(), claim.name.clone());
-        if let Some(first) = self.seen.get(&key) {
-            let name = match claim.kind {
-                Kind::Namespace | Kind::MeshPolicy | Kind::Switch => claim.name.name.to_string(),
-                _ => claim.name.to_string(),
-            };
-            let problem = Problem::Duplicate {
-                kind: claim.kind.name(),
-                name,
-                first: Box::new(first.clone()),
-            };
-            self.errors.push(LoadError {
-                place: claim.place,
-                field: claim.field,
-                problem,
-            });
-            return;
+    pub(super) fn claim(&mut self, claim: &Arc<Claim>) {
+        match self.seen.entry((claim.kind.name(), claim.name.clone())) {
+            Entry::Occupied(first) => self.errors.push(claim.after(first.get())),
+            Entry::Vacant(first) => {
+                first.insert(Arc::clone(claim));
+                // Of a reader within another: the outer one has to be told.
+                self.claims.push(Arc::clone(claim));
+            }
         }
-        self.seen.insert(key, claim.place.clone());
-        // Of a reader within another: the outer one has to be told.
-        self.claims.push(claim);
     }
 
     /// Returns whether all of it could be parsed.
@@ -355,12 +357,12 @@ impl Collector {
 
     fn claim_name(&mut self, site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
         let name = object_name(site, kind)?;
-        self.claim(Claim {
+        self.claim(&Arc::new(Claim {
             kind,
             name: name.clone(),
             place: site.place(&FieldPath::of("metadata.name")),
             field: site.path.clone().then(&FieldPath::of("metadata.name")),
-        });
+        }));
         Ok(name)
     }
 

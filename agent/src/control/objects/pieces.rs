@@ -12,6 +12,18 @@ pub struct Piece<'t> {
     pub documents: usize,
 }
 
+impl<'t> Piece<'t> {
+    /// Nothing is before it.
+    #[must_use]
+    pub fn whole(text: &'t str) -> Self {
+        Self {
+            text,
+            lines: 0,
+            documents: 0,
+        }
+    }
+}
+
 /// Cuts a stream. One with directives or explicit ends of documents, which belong to what is next to them, is left
 /// whole.
 pub fn pieces(text: &str) -> Vec<Piece<'_>> {
@@ -20,7 +32,7 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut first_line, mut documents) = (0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
         if line.starts_with('%') || line.starts_with("...") {
-            return vec![whole(text)];
+            return vec![Piece::whole(text)];
         }
         if begins_document(line) && at > 0 {
             let piece = &text[start..at];
@@ -40,14 +52,6 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
         documents,
     });
     pieces
-}
-
-fn whole(text: &str) -> Piece<'_> {
-    Piece {
-        text,
-        lines: 0,
-        documents: 0,
-    }
 }
 
 fn begins_document(line: &str) -> bool {

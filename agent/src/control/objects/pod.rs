@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{ContainerPort, NetnsFile, ObjectName, Sandbox, TelemetryNames},
+    workload::{ContainerPort, NetnsFile, ObjectName, PodHost, Sandbox, TelemetryNames},
 };
 
 const INJECT: &str = "sealane.dev/inject";
@@ -36,6 +36,8 @@ pub struct PodFacts {
     pub node: Arc<str>,
     pub addresses: Arc<[IpAddr]>,
     pub container_ports: Arc<[ContainerPort]>,
+    /// What it is called in the name of a headless service, if anything.
+    pub host_name: Option<PodHost>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -96,12 +98,33 @@ impl FromObject for PodFacts {
             ready: !leaving && is_ready(&status),
             leaving,
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
+            host_name: host_name(name, &spec, owner),
             telemetry: Arc::new(telemetry::names(name, &labels, owner)),
             uid: metadata.uid.map(Arc::from),
             labels: Arc::new(labels),
             service_account: account.unwrap_or("default").into(),
             node: spec.node_name.unwrap_or_default().into(),
         })
+    }
+}
+
+/// From `hostname` and `subdomain`, as DNS of Kubernetes has it; the controller of stateful sets gives both to their pods
+/// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields>). Of a
+/// pod of which nobody says what made it, it is supposed to be such a one.
+fn host_name(name: &ObjectName, spec: &PodSpec, owner: Option<&OwnerReference>) -> Option<PodHost> {
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let service = said(&spec.subdomain);
+    match said(&spec.hostname) {
+        Some(host) => Some(PodHost {
+            host,
+            service: Some(service?),
+        }),
+        None => owner
+            .is_none_or(|owner| owner.kind == "StatefulSet")
+            .then(|| PodHost {
+                host: name.name.to_string(),
+                service,
+            }),
     }
 }
 

@@ -1,11 +1,9 @@
 //! The mesh's mode in one line, beside the documents: the file `mtls-mode` of a directory, or that key of a `ConfigMap`
 //! with policy, which is the same where it is mounted.
 
-use super::{
-    collect::{Claim, Collector},
-    kind::Kind,
-    site::Stream,
-};
+use std::sync::Arc;
+
+use super::{claim::Claim, collect::Collector, kind::Kind, site::Stream};
 use crate::{
     control::{
         error::{LoadError, Place, Problem},
@@ -40,12 +38,12 @@ impl Collector {
                 });
             }
         };
-        self.claim(Claim {
+        self.claim(&Arc::new(Claim {
             kind: Kind::Switch,
             name: ObjectName::new("", SWITCH),
             place,
             field,
-        });
+        }));
         self.objects.documents.mesh_mode = Some(mode);
     }
 }

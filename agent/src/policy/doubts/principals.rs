@@ -10,26 +10,30 @@ impl Documents {
     /// Principals that no identity matches.
     #[must_use]
     pub fn odd_principals(&self) -> Vec<Doubt> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"./-_:".contains(&b);
         let doubt = |(document, principal): (&DocumentRef, &Pattern)| {
-            let (document, text) = (document.clone(), principal.text()?);
-            let written = principal.to_string();
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b"./-_:".contains(&b);
+            let text = principal.text()?;
+            let told = || (document.clone(), principal.to_string());
             if text.contains("://") {
+                let (document, principal) = told();
                 Some(Doubt::Scheme {
                     document,
-                    principal: written,
+                    principal,
                 })
             } else if !text.bytes().all(plain) {
+                let (document, principal) = told();
                 Some(Doubt::Characters {
                     document,
-                    principal: written,
+                    principal,
+                })
+            } else if matches!(principal, Pattern::Exact(_)) && !is_identity(text) {
+                let (document, principal) = told();
+                Some(Doubt::Identity {
+                    document,
+                    principal,
                 })
             } else {
-                let whole = matches!(principal, Pattern::Exact(_));
-                (whole && !is_identity(text)).then_some(Doubt::Identity {
-                    document,
-                    principal: written,
-                })
+                None
             }
         };
         self.principals().filter_map(doubt).collect()
@@ -62,6 +66,11 @@ impl Documents {
 }
 
 fn is_identity(principal: &str) -> bool {
-    let parts: Vec<_> = principal.split('/').collect();
-    matches!(parts[..], [_, "ns", _, "sa", _]) && parts.iter().all(|part| !part.is_empty())
+    let mut parts = principal.split('/');
+    let [domain, ns, namespace, sa, account] = [(); 5].map(|()| parts.next().unwrap_or_default());
+    parts.next().is_none()
+        && (ns, sa) == ("ns", "sa")
+        && [domain, namespace, account]
+            .iter()
+            .all(|part| !part.is_empty())
 }

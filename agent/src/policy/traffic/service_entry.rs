@@ -9,8 +9,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::virtual_service::port;
 use crate::{
     policy::{
-        DocumentRef, FieldPath, Invalid, Reason, alternative_name, export::visibility,
-        field::refuse, host::Host,
+        DocumentRef, FieldPath, Invalid, Reason, alternative_name, export, field::refuse,
+        host::Host,
     },
     workload::{Endpoint, ObjectName, Outside, Protocol, Service, ServicePort},
 };
@@ -125,7 +125,7 @@ impl ServiceEntry {
         let instead = Reason::Instead("write a Service with the selector");
         refuse(&FieldPath::of("spec"), &selects, &instead, &mut errors);
         let resolution = spec.resolution.unwrap_or_default();
-        let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
+        let visibility = export::of_host(spec.export_to, &document.namespace, &mut errors);
         let names = spec.subject_alt_names.unwrap_or_default();
         alternative_name::check(&names, &FieldPath::of("spec"), &mut errors);
         let entry = Self {
@@ -150,18 +150,24 @@ impl ServiceEntry {
         &self.document
     }
 
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(String::as_str)
+    }
+
     /// Orders entries that compete for a host: the older comes first.
     #[must_use]
     pub fn precedence(&self) -> (i64, &DocumentRef) {
         self.document.precedence(self.created)
     }
 
-    /// Names whose addresses must be asked for.
+    /// Names whose addresses must be asked for: none if nobody may know them.
     pub fn unresolved(&self) -> impl Iterator<Item = &str> {
+        let wanted = !self.outside.visibility.is_nobody();
         let own = self.hosts.iter().filter(|_| self.asks_for_hosts());
         let targets = self.endpoints.iter().map(|endpoint| &endpoint.address);
         let targets = targets.filter(|address| address.parse::<IpAddr>().is_err());
-        own.chain(targets).map(String::as_str)
+        let all = own.chain(targets).map(String::as_str);
+        all.filter(move |_| wanted)
     }
 
     /// Whether it is for a host of which name servers must be asked something.
@@ -176,9 +182,11 @@ impl ServiceEntry {
         is_dns && self.addresses.is_empty()
     }
 
-    /// One service for each host.
+    /// One service for each host; none if nobody may know it, as if it were not there.
     pub fn services(&self, known: &Addresses) -> impl Iterator<Item = Service> {
-        self.hosts.iter().map(move |host| Service {
+        let wanted = !self.outside.visibility.is_nobody();
+        let hosts = self.hosts.iter().filter(move |_| wanted);
+        hosts.map(move |host| Service {
             name: ObjectName::new(&self.document.namespace, host),
             host: host.clone(),
             virtual_addresses: self.virtual_addresses(host, known),

@@ -46,6 +46,14 @@ fn what_a_virtual_service_must_not_say() {
         ),
         (format!(r#"{{"hosts": ["a"], "http": [{{"timeout": "1s", {to}}}]}}"#), "spec.http[0].timeout"),
         (format!(r#"{{"hosts": ["a"], "tls": [{{"match": [{{}}], {to}}}]}}"#), "spec.tls[0].match[0].sniHosts"),
+        (format!(r#"{{"hosts": ["a"], "tls": [{{{to}}}]}}"#), "spec.tls[0].match"),
+        (format!(r#"{{"hosts": ["a"], "tls": [{{"match": [], {to}}}]}}"#), "spec.tls[0].match"),
+        (
+            format!(
+                r#"{{"hosts": ["*.a"], "tls": [{{"match": [{{"sniHosts": ["b.a", "10.0.0.1", "*.c.a", "*"]}}], {to}}}]}}"#
+            ),
+            "spec.tls[0].match[0].sniHosts[3]",
+        ),
         (
             format!(r#"{{"hosts": ["a"], "tcp": [{{"match": [{{"port": 70000}}], {to}}}]}}"#),
             "spec.tcp[0].match[0].port",
@@ -96,6 +104,24 @@ fn what_a_service_entry_must_not_say() {
     ] {
         assert_eq!(entry(&spec).unwrap_err(), [field], "{spec}");
     }
+}
+
+/// Istio: `validateExportTo`.
+#[test]
+fn an_entry_may_be_for_nobody() {
+    let with = |to: &str| {
+        let spec = format!(
+            r#"{{"hosts": ["a.example"], "resolution": "DNS", "exportTo": [{to}], "ports": [{{"number": 443, "name": "tls"}}]}}"#
+        );
+        entry(&spec)
+    };
+    let everybody = with(r#""*""#).unwrap();
+    assert_eq!(everybody.services(&Addresses::new()).count(), 1);
+    assert_eq!(everybody.unresolved().count(), 1);
+    let nobody = with(r#""~""#).unwrap();
+    assert_eq!(nobody.services(&Addresses::new()).count(), 0);
+    assert_eq!(nobody.unresolved().count(), 0);
+    assert_eq!(with(r#"".", "~""#).unwrap_err(), ["spec.exportTo[1]"]);
 }
 
 #[test]

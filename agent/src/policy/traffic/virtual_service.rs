@@ -119,6 +119,20 @@ impl Route {
         self.matches.is_empty() || self.matches.iter().any(holds)
     }
 
+    /// Names that the document's hosts don't have (Istio: `validateSniHost`, to which addresses are names as well).
+    fn check_names(&self, hosts: &[Host], at: &FieldPath, errors: &mut Vec<Invalid>) {
+        for (index, matching) in self.matches.iter().enumerate() {
+            let at = at.clone().key("match").index(index).key("sniHosts");
+            for (index, name) in matching.names.iter().enumerate() {
+                let text = name.to_string();
+                if text.parse::<IpAddr>().is_err() && !hosts.iter().any(|host| host.covers(name)) {
+                    let reason = Reason::NameOfOthers(text);
+                    errors.push(Invalid::new(at.clone().index(index), reason));
+                }
+            }
+        }
+    }
+
     pub(super) fn routed<'p>(&'p self, document: &'p DocumentRef) -> Routed<'p> {
         Routed {
             host: self.destination.host(),
@@ -149,7 +163,11 @@ impl VirtualService {
         for (list, protocols, written) in lists {
             for (index, written) in written.into_iter().flatten().enumerate() {
                 let at = FieldPath::of(list).index(index);
-                routes.extend(route(written, protocols, &at, &mut errors));
+                let route = route(written, protocols, &at, &mut errors);
+                if let Some(route) = &route {
+                    route.check_names(&hosts, &at, &mut errors);
+                }
+                routes.extend(route);
             }
         }
         if routes.is_empty() && errors.is_empty() {
@@ -281,6 +299,12 @@ fn route(
 ) -> Option<Route> {
     let needs_http = written.needs_http();
     refuse(at, &needs_http, &Reason::NeedsHttp, errors);
+    // As Istio's validation (`validateTLSRoute`).
+    if protocols == Protocols::Tls && written.r#match.as_ref().is_none_or(Vec::is_empty) {
+        let field = at.clone().key("match");
+        let what = "tls routes: its sniHosts say which names they are for";
+        errors.push(Invalid::new(field, Reason::NeededFor(what)));
+    }
     let mut matches = Vec::new();
     for (index, matching) in written.r#match.into_iter().flatten().enumerate() {
         let at = at.clone().key("match").index(index);

@@ -13,6 +13,59 @@ pub(in crate::review) const MAX_ROWS: usize = 10_000;
 /// Why, and by which documents.
 pub(in crate::review) type Reason = (Option<Cause>, Vec<String>);
 
+/// What a candidate means for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Cut,
+    Allowed,
+    Reconnecting,
+    Exposed,
+    Elsewhere,
+    Uncertain,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(in crate::review) struct Lists {
+    pub(in crate::review) cut: List,
+    pub(in crate::review) allowed: List,
+    pub(in crate::review) reconnecting: List,
+    pub(in crate::review) exposed: List,
+    pub(in crate::review) elsewhere: List,
+    pub(in crate::review) uncertain: List,
+}
+
+impl Lists {
+    pub(super) fn add(&mut self, effect: Effect, subject: Subject, seen: &SeenFlow) {
+        let decisive: fn(&Subject) -> &Judged = match effect {
+            Effect::Allowed => |subject| &subject.before,
+            _ => |subject| &subject.after,
+        };
+        let list = match effect {
+            Effect::Cut => &mut self.cut,
+            Effect::Allowed => &mut self.allowed,
+            Effect::Reconnecting => &mut self.reconnecting,
+            Effect::Exposed => &mut self.exposed,
+            Effect::Elsewhere => &mut self.elsewhere,
+            Effect::Uncertain => &mut self.uncertain,
+        };
+        list.add(subject, decisive, seen);
+    }
+
+    /// Rows that are left out.
+    pub(super) fn omitted(&self) -> u64 {
+        let lists = [
+            &self.cut,
+            &self.allowed,
+            &self.reconnecting,
+            &self.exposed,
+            &self.elsewhere,
+            &self.uncertain,
+        ];
+        lists.iter().map(|list| list.omitted).sum()
+    }
+}
+
 /// One of the lists.
 #[derive(Default)]
 pub(in crate::review) struct List {
@@ -40,12 +93,7 @@ struct Counts {
 
 impl List {
     /// `decisive` says why.
-    pub(super) fn add(
-        &mut self,
-        subject: Subject,
-        decisive: fn(&Subject) -> &Judged,
-        seen: &SeenFlow,
-    ) {
+    fn add(&mut self, subject: Subject, decisive: fn(&Subject) -> &Judged, seen: &SeenFlow) {
         let judged = decisive(&subject);
         let reason = (judged.reason, judged.decided_by.clone());
         let tally = self.tallies.entry(reason).or_default();
@@ -82,10 +130,6 @@ impl List {
     /// Rows, those that are left out among them.
     pub(super) fn len(&self) -> u64 {
         self.rows.len() as u64 + self.omitted
-    }
-
-    pub(super) fn omitted(&self) -> u64 {
-        self.omitted
     }
 
     pub(super) fn into_changes(self) -> Vec<Change> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Named, Similar, TargetError};
 use crate::{
     store::Snapshot,
-    workload::{Endpoint, ObjectName, Service, Workload},
+    workload::{ObjectName, Service, Workload},
 };
 
-/// `NAME.NAMESPACE`, with or without what follows; `POD.` before that of a headless service; a host outside.
+/// `NAME.NAMESPACE`, with or without what follows; a pod's `HOST.` before that of a headless service; a host outside.
 pub(super) fn host(
     snapshot: &Snapshot,
     client: Option<&Workload>,
@@ -35,15 +35,16 @@ fn inside(snapshot: &Snapshot, text: &str) -> Option<Named> {
     if let Some(service) = service(snapshot, text) {
         return Some(Named::Service(Arc::clone(service)));
     }
-    let (pod, rest) = text.split_once('.')?;
+    let (host, rest) = text.split_once('.')?;
     let service = service(snapshot, rest)?;
     if !service.virtual_addresses.is_empty() {
         return None;
     }
-    let pod = snapshot.workload(&ObjectName::new(&service.name.namespace, pod))?;
-    let has = |endpoint: &Endpoint| pod.addresses.contains(&endpoint.address);
-    let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
-    endpoints.any(has).then(|| Named::Pod(Arc::clone(pod)))
+    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    let mut pods = endpoints.filter_map(|endpoint| snapshot.workload_at(endpoint.address));
+    let named = &snapshot.bystanders;
+    let pod = pods.find(|pod| named.is_host(&pod.name, host, &service.name))?;
+    Some(Named::Pod(Arc::clone(pod)))
 }
 
 /// `NAME.NAMESPACE`, and as much as is written of what follows.

@@ -22,11 +22,11 @@ metadata: {name: default, namespace: default}
 spec: {mtls: {mode: DISABLE}}
 ";
 const PEER: &str = "PeerAuthentication/default/default";
-const FRONT: &str = "default/web-frontend-1";
-const OTHER: &str = "other-ns/sleep";
+pub(super) const FRONT: &str = "default/web-frontend-1";
+pub(super) const OTHER: &str = "other-ns/sleep";
 
 /// From a pod, or from an address that nobody has, to `customers`.
-fn flow(client: &str, mutual: bool) -> SeenFlow {
+pub(super) fn flow(client: &str, mutual: bool) -> SeenFlow {
     let (name, address) = match client {
         FRONT => (Some(("default", "web-frontend-1")), "10.0.0.3"),
         OTHER => (Some(("other-ns", "sleep")), "10.0.1.9"),
@@ -57,7 +57,7 @@ fn flow(client: &str, mutual: bool) -> SeenFlow {
     }
 }
 
-fn tried(
+pub(super) fn tried(
     present: &[&str],
     candidate: &[&str],
     replace: bool,
@@ -68,16 +68,18 @@ fn tried(
     let name = "candidate.yaml".to_owned();
     let candidate = Candidate::read(&[SourceText { name, text }]).unwrap();
     let policy = candidate.compile(&settings(), &snapshot.documents, replace);
-    diff(&snapshot, &policy, flows)
+    diff(&snapshot, &policy, &candidate.untried(), flows)
 }
 
 /// The rows as lines: what happens, to whom, and by what.
-fn told(diff: &Diff) -> Vec<String> {
+pub(super) fn told(diff: &Diff) -> Vec<String> {
     let lists = [
         ("cut", &diff.cut),
         ("allowed", &diff.allowed),
         ("reconnecting", &diff.reconnecting),
         ("exposed", &diff.exposed),
+        ("elsewhere", &diff.elsewhere),
+        ("uncertain", &diff.uncertain),
     ];
     let line = |what: &str, change: &Change| {
         let Subject {

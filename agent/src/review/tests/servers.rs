@@ -187,3 +187,45 @@ fn clients_with_istios_own_proxy_are_supposed_to_have_the_same_root() {
     assert!(notes("istio-system/ingress") > 0);
     assert_eq!(notes("10.1.1.9"), 0);
 }
+
+/// <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields>
+#[test]
+fn pods_of_headless_services_are_called_as_they_say() {
+    let pod = |n: u8, metadata: &str, spec: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: db-{n}, namespace: shop, labels: {{app: db}}{metadata}}}, \
+             spec: {{containers: [{{name: c}}]{spec}}}, status: {{podIP: 10.3.0.{n}}}}}\n"
+        )
+    };
+    let owned =
+        |kind: &str| format!(", ownerReferences: [{{kind: {kind}, name: db, controller: true}}]");
+    let service = "---\n{apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: None, \
+                   selector: {app: db}, ports: [{port: 3306}]}}\n";
+    let pods = [
+        pod(0, &owned("StatefulSet"), ""),
+        pod(1, "", ", hostname: one, subdomain: db"),
+        pod(2, &owned("ReplicaSet"), ""),
+        pod(3, "", ", hostname: three, subdomain: others"),
+        pod(4, "", ", hostname: four"),
+        pod(5, &owned("StatefulSet"), ", hostname: db-5, subdomain: db"),
+    ];
+    let snapshot = mesh(&[MESH, &(service.to_owned() + &pods.concat())]);
+    for (host, address) in [
+        ("db-0", Some("10.3.0.0")),
+        ("one", Some("10.3.0.1")),
+        ("db-5", Some("10.3.0.5")),
+        ("db-1", None),
+        ("db-2", None),
+        ("three", None),
+        ("four", None),
+    ] {
+        let explained = explain(&snapshot, "shop/front", &format!("{host}.db.shop:3306"));
+        match address {
+            Some(address) => {
+                let steps = explained.unwrap().steps.join("\n");
+                assert!(steps.contains(address), "{host}: {steps}");
+            }
+            None => assert!(explained.is_err(), "{host}"),
+        }
+    }
+}

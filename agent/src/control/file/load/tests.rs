@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fs, time::Instant};
 
 use super::*;
-use crate::control::TrustDomains;
+use crate::{control::TrustDomains, policy::AuthorizationPolicy};
 
 fn settings() -> Settings {
     Settings {
@@ -180,7 +180,7 @@ fn ten_thousand_pods_load_quickly() {
 /// Whatever is edited, what is read with a cache is what is read without.
 #[test]
 fn changes_are_read_as_the_whole_is() {
-    const DOCUMENTS: [&str; 8] = [
+    const DOCUMENTS: [&str; 10] = [
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nstatus: {podIP: 10.0.0.1}\n",
         "\n# moved\napiVersion: v1\nkind: Pod\nmetadata: {name: q}\nstatus: {podIP: 10.0.0.2}\n",
@@ -189,6 +189,8 @@ fn changes_are_read_as_the_whole_is() {
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: c}\nspec: {rules: [{}]}\n",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, labels: {sealane.dev/policy: \"true\"}}\ndata:\n  a: |\n    \
          apiVersion: security.istio.io/v1\n    kind: PeerAuthentication\n    metadata: {name: d}\n",
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: e}\nspec: {selector: , rules: [{}]}\n",
+        "# \u{a0}\napiVersion: v1\nkind: Namespace\nmetadata: {name: bank}\n",
         "a: [\n",
     ];
     let dir = tempfile::tempdir().unwrap();
@@ -204,7 +206,7 @@ fn changes_are_read_as_the_whole_is() {
             }
         }
         let shown = |result: Result<Loaded, LoadErrors>| match result {
-            Ok(loaded) => Ok((loaded.mesh, loaded.documents)),
+            Ok(loaded) => Ok((loaded.mesh, loaded.documents, loaded.warnings)),
             Err(errors) => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>()),
         };
         let cached = shown(load_changes(dir.path(), &settings(), &mut cache));
@@ -212,6 +214,39 @@ fn changes_are_read_as_the_whole_is() {
         assert_eq!(cached, shown(load(dir.path(), &settings())));
     }
     assert!((20..380).contains(&good), "{good} of 400 were good");
+}
+
+/// What has not changed is shared with what was read before, though it stands elsewhere now.
+#[test]
+fn one_change_leaves_the_other_documents_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = |name: &str, port: u16| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{rules: [{{to: [{{operation: {{ports: [\"{port}\"]}}}}]}}]}}\n"
+        )
+    };
+    let mut cache = Cache::default();
+    let mut read = |first: &str, second: &str| {
+        fs::write(dir.path().join("a.yaml"), first).unwrap();
+        fs::write(dir.path().join("b.yaml"), second).unwrap();
+        let loaded = load_changes(dir.path(), &settings(), &mut cache);
+        loaded.map(|loaded| loaded.mesh.documents.authorization_policies)
+    };
+    let (a, b, c) = (policy("a", 1), policy("b", 2), policy("c", 3));
+    let before = read(&(a + &b), &c).unwrap();
+    let shared = |after: &[Arc<AuthorizationPolicy>]| -> Vec<_> {
+        let known = |after: &Arc<_>| before.iter().any(|b| Arc::ptr_eq(b, after));
+        after.iter().map(known).collect()
+    };
+    let moved = format!("# first\n\n{}{b}", policy("a", 4));
+    assert_eq!(shared(&read(&moved, &c).unwrap()), [false, true, true]);
+    // Also after a time at which nothing of it counted.
+    let error = read(&format!("{b}{c}"), &c).unwrap_err();
+    let expected = "b.yaml:4: document 1: metadata.name: AuthorizationPolicy default/c is there already, at a.yaml:9: \
+                    document 2";
+    assert_eq!(error.texts(), [expected]);
+    assert_eq!(shared(&read(&moved, &c).unwrap()), [false, true, true]);
 }
 
 #[test]
