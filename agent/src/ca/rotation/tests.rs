@@ -89,6 +89,7 @@ fn what_was_issued_by_hand_is_waited_for() {
     assert_eq!(until(&record), timestamp(at(1060)));
     // By the old key, while the new root is handed out.
     let record = record.issued(at(5000)).unwrap();
+    let record = record.used(minute(), at(1050)).unwrap();
     let signing = record.advanced(at(1060)).unwrap();
     assert_eq!(until(&signing), timestamp(at(1066)));
     let retiring = signing.advanced(at(1066)).unwrap();
