@@ -47,13 +47,16 @@ fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
     if hosts.next().is_some() || (host.is_none() && request.version != Some(0)) {
         return None;
     }
-    let (host, path) = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            let rest = &target[7..];
+    let of_scheme = |scheme: &str| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let (host, path) = match of_scheme("http://").or_else(|| of_scheme("https://")) {
+        Some(rest) => {
             let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             (Some(host), path)
         }
-        _ => (host, target),
+        None => (host, target),
     };
     let path = match path {
         "" => "/".to_owned(),
@@ -114,6 +117,10 @@ mod tests {
                 request("b.example", "/?q"),
             ),
             (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", request("a", "/")),
+            (
+                b"GET HTTPS://b.example HTTP/1.1\r\nHost: a\r\n\r\n",
+                request("b.example", "/"),
+            ),
             (
                 b"GET http://b.example/ HTTP/1.0\r\n\r\n",
                 request("b.example", "/"),
