@@ -83,6 +83,7 @@ impl Named {
 
 /// For servers whose clients may show a certificate under one of these roots, whatever its name. Those that can't be roots
 /// are left out.
+#[must_use]
 pub fn optional_clients(
     roots: Vec<CertificateDer<'_>>,
     provider: Arc<CryptoProvider>,
@@ -136,11 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-    use rustls::{
-        RootCertStore,
-        crypto::aws_lc_rs,
-        server::WebPkiClientVerifier,
-    };
+    use rustls::{RootCertStore, crypto::aws_lc_rs, server::WebPkiClientVerifier};
 
     use super::*;
     use crate::tls::HandshakeError;
