@@ -162,6 +162,7 @@ impl Parts {
         if let Some(ca) = svids.issuer().embedded() {
             tasks.spawn(ca.follow(stop.clone()));
         }
+        tasks.spawn(forget(svids.published(), Arc::clone(&proxy), stop.clone()));
         let renewal_stop = stop.clone();
         tasks.spawn(async move { svids.run(renewal_stop).await });
         tasks.spawn(self.source.run(stop.clone()));
@@ -284,6 +285,13 @@ async fn follow(
         let certificates = snapshot.policy.clients().certificates().cloned();
         proxy.tls.retain(identities, certificates.collect());
         desired.send_replace(Some(desired::desired(&snapshot, &node)));
+    }
+}
+
+/// Keys that are not used any more stay nowhere.
+async fn forget(mut published: watch::Receiver<()>, proxy: Arc<Proxy>, stop: CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(published.changed()).await {
+        proxy.tls.retain_current();
     }
 }
 

@@ -69,11 +69,6 @@ impl Authority {
         if let Some(domain) = domain {
             check_domain(issuer, domain, &paths.certificate)?;
         }
-        let not_after = parsed
-            .iter()
-            .map(|c| time(c.validity().not_after))
-            .min()
-            .unwrap_or(now);
         let self_issued = |wanted: bool| {
             let pairs = certificates.iter().zip(&parsed);
             let matching = pairs.filter(move |(_, parsed)| is_self_issued(parsed) == wanted);
@@ -90,16 +85,25 @@ impl Authority {
             };
             Anchor::new(der, usage)
         });
+        let anchors: Vec<_> = anchors.collect();
         Ok(Self {
-            anchors: anchors.collect(),
+            not_after: not_after(&parsed, &anchors).unwrap_or(now),
+            anchors,
             domain: domain_of(issuer),
             is_root: is_self_issued(issuer),
             issuer: rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?,
             chain: self_issued(false),
             roots: roots.into_iter().map(|(der, _)| der).collect(),
-            not_after,
         })
     }
+}
+
+/// When the way from the issuer to a root ends; of several roots above it the one that lasts longest counts.
+fn not_after(chain: &[X509Certificate<'_>], anchors: &[Anchor]) -> Option<SystemTime> {
+    let ends = chain.iter().map(|c| time(c.validity().not_after));
+    let above = anchors.iter().filter(|a| a.usage == AnchorUse::Signing);
+    let above = above.map(|anchor| SystemTime::from(anchor.not_after)).max();
+    ends.chain(above).min()
 }
 
 impl Authority {

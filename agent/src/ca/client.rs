@@ -34,7 +34,7 @@ pub use self::{
 };
 use super::{
     leaf::{self, LeafKey},
-    wire::{self, CertificateRequest, CertificateResponse, MAX_MESSAGE, METHOD},
+    wire::{self, CertificateRequest, CertificateResponse, MAX_ANSWER, METHOD},
 };
 use crate::identity::{SpiffeId, Svid, TrustBundle, TrustDomain};
 
@@ -171,7 +171,7 @@ impl CaClient {
         &self,
         request: Request<CertificateRequest>,
     ) -> Result<CertificateResponse, CaClientError> {
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         grpc.ready()
             .await
             .map_err(|error| CaClientError::of_transport(&error))?;

@@ -1,11 +1,12 @@
 //! The files of a CA, one process at a time. Does not know what is in keys and certificates.
 
+mod recorded;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{
@@ -13,10 +14,8 @@ use rustix::fs::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    AnchorUse, CaError,
-    rotation::{Record, steps},
-};
+pub(super) use self::recorded::Recorded;
+use super::{AnchorUse, CaError};
 use crate::file::Stamp;
 
 /// Names in the CA's directory.
@@ -111,11 +110,6 @@ impl Paths {
     }
 }
 
-/// Reads the files of a CA that has to be there.
-pub(super) fn open_existing(dir: &Path) -> Result<Files, CaError> {
-    Locked::existing(dir)?.files()
-}
-
 /// A directory that no other process is in.
 pub(super) struct Locked {
     pub(super) paths: Paths,
@@ -144,72 +138,11 @@ impl Locked {
             return Err(absent());
         }
         let locked = Self::enter(dir)?;
-        let record = locked.record()?;
-        locked.repair(&record)?;
+        let repaired = locked.repair(&locked.record()?);
         match locked.paths.key.exists() || locked.paths.certificate.exists() {
+            // What can't be put right is as good as before: who has to write hears of it then.
             true => Ok(locked),
-            false => Err(absent()),
-        }
-    }
-
-    /// The record of a change; an empty one where nothing was recorded.
-    pub(super) fn record(&self) -> Result<Record, CaError> {
-        let path = &self.paths.record;
-        let text = read(path)?;
-        let parsed = text.map_or(Ok(Record::default()), |text| serde_json::from_slice(&text));
-        parsed.map_err(|source| CaError::Record {
-            path: path.clone(),
-            source,
-        })
-    }
-
-    /// Does what an earlier process did not come to.
-    pub(super) fn repair(&self, record: &Record) -> Result<(), CaError> {
-        loop {
-            let steps = steps::follow(&self.paths, record.stage());
-            if steps.is_empty() {
-                return Ok(());
-            }
-            steps.iter().try_for_each(steps::FileStep::take)?;
-        }
-    }
-
-    /// Records something, and does what follows from it.
-    pub(super) fn turn(&self, record: &Record) -> Result<(), CaError> {
-        steps::write(&self.paths, record)?.take()?;
-        self.repair(record)
-    }
-
-    /// Moves a change on as far as it is time.
-    pub(super) fn advance(&self, now: SystemTime) -> Result<Record, CaError> {
-        let mut record = self.record()?;
-        self.repair(&record)?;
-        while let Some(next) = record.advanced(now) {
-            self.turn(&next)?;
-            record = next;
-        }
-        Ok(record)
-    }
-
-    /// Records how long certificates live. Where nothing can be written nothing is: keys are others' there.
-    pub(super) fn use_life(
-        &self,
-        record: Record,
-        life: Duration,
-        now: SystemTime,
-    ) -> Result<Record, CaError> {
-        let Some(used) = record.used(life, now) else {
-            return Ok(record);
-        };
-        match self.turn(&used) {
-            Ok(()) => Ok(used),
-            Err(CaError::Write { source, .. })
-                if source.kind() == io::ErrorKind::ReadOnlyFilesystem
-                    || source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                Ok(record)
-            }
-            Err(error) => Err(error),
+            false => Err(repaired.err().unwrap_or_else(absent)),
         }
     }
 

@@ -4,7 +4,10 @@ mod follow;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -28,6 +31,7 @@ use crate::{
     identity::{SpiffeId, Svid, TrustBundle, TrustDomain},
 };
 
+const UNRECORDED: &str = "no change of key can begin or go on, and certificates live no longer than others have recorded";
 /// Of the certificate that is issued on trial.
 const TRIAL: Duration = Duration::from_secs(60);
 
@@ -36,6 +40,8 @@ pub struct EmbeddedCa {
     dir: PathBuf,
     domain: TrustDomain,
     ttl: Duration,
+    /// As long as certificates may live now, in seconds: less than `ttl` where that can't be recorded.
+    life: AtomicU64,
     current: ArcSwap<Authority>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     state: watch::Sender<CaState>,
@@ -68,20 +74,24 @@ impl EmbeddedCa {
     ) -> Result<Self, CaError> {
         let ttl = ttl.min(leaf::LONGEST_LIFE);
         let locked = Locked::enter(dir)?;
-        let record = locked.advance(now)?;
+        let recorded = locked.advance_if_writable(now)?;
         locked.fill(|| leaf::authority(domain, now))?;
-        let record = locked.use_life(record, ttl, now)?;
+        let recorded = locked.use_life(recorded, ttl, now)?;
         let authority = Authority::new(&locked.files()?, &locked.paths, Some(domain), now)?;
         authority.try_out(domain, &authority.roots, now)?;
+        if let Some(warning) = recorded.warning() {
+            tracing::warn!(warning, "{UNRECORDED}");
+        }
         Ok(Self {
             dir: dir.to_owned(),
             domain: domain.clone(),
             ttl,
+            life: AtomicU64::new(recorded.bound(ttl, now).as_secs()),
             bundle: watch::Sender::new(Arc::new(bundle(domain, &authority))),
-            state: watch::Sender::new(CaState::new(&authority, &record, None)),
+            state: watch::Sender::new(CaState::new(&authority, &recorded, now)),
             seen: Mutex::new(Seen {
                 stamps: locked.paths.stamps(),
-                record,
+                record: recorded.record,
             }),
             current: ArcSwap::from_pointee(authority),
         })
@@ -93,7 +103,7 @@ impl EmbeddedCa {
     /// When the CA has expired, or the crypto library fails.
     pub fn issue(&self, id: &SpiffeId, now: SystemTime) -> Result<Svid, CaError> {
         let key = leaf::generate_key()?;
-        let certified = self.certify(leaf::svid_name(id)?, &LeafKey(&key), self.ttl, now)?;
+        let certified = self.certify(leaf::svid_name(id)?, &LeafKey(&key), self.ttl(), now)?;
         certified.into_svid(id.clone(), &key)
     }
 
@@ -110,7 +120,7 @@ impl EmbeddedCa {
     ) -> Result<Certified, CaError> {
         self.current
             .load()
-            .certify(names, key, ttl.min(self.ttl), now)
+            .certify(names, key, ttl.min(self.ttl()), now)
     }
 
     #[must_use]
@@ -121,7 +131,7 @@ impl EmbeddedCa {
     /// The longest life of what it issues.
     #[must_use]
     pub fn ttl(&self) -> Duration {
-        self.ttl
+        Duration::from_secs(self.life.load(Ordering::Relaxed))
     }
 
     /// At least one.

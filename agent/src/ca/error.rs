@@ -165,3 +165,11 @@ pub enum CaError {
     #[error("the certificate can't be signed: {0}")]
     Sign(#[from] rcgen::Error),
 }
+
+impl CaError {
+    /// Whether it is somewhere that is meant for reading alone.
+    pub(super) fn is_readonly(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::Write { source, .. } if matches!(source.kind(), ReadOnlyFilesystem | PermissionDenied))
+    }
+}

@@ -1,7 +1,8 @@
 //! Certificates from a CA's files, without a service: roots, intermediates, and leaves for hosts and workloads.
 //!
 //! For what is not a pod: the third root that two meshes trust, gateways, clients outside. Keeps no account of what
-//! it has issued.
+//! it has issued, but for how long leaves are valid: a change of the CA's key waits for them. A CA below has roots of
+//! its own, which change when its key does.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{
     CaError,
     authority::{Authority, timestamp},
-    directory::{self, Paths},
+    directory::{self, Locked},
     leaf, pem,
 };
 
@@ -102,13 +103,17 @@ impl Order {
         let now = leaf::whole_seconds(now);
         let mut params = self.params(&key)?;
         params.not_before = now.checked_sub(leaf::AUTHORITY_SKEW).unwrap_or(now).into();
-        let authority = self.authority(now)?;
-        let latest = authority.as_ref().map(|authority| authority.not_after);
+        let above = self.above(now)?;
+        let latest = above.as_ref().map(|(authority, _)| authority.not_after);
         let end = now + self.ttl;
-        params.not_after = latest.map_or(end, |latest| latest.min(end)).into();
-        let (chain, roots) = match authority {
+        let end = latest.map_or(end, |latest| latest.min(end));
+        params.not_after = end.into();
+        let (chain, roots) = match above {
             None => (pem(params.self_signed(&key)?.der()), Vec::new()),
-            Some(authority) => {
+            Some((authority, locked)) => {
+                if matches!(self.kind, Kind::Leaf { .. }) {
+                    locked.issue(end)?;
+                }
                 let signed = params.signed_by(&key, &authority.issuer)?;
                 let above = authority.chain.iter().map(|der| pem(der));
                 let chain = pem(signed.der()) + &above.collect::<String>();
@@ -122,18 +127,18 @@ impl Order {
         })
     }
 
-    /// Who signs; `None` for a root.
-    fn authority(&self, now: SystemTime) -> Result<Option<Authority>, CaError> {
+    /// Who signs, and its directory, in which nobody changes the key meanwhile; `None` for a root.
+    fn above(&self, now: SystemTime) -> Result<Option<(Authority, Locked)>, CaError> {
         let (Kind::Intermediate { ca, .. } | Kind::Leaf { ca, .. }) = &self.kind else {
             return Ok(None);
         };
-        let files = directory::open_existing(ca)?;
-        let authority = Authority::new(&files, &Paths::new(ca), None, now)?;
+        let locked = Locked::existing(ca)?;
+        let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
         if authority.not_after <= now {
             let not_after = timestamp(authority.not_after);
             return Err(CaError::AuthorityExpired { not_after });
         }
-        Ok(Some(authority))
+        Ok(Some((authority, locked)))
     }
 
     fn params(&self, key: &KeyPair) -> Result<CertificateParams, CaError> {

@@ -14,7 +14,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use super::{
     CaError, KeyType, Kind, Order, Rotated, Rotation,
     authority::{Authority, time, timestamp},
-    directory::{Locked, NewAuthority},
+    directory::{Locked, NewAuthority, Recorded},
     leaf, pem,
     rotation::{Record, steps},
 };
@@ -40,6 +40,10 @@ pub struct CaState {
     pub anchors: Vec<Anchor>,
     /// When the CA, or a certificate above it, expires.
     pub not_after: Timestamp,
+    /// When the last certificate expires that `sealane ca issue` has made.
+    pub by_hand: Option<Timestamp>,
+    /// Why nothing can be recorded, on which a change of key depends.
+    pub unrecorded: Option<String>,
     /// Why the files as they are now are not in force.
     pub error: Option<String>,
 }
@@ -86,17 +90,19 @@ impl CaState {
     /// When there is no CA in it, or it can't be used.
     pub fn of(dir: &Path, now: SystemTime) -> Result<Self, CaError> {
         let locked = Locked::existing(dir)?;
-        let record = locked.advance(now)?;
+        let recorded = locked.advance_if_writable(now)?;
         let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
-        Ok(Self::new(&authority, &record, None))
+        Ok(Self::new(&authority, &recorded, now))
     }
 
-    pub(super) fn new(authority: &Authority, record: &Record, error: Option<String>) -> Self {
+    pub(super) fn new(authority: &Authority, recorded: &Recorded, now: SystemTime) -> Self {
         Self {
-            rotation: record.rotation,
+            rotation: recorded.record.rotation,
             anchors: authority.anchors.clone(),
             not_after: timestamp(authority.not_after),
-            error,
+            by_hand: recorded.record.by_hand(now),
+            unrecorded: recorded.warning(),
+            error: None,
         }
     }
 }
@@ -133,7 +139,7 @@ impl Rotate {
             }
         };
         let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
-        Ok(CaState::new(&authority, &record, None))
+        Ok(CaState::new(&authority, &record.into(), now))
     }
 
     fn begin(

@@ -70,6 +70,9 @@ pub(super) struct Record {
     /// Longest lives, in seconds, that certificates were given, and when each was in use last.
     #[serde(default)]
     lives: BTreeMap<u64, Timestamp>,
+    /// When the last of the certificates expires that were issued by hand: nobody renews these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by_hand: Option<Timestamp>,
 }
 
 impl Stage {
@@ -173,20 +176,39 @@ impl Record {
 
     fn entered(&self, what: Rotated, stage: Stage, now: SystemTime) -> Rotation {
         let life = self.longest(now);
-        let lasts = match stage {
+        let after = |lasts| timestamp(now + lasts);
+        let until = match stage {
             // Any certificate that is valid afterwards was issued meanwhile: its holder has the new root. That is
             // true of every client, whenever it renews.
-            Stage::Distributing => life + skew(life),
-            Stage::Signing => skew(life),
-            Stage::Retiring => life + skew(life),
-            Stage::Stable => Duration::ZERO,
+            Stage::Distributing | Stage::Retiring => {
+                let until = after(life + skew(life));
+                let by_hand = self.by_hand.map(|end| later(end, skew(LONGEST_LIFE)));
+                by_hand.map_or(until, |by_hand| by_hand.max(until))
+            }
+            Stage::Signing => after(skew(life)),
+            Stage::Stable => after(Duration::ZERO),
         };
         Rotation {
             what,
             stage,
             since: timestamp(now),
-            until: timestamp(now + lasts),
+            until,
         }
+    }
+
+    /// When the last certificate that was issued by hand expires, if that is yet to come.
+    pub(super) fn by_hand(&self, now: SystemTime) -> Option<Timestamp> {
+        self.by_hand.filter(|end| *end > timestamp(now))
+    }
+
+    /// With a certificate that somebody issues by hand, if it lasts longer than all of these before.
+    pub(super) fn issued(&self, end: SystemTime) -> Option<Self> {
+        let end = timestamp(end);
+        self.by_hand.is_none_or(|known| known < end).then(|| {
+            let mut issued = self.clone();
+            issued.by_hand = Some(end);
+            issued
+        })
     }
 
     /// With the life that a process gives certificates at most, if that isn't recorded or was so long ago.
@@ -202,8 +224,8 @@ impl Record {
         })
     }
 
-    /// No certificate that is valid was given a longer life. Where nothing is recorded: the longest there is.
-    fn longest(&self, now: SystemTime) -> Duration {
+    /// No certificate that is valid was given a longer life, but by hand. Where nothing is recorded: the longest there is.
+    pub(super) fn longest(&self, now: SystemTime) -> Duration {
         let lives = self.lives.iter();
         let alive = lives.filter(|(seconds, last)| !forgotten(**seconds, **last, now));
         let longest = alive.map(|(seconds, _)| Duration::from_secs(*seconds));

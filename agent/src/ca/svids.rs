@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::schedule::Held;
@@ -50,6 +50,7 @@ pub struct Svids<I> {
     /// One renewal at a time, whoever asks for it.
     turn: tokio::sync::Mutex<()>,
     wanted: Notify,
+    news: watch::Sender<()>,
 }
 
 /// A view of the SVIDs for handshakes.
@@ -104,6 +105,7 @@ impl<I: Issue> Svids<I> {
             healthy: AtomicBool::new(true),
             turn: tokio::sync::Mutex::default(),
             wanted: Notify::new(),
+            news: watch::Sender::new(()),
         }
     }
 
@@ -137,19 +139,37 @@ impl<I: Issue> Svids<I> {
 
     /// Renews until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.renew() => {}
+            () = self.hear() => {}
+        }
+    }
+
+    async fn renew(&self) {
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.renew_due() => {}
-            }
+            self.renew_due().await;
             let nap = self.until_next_due();
             tokio::select! {
-                () = stop.cancelled() => return,
                 () = tokio::time::sleep(nap) => {}
                 () = self.wanted.notified() => {}
-                identities = self.issuer.news() => self.hurry(&identities),
             }
         }
+    }
+
+    /// Also while others are waited for.
+    async fn hear(&self) {
+        loop {
+            let identities = self.issuer.news().await;
+            self.hurry(&identities);
+            self.wanted.notify_one();
+        }
+    }
+
+    /// News of what handshakes may use; keys that are no part of it any more are not to be kept.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// Every wanted identity, in order of its name.
@@ -200,6 +220,9 @@ impl<I: Issue> Svids<I> {
                     due = self.due(&asked);
                 }
                 let Some(id) = due.pop_front() else { break };
+                if let Some(held) = self.held().get_mut(&id) {
+                    held.asked();
+                }
                 asked.insert(id.clone());
                 running.push(self.try_one(id));
             }
@@ -241,7 +264,7 @@ impl<I: Issue> Svids<I> {
         let mut due: Vec<(Urgency, SpiffeId)> = self
             .held()
             .iter()
-            .filter(|(id, held)| held.due_at() <= now && !asked.contains(*id))
+            .filter(|(id, held)| held.due_at() <= now && (held.has_news() || !asked.contains(*id)))
             .map(|(id, held)| (held.urgency(now), id.clone()))
             .collect();
         due.sort_by_key(|(urgency, _)| *urgency);
@@ -297,6 +320,7 @@ impl<I: Issue> Svids<I> {
             .iter()
             .filter_map(|(id, held)| Some((id.clone(), held.svid()?)));
         self.published.store(Arc::new(usable.collect()));
+        self.news.send_replace(());
     }
 
     fn until_next_due(&self) -> Duration {

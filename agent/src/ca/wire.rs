@@ -7,8 +7,10 @@ use prost_types::{Struct, Value, value::Kind};
 pub(super) const SERVICE: &str = "istio.v1.auth.IstioCertificateService";
 /// The path of its one method.
 pub(super) const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
-/// More than any request or answer that is meant well.
-pub(super) const MAX_MESSAGE: usize = 64 << 10;
+/// More than any answer that is meant well.
+pub(super) const MAX_ANSWER: usize = 64 << 10;
+/// A CSR with a key of 8192 bits is a quarter of it.
+pub(super) const MAX_REQUEST: usize = 16 << 10;
 /// Key of [`CertificateRequest::metadata`] under which a node's agent names the pod's identity; its value is a
 /// string (`security.ImpersonatedIdentity` of Istio, which ztunnel sends).
 const IMPERSONATED: &str = "ImpersonatedIdentity";

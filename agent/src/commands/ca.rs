@@ -141,6 +141,9 @@ fn keys_table(keys: &api::CaKeys) -> String {
         ("Expires", when(keys.not_after)),
         ("Rotation", stage),
     ]);
+    if let Some(end) = keys.issued_until {
+        text.push_str(&rows([("By hand", format!("valid until {}", when(end)))]));
+    }
     let roots = keys.roots.iter().map(|root| {
         vec![
             root.usage.clone(),
@@ -152,8 +155,13 @@ fn keys_table(keys: &api::CaKeys) -> String {
     text.push('\n');
     text.push_str(&render(&["ROOT", "SUBJECT", "NOT AFTER", "SHA-256"], roots));
     text.push('\n');
-    let error = keys.files_error.iter().cloned().collect::<Vec<_>>();
-    list(&mut text, "The last good files are in force", &error);
+    for (title, error) in [
+        ("The last good files are in force", &keys.files_error),
+        ("Nothing can be recorded", &keys.unrecorded),
+    ] {
+        let error: Vec<_> = error.iter().cloned().collect();
+        list(&mut text, title, &error);
+    }
     text
 }
 

@@ -4,7 +4,11 @@
 mod enforce;
 mod enter;
 mod forward;
+mod head;
+mod inside;
 mod redirect;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::HashMap,

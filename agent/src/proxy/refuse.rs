@@ -97,9 +97,8 @@ impl Refused {
         if !self.secured {
             self.stream.write_all(ANSWER).await?;
         } else if let Some((_, sealer)) = &mut self.halves {
-            let mut records = seal(sealer, content::APPLICATION_DATA, ANSWER)?;
-            records.extend(seal(sealer, content::ALERT, &CLOSE_NOTIFY)?);
-            self.stream.write_all(&records).await?;
+            tell_secured(&mut self.stream, sealer, ANSWER).await?;
+            return Ok(true);
         }
         self.stream.shutdown().await?;
         Ok(true)
@@ -141,6 +140,18 @@ impl Refused {
             self.input.drain(..used);
         }
     }
+}
+
+/// A last answer, and the end of this direction.
+pub(super) async fn tell_secured(
+    stream: &mut TcpStream,
+    sealer: &mut Sealer,
+    answer: &[u8],
+) -> io::Result<()> {
+    let mut records = seal(sealer, content::APPLICATION_DATA, answer)?;
+    records.extend(seal(sealer, content::ALERT, &CLOSE_NOTIFY)?);
+    stream.write_all(&records).await?;
+    stream.shutdown().await
 }
 
 fn seal(sealer: &mut Sealer, kind: u8, message: &[u8]) -> io::Result<Vec<u8>> {

@@ -118,4 +118,29 @@ mod tests {
         ];
         assert!(refused.iter().all(Result::is_err), "{refused:?}");
     }
+
+    #[test]
+    fn bad_bundles_of_others_are_left_out_and_keep_nothing_else_out() {
+        let [own, other] = ["own", "other"].map(|name| authority(name).0.to_vec());
+        let bundles = [
+            ("a.example", own.clone()),
+            ("b.example", b"no certificate".to_vec()),
+            ("c.example", other.repeat(MOST + 1)),
+            ("d.example", other[..other.len() - 1].to_vec()),
+            ("e.example", other),
+        ];
+        let bundles = bundles.map(|(name, der)| (name.to_owned(), der)).into();
+        let a: TrustDomain = "a.example".parse().unwrap();
+        let bundle = bundle(&BundlesResponse { bundles }, &a).unwrap();
+        let known = |name: &str| bundle.roots(&name.parse().unwrap()).len();
+        let found = [
+            "a.example",
+            "b.example",
+            "c.example",
+            "d.example",
+            "e.example",
+        ]
+        .map(known);
+        assert_eq!(found, [1, 0, 0, 0, 1]);
+    }
 }

@@ -134,11 +134,17 @@ impl<K: std::hash::Hash + Eq + Local, C> Cache<K, C> {
         kept.wanted = Some(Arc::clone(wanted));
     }
 
+    fn retain_current(&self, credentials: &dyn Credentials) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.made
+            .retain(|key, cached| is_current(credentials, key.local(), &cached.svid));
+    }
+
     fn get_or_make(
         &self,
         key: K,
-        svid: Arc<Svid>,
-        anchors: Arc<TrustAnchors>,
+        (svid, anchors): (Arc<Svid>, Arc<TrustAnchors>),
+        credentials: &dyn Credentials,
         make: impl FnOnce(&Arc<Svid>, &Arc<TrustAnchors>) -> Result<C, rustls::Error>,
     ) -> Result<Arc<C>, rustls::Error> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,9 +155,10 @@ impl<K: std::hash::Hash + Eq + Local, C> Cache<K, C> {
             return Ok(Arc::clone(&cached.config));
         }
         let config = Arc::new(make(&svid, &anchors)?);
-        // A handshake may have begun before its pod left.
+        // A handshake may have begun before its pod left, or before its certificate was replaced.
         let wanted = kept.wanted.as_ref();
-        if wanted.is_some_and(|wanted| !wanted.contains(key.local())) {
+        let gone = wanted.is_some_and(|wanted| !wanted.contains(key.local()));
+        if gone || !is_current(credentials, key.local(), &svid) {
             return Ok(config);
         }
         if kept.made.len() >= CACHED {
@@ -165,6 +172,11 @@ impl<K: std::hash::Hash + Eq + Local, C> Cache<K, C> {
         kept.made.insert(key, cached);
         Ok(config)
     }
+}
+
+fn is_current(credentials: &dyn Credentials, id: &SpiffeId, svid: &Arc<Svid>) -> bool {
+    let now = credentials.svid(id);
+    now.is_some_and(|now| Arc::ptr_eq(&now, svid))
 }
 
 /// What is kept for an identity of this node.
@@ -210,9 +222,11 @@ impl TlsConfigs {
         let svid = self.svid(local)?;
         let key = (local.clone(), peer.clone());
         let anchors = self.credentials.anchors();
-        let config = self
-            .clients
-            .get_or_make(key, svid, anchors, |svid, anchors| {
+        let config = self.clients.get_or_make(
+            key,
+            (svid, anchors),
+            &*self.credentials,
+            |svid, anchors| {
                 let algorithms = self.provider.signature_verification_algorithms;
                 let verifier =
                     PeerVerifier::new(Arc::clone(anchors), Some(peer.clone()), algorithms);
@@ -226,7 +240,8 @@ impl TlsConfigs {
                 config.key_log = Arc::new(Listener);
                 config.enable_secret_extraction = true;
                 Ok(config)
-            })?;
+            },
+        )?;
         Ok(config)
     }
 
@@ -251,9 +266,11 @@ impl TlsConfigs {
     pub fn server(&self, local: &SpiffeId) -> Result<Arc<ServerConfig>, TlsConfigError> {
         let svid = self.svid(local)?;
         let anchors = self.credentials.anchors();
-        let config = self
-            .servers
-            .get_or_make(local.clone(), svid, anchors, |svid, anchors| {
+        let config = self.servers.get_or_make(
+            local.clone(),
+            (svid, anchors),
+            &*self.credentials,
+            |svid, anchors| {
                 let algorithms = self.provider.signature_verification_algorithms;
                 let verifier = PeerVerifier::new(Arc::clone(anchors), None, algorithms);
                 let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -264,7 +281,8 @@ impl TlsConfigs {
                     Arc::clone(&svid.certified),
                     self.insist,
                 ))
-            })?;
+            },
+        )?;
         Ok(config)
     }
 
@@ -274,6 +292,12 @@ impl TlsConfigs {
         self.clients.retain(&identities);
         self.servers.retain(&identities);
         self.originations.retain(files);
+    }
+
+    /// Forgets the keys of certificates that were replaced, withdrawn or have expired.
+    pub fn retain_current(&self) {
+        self.clients.retain_current(&*self.credentials);
+        self.servers.retain_current(&*self.credentials);
     }
 
     /// What must be remembered of a peer's certificates.
@@ -319,29 +343,4 @@ fn resolver(svid: &Arc<Svid>) -> Arc<SingleCertAndKey> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::testing::{id, pki};
-
-    #[test]
-    fn no_handshake_brings_back_a_key_that_was_forgotten() {
-        let configs = TlsConfigs::new(Arc::new(pki()), &Suites::preferring(&[]));
-        let kept = || {
-            let servers = configs.servers.0.lock().unwrap().made.len();
-            (servers, configs.clients.0.lock().unwrap().made.len())
-        };
-        let shake = || {
-            configs.server(&id("web")).unwrap();
-            configs.client(&id("web"), &id("customer")).unwrap();
-        };
-        shake();
-        assert_eq!(kept(), (1, 1), "before anybody has said who is wanted");
-        configs.retain(HashSet::from([id("web")]), HashSet::new());
-        shake();
-        assert_eq!(kept(), (1, 1));
-        configs.retain(HashSet::from([id("customer")]), HashSet::new());
-        assert_eq!(kept(), (0, 0));
-        shake();
-        assert_eq!(kept(), (0, 0), "a handshake that had begun before");
-    }
-}
+mod tests;

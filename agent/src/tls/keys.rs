@@ -136,6 +136,11 @@ impl Secret {
         self.sequence
     }
 
+    /// Records before it have been opened.
+    pub(super) fn advance_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.key[..self.cipher.key_length()]

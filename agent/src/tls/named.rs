@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DistinguishedName, Error, RootCertStore,
+    CertificateError, DistinguishedName, Error,
     client::verify_server_name,
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
-    server::ParsedCertificate,
+    server::{ParsedCertificate, danger::ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::EndEntityCert;
@@ -15,13 +15,15 @@ use super::{
     TrustAnchors,
     anchors::{Revocations, chain_error},
     leaf,
-    verifier::{Check, usage},
+    roots::Roots,
+    verifier::{Check, Verifier, usage},
+    verify::{VerifyError, ours},
 };
 
 /// Istio's `caCertificates` and `subjectAltNames`, of either end.
 #[derive(Debug)]
 pub(super) struct Named {
-    roots: RootCertStore,
+    roots: Roots,
     /// Empty: the name that a server was asked for, and any name of a client.
     names: Vec<String>,
     /// Of the roots.
@@ -35,7 +37,7 @@ pub(super) struct Named {
 
 impl Named {
     pub(super) fn new(
-        roots: RootCertStore,
+        roots: Roots,
         names: Vec<String>,
         mandatory: bool,
         provider: Arc<CryptoProvider>,
@@ -79,6 +81,17 @@ impl Named {
     }
 }
 
+/// For servers whose clients may show a certificate under one of these roots, whatever its name. Those that can't be roots
+/// are left out.
+#[must_use]
+pub fn optional_clients(
+    roots: Vec<CertificateDer<'_>>,
+    provider: Arc<CryptoProvider>,
+) -> Arc<dyn ClientCertVerifier> {
+    let named = Named::new(Roots::parsable(roots), Vec::new(), false, provider);
+    Arc::new(Verifier(Arc::new(named)))
+}
+
 impl Check for Named {
     fn check(
         &self,
@@ -88,10 +101,13 @@ impl Check for Named {
         now: UnixTime,
     ) -> Result<(), Error> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
-        let (roots, algorithms) = (&self.roots.roots, *self.algorithms());
-        let usage = usage(asked);
+        let roots = self.roots.at(now);
+        if roots.is_empty() {
+            return Err(ours(VerifyError::AuthoritiesExpired));
+        }
+        let (usage, algorithms) = (usage(asked), *self.algorithms());
         self.revoked()
-            .verify_chain(&certificate, roots, intermediates, now, usage, algorithms)?;
+            .verify_chain(&certificate, &roots, intermediates, now, usage, algorithms)?;
         leaf::check(end_entity)?;
         match asked {
             Some(asked) if self.names.is_empty() => {
@@ -113,5 +129,49 @@ impl Check for Named {
 
     fn is_mandatory(&self) -> bool {
         self.mandatory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+    use rustls::{RootCertStore, crypto::aws_lc_rs, server::WebPkiClientVerifier};
+
+    use super::*;
+    use crate::tls::HandshakeError;
+
+    /// The beginning of 18 May 2033, in seconds since 1970.
+    const END: u64 = 1_999_987_200;
+
+    fn time(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn authorities_count_until_they_expire() {
+        let mut params = CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(2033, 5, 18);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer);
+        let leaf = leaf.unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = optional_clients(vec![issuer.der().clone()], Arc::clone(&provider));
+        assert!(!verifier.client_auth_mandatory());
+        let at = |seconds| verifier.verify_client_cert(leaf.der(), &[], time(seconds));
+        assert!(at(END).is_ok());
+        let refused = HandshakeError::Tls(at(END + 1).unwrap_err()).to_string();
+        assert!(refused.contains("has expired"), "{refused}");
+
+        // What rustls itself does.
+        let mut roots = RootCertStore::empty();
+        roots.add(issuer.der().clone()).unwrap();
+        let other = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let other = other.build().unwrap();
+        let late = other.verify_client_cert(leaf.der(), &[], time(END + 1));
+        assert!(late.is_ok(), "this verifier isn't needed any more");
     }
 }

@@ -1,8 +1,7 @@
 //! Certificates and keys from PEM.
 
 use rustls::{
-    Error, InconsistentKeys, RootCertStore, crypto::aws_lc_rs::sign::any_supported_type,
-    sign::CertifiedKey,
+    Error, InconsistentKeys, crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey,
 };
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -10,6 +9,8 @@ use rustls_pki_types::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroize as _;
+
+use super::roots::Roots;
 
 /// How keys with a passphrase say so: PKCS #8 (RFC 7468, section 11), and the forms before it (RFC 1421, section 4.6.1).
 const ENCRYPTED: [&[u8]; 2] = [
@@ -27,7 +28,10 @@ pub enum PemError {
     #[error("certificate {0} is not valid X.509")]
     Certificate(usize),
     #[error("certificate {position} can't serve as a root: {source}")]
-    Root { position: usize, source: Error },
+    Root {
+        position: usize,
+        source: webpki::Error,
+    },
     #[error("no private key in it")]
     NoKey,
     #[error("the private key has a passphrase: `openssl pkey` writes it without one")]
@@ -58,9 +62,9 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 }
 
 /// All of a text, as roots.
-pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, PemError> {
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in certificates(pem)?.into_iter().enumerate() {
+pub(super) fn authorities(pem: &[u8]) -> Result<Roots, PemError> {
+    let mut roots = Roots::default();
+    for (index, certificate) in certificates(pem)?.iter().enumerate() {
         roots.add(certificate).map_err(|source| PemError::Root {
             position: index + 1,
             source,

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use rustls::DistinguishedName;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -18,12 +19,28 @@ impl Roots {
     /// When it can't be a root.
     pub(super) fn add(&mut self, root: &CertificateDer<'_>) -> Result<(), webpki::Error> {
         let anchor = webpki::anchor_from_trusted_cert(root)?.to_owned();
-        let (_, parsed) = X509Certificate::from_der(root).map_err(|_| webpki::Error::BadDer)?;
-        let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        self.ends.push(end(root).ok_or(webpki::Error::BadDer)?);
         self.anchors.push(anchor);
-        self.ends
-            .push(UnixTime::since_unix_epoch(Duration::from_secs(end)));
         Ok(())
+    }
+
+    /// Of those that can be roots.
+    pub(super) fn parsable<'r>(roots: impl IntoIterator<Item = CertificateDer<'r>>) -> Self {
+        let mut parsable = Self::default();
+        for root in roots {
+            if let Err(error) = parsable.add(&root) {
+                tracing::debug!(?error, "root ignored");
+            }
+        }
+        parsable
+    }
+
+    /// Their names.
+    pub(super) fn subjects(&self) -> Vec<DistinguishedName> {
+        let anchors = self.anchors.iter();
+        anchors
+            .map(|anchor| DistinguishedName::in_sequence(anchor.subject.as_ref()))
+            .collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,4 +56,16 @@ impl Roots {
         let valid = anchors.filter(|(_, end)| now <= **end);
         Cow::Owned(valid.map(|(anchor, _)| anchor.clone()).collect())
     }
+}
+
+/// Whether a certificate is of no use any more; true of what is none.
+#[must_use]
+pub fn has_expired(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
+    end(certificate).is_none_or(|end| end < now)
+}
+
+fn end(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(end)))
 }

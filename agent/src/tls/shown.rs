@@ -79,10 +79,10 @@ mod tests {
     use std::sync::RwLock;
 
     use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-    use rustls::{RootCertStore, crypto::aws_lc_rs};
+    use rustls::crypto::aws_lc_rs;
 
     use super::*;
-    use crate::tls::{RevocationList, Revocations};
+    use crate::tls::{RevocationList, Revocations, roots::Roots};
 
     #[derive(Debug, Default)]
     struct Lists(RwLock<Arc<TrustAnchors>>);
@@ -102,8 +102,7 @@ mod tests {
     }
 
     fn named(issuer: &Issuer, lists: &Arc<Lists>) -> Arc<Named> {
-        let mut roots = RootCertStore::empty();
-        roots.add(issuer.der().clone()).unwrap();
+        let roots = Roots::parsable([issuer.der().clone()]);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let named = Named::new(roots, Vec::new(), true, provider);
         Arc::new(named.heeding(Arc::clone(lists) as Arc<dyn Revocations>))

@@ -23,6 +23,8 @@ pub enum VerifyError {
     TrustDomain(SpiffeId),
     #[error("{0}: every root of this trust domain has expired")]
     RootsExpired(SpiffeId),
+    #[error("every authority that it could be from has expired")]
+    AuthoritiesExpired,
     #[error("its key usage: {0}")]
     KeyUsage(&'static str),
     #[error("its RSA key has fewer than 2048 bits")]

@@ -104,6 +104,7 @@ pub const ALL: &[Scenario] = &[
     scenario("gateway-hosts", gateways::hosts),
     scenario("gateway-optional-mutual", gateways::optional),
     scenario("gateway-client-names", gateways::names),
+    scenario("gateway-misdirected", gateways::misdirected),
     scenario("gateway-tls-versions", gateways::versions),
     scenario("gateway-revoked", gateways::revoked),
     scenario("gateway-load", gateways::load),

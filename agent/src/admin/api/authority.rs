@@ -39,6 +39,12 @@ pub struct CaKeys {
     pub not_after: Timestamp,
     pub rotation: CaRotation,
     pub roots: Vec<CaRoot>,
+    /// When the last certificate expires that `sealane ca issue` has made: a change of the key waits for it.
+    #[serde(default)]
+    pub issued_until: Option<Timestamp>,
+    /// Why nothing can be recorded, on which a change of the key depends.
+    #[serde(default)]
+    pub unrecorded: Option<String>,
     /// Why the files as they are now are not in force.
     #[serde(default)]
     pub files_error: Option<String>,
@@ -94,6 +100,8 @@ impl CaKeys {
                 until: rotation.map(|rotation| rotation.until),
             },
             roots: roots.collect(),
+            issued_until: state.by_hand,
+            unrecorded: state.unrecorded.clone(),
             files_error: state.error.clone(),
         }
     }

@@ -1,5 +1,6 @@
 //! The TLS of a gateway's servers, made again when their certificates change. What can't be used leaves what was in force
-//! before; what is gone leaves nothing.
+//! before; what is gone leaves nothing, and neither do clients' authorities that are others now: one of those before may
+//! have been removed for a reason.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::RandomState},
@@ -7,9 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use super::credentials::{CredentialError, Found};
+use super::credentials::{CredentialError, Found, Looked};
 use crate::{
-    policy::{Credential, ServerTls},
+    policy::{Clients, Credential, ServerTls},
     proxy::Terminations,
     tls::{self, Material, TerminateError, Termination},
 };
@@ -24,6 +25,8 @@ pub(super) struct Configs {
 
 struct Kept {
     fingerprint: u64,
+    /// The same of the authorities alone.
+    authorities: u64,
     termination: Arc<Termination>,
 }
 
@@ -63,11 +66,15 @@ impl Configs {
         self.kept.retain(|tls, _| wanted.contains(tls));
         let mut conditions = BTreeMap::<_, Condition>::new();
         for tls in wanted {
-            let material = found.material(&tls.credential);
-            let taken = material
+            let looked = found.look(&tls.credential);
+            let authorities = looked.as_ref().ok();
+            let authorities = authorities.map(|l| self.hasher.hash_one(&l.authorities));
+            let taken = looked
+                .and_then(Looked::material)
                 .map_err(Trouble::from)
                 .and_then(|m| self.take(tls, &m));
-            let error = taken.err().map(|trouble| self.suffer(tls, &trouble));
+            let trouble = taken.err();
+            let error = trouble.map(|trouble| self.suffer(tls, &trouble, authorities));
             let in_force = self.kept.get(tls);
             let not_after = in_force.and_then(|kept| kept.termination.not_after);
             let condition = conditions.entry(tls.credential.clone()).or_default();
@@ -97,18 +104,29 @@ impl Configs {
         let termination = Arc::new(self.maker.termination(tls, material)?);
         let kept = Kept {
             fingerprint,
+            authorities: self.hasher.hash_one(authorities),
             termination,
         };
         self.kept.insert(Arc::clone(tls), kept);
         Ok(())
     }
 
-    fn suffer(&mut self, tls: &Arc<ServerTls>, trouble: &Trouble) -> String {
+    /// `authorities`: those that are there now, if that is known.
+    fn suffer(
+        &mut self,
+        tls: &Arc<ServerTls>,
+        trouble: &Trouble,
+        authorities: Option<u64>,
+    ) -> String {
         let closed = match trouble {
             Trouble::Credential(error) => error.is_absence(),
             Trouble::Terminate(error) => matches!(error, TerminateError::NoAuthorities),
         };
-        if closed {
+        let others = self.kept.get(tls).is_some_and(|kept| {
+            tls.clients != Clients::Anybody
+                && authorities.is_some_and(|authorities| authorities != kept.authorities)
+        });
+        if closed || others {
             self.kept.remove(tls);
         }
         let consequence = match self.kept.contains_key(tls) {
@@ -141,10 +159,15 @@ mod tests {
     }
 
     fn mutual() -> Arc<ServerTls> {
+        server("MUTUAL")
+    }
+
+    fn server(mode: &str) -> Arc<ServerTls> {
         let spec = r#"{"servers": [{"port": {"number": 443, "name": "p", "protocol": "HTTPS"}, "hosts": ["*"],
                        "tls": {"mode": "MUTUAL", "credentialName": "c"}}]}"#;
+        let spec = spec.replace("MUTUAL", mode);
         let document = DocumentRef::new(DocumentKind::Gateway, "edge", "g");
-        let gateway = Gateway::new(document, None, serde_json::from_str(spec).unwrap());
+        let gateway = Gateway::new(document, None, serde_json::from_str(&spec).unwrap());
         let documents = Documents {
             gateways: vec![gateway.unwrap()],
             ..Documents::default()
@@ -176,6 +199,44 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         fs::write(dir.join("ca.crt"), root.pem()).unwrap();
+    }
+
+    #[test]
+    fn authorities_that_are_others_now_close_beside_a_bad_key() {
+        let root = tempfile::tempdir().unwrap();
+        let (found, dir) = (
+            Found::Mounted(root.path().to_owned()),
+            root.path().join("c"),
+        );
+        fs::create_dir(&dir).unwrap();
+        for (mode, stays) in [
+            ("MUTUAL", false),
+            ("OPTIONAL_MUTUAL", false),
+            ("SIMPLE", true),
+        ] {
+            let tls = server(mode);
+            let none = tls::Terminations::new(&Suites::preferring(&[]), Arc::new(Nothing));
+            let mut configs = Configs::new(none);
+            let mut is_open = || {
+                configs.update(&[Arc::clone(&tls)], &found);
+                configs.current().contains_key(&tls)
+            };
+            let bad_key = || fs::write(dir.join("tls.key"), "no key").unwrap();
+            let no_key = || fs::remove_file(dir.join("tls.key")).unwrap();
+            for spoil in [&bad_key as &dyn Fn(), &no_key] {
+                put_pair(&dir);
+                put_authority(&dir);
+                assert!(is_open(), "{mode}");
+                spoil();
+                assert!(is_open(), "{mode}: the authorities are the same");
+                put_authority(&dir);
+                assert_eq!(is_open(), stays, "{mode}: others");
+            }
+            put_pair(&dir);
+            assert!(is_open(), "{mode}: good again");
+            fs::write(dir.join("ca.crt"), "no certificate").unwrap();
+            assert_eq!(is_open(), stays, "{mode}: nobody knows which");
+        }
     }
 
     #[test]

@@ -64,6 +64,28 @@ pub(super) struct Places {
     pub(super) namespace: String,
 }
 
+/// What there is of a credential: its authorities are known also where certificate or key are missing.
+pub(super) struct Looked {
+    pub(super) authorities: Option<Vec<u8>>,
+    pair: Result<Pair, CredentialError>,
+}
+
+struct Pair {
+    chain: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Looked {
+    pub(super) fn material(self) -> Result<Material, CredentialError> {
+        let Pair { chain, key } = self.pair?;
+        Ok(Material {
+            chain,
+            key,
+            authorities: self.authorities,
+        })
+    }
+}
+
 /// All that there is at one moment.
 pub(super) enum Found {
     Secrets(Result<Secrets, SecretsError>),
@@ -82,25 +104,29 @@ impl Places {
 
 impl Found {
     /// Blocks.
-    pub(super) fn material(&self, credential: &Credential) -> Result<Material, CredentialError> {
-        match credential {
-            Credential::Secret(name) => self.of_secret(name),
+    pub(super) fn look(&self, credential: &Credential) -> Result<Looked, CredentialError> {
+        let (chain, key, authorities) = match credential {
+            Credential::Secret(name) => return self.of_secret(name),
             Credential::Files {
                 chain,
                 key,
                 authorities,
-            } => Ok(Material {
-                chain: read(chain)?.to_vec(),
+            } => (chain, key, authorities),
+        };
+        let authorities = authorities.as_ref().map(|path| read(path));
+        let pair = read(chain).and_then(|chain| {
+            Ok(Pair {
+                chain: chain.to_vec(),
                 key: read(key)?,
-                authorities: match authorities {
-                    Some(path) => Some(read(path)?.to_vec()),
-                    None => None,
-                },
-            }),
-        }
+            })
+        });
+        Ok(Looked {
+            authorities: authorities.transpose()?.map(|pem| pem.to_vec()),
+            pair,
+        })
     }
 
-    fn of_secret(&self, name: &str) -> Result<Material, CredentialError> {
+    fn of_secret(&self, name: &str) -> Result<Looked, CredentialError> {
         let no_secret = || CredentialError::NoSecret(name.to_owned());
         let own = self.secret(name)?.ok_or_else(no_secret)?;
         // As Istio: those of a Secret of their own first.
@@ -115,10 +141,15 @@ impl Found {
                 keys,
             })
         };
-        Ok(Material {
-            chain: needed(CHAIN)?.to_vec(),
-            key: needed(KEY)?.clone(),
+        let pair = needed(CHAIN).and_then(|chain| {
+            Ok(Pair {
+                chain: chain.to_vec(),
+                key: needed(KEY)?.clone(),
+            })
+        });
+        Ok(Looked {
             authorities: authorities.map(|pem| pem.to_vec()),
+            pair,
         })
     }
 
@@ -174,10 +205,15 @@ mod tests {
             fs::write(&path, path.file_name().unwrap().as_encoded_bytes()).unwrap();
         };
         let found = Found::Mounted(dir.path().to_owned());
-        let material = |name: &str| found.material(&Credential::Secret(name.to_owned()));
+        let look = |name: &str| found.look(&Credential::Secret(name.to_owned()));
+        let material = |name: &str| look(name).and_then(Looked::material);
         assert!(material("a").unwrap_err().is_absence());
         put("a/tls.crt");
         assert!(!material("a").unwrap_err().is_absence());
+        put("a/ca.crt");
+        let known = look("a").unwrap().authorities;
+        assert_eq!(known.as_deref(), Some(&b"ca.crt"[..]), "without a key");
+        fs::remove_file(dir.path().join("a/ca.crt")).unwrap();
         put("a/tls.key");
         assert_eq!(material("a").unwrap().authorities, None);
         put("a-cacert/cacert");

@@ -19,6 +19,7 @@ use crate::{
         wire::CertificateResponse,
     },
     identity::{SpiffeId, Svid, SvidNameError, spiffe_id},
+    tls::has_expired,
 };
 
 /// How much longer than [`LONGEST_LIFE`] it may be: CAs begin a little in the past.
@@ -153,11 +154,12 @@ fn verify<'a>(
     roots: impl Iterator<Item = &'a CertificateDer<'static>>,
     now: SystemTime,
 ) -> Result<(), webpki::Error> {
-    let anchors: Vec<_> = roots
-        .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
-        .collect();
     let since = now.duration_since(SystemTime::UNIX_EPOCH);
     let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
+    let anchors: Vec<_> = roots
+        .filter(|root| !has_expired(root, now))
+        .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
+        .collect();
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         end_entity.verify_for_usage(
             webpki::ALL_VERIFICATION_ALGS,

@@ -13,12 +13,13 @@ use std::{
 use hyper::{Uri, http::uri::Authority};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
+use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime, pem::PemObject};
 use tokio::{net::TcpStream, task::spawn_blocking, time};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
 use super::{CaClientSettings, roots::Roots};
+use crate::tls::has_expired;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -131,7 +132,10 @@ impl Connector {
             self.roots.set_file(read?);
         }
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(self.roots.all());
+        // rustls itself takes a root for good at all times.
+        let now = UnixTime::now();
+        let all = self.roots.all().into_iter();
+        roots.add_parsable_certificates(all.filter(|root| !has_expired(root, now)));
         let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

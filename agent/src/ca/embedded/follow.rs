@@ -1,14 +1,14 @@
 //! Sees what becomes of the CA's directory while it is in use, and moves a change of key on.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
 use tokio::{task::spawn_blocking, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{EmbeddedCa, Seen, bundle};
+use super::{EmbeddedCa, Seen, UNRECORDED, bundle};
 use crate::ca::{
     CaError, CaState,
     authority::{Authority, timestamp},
@@ -62,13 +62,15 @@ impl EmbeddedCa {
             return Ok(());
         }
         let locked = Locked::existing(&self.dir)?;
-        let record = locked.advance(now)?;
-        let record = locked.use_life(record, self.ttl, now)?;
+        let recorded = locked.advance_if_writable(now)?;
+        let recorded = locked.use_life(recorded, self.ttl, now)?;
+        let life = recorded.bound(self.ttl, now).as_secs();
+        self.life.store(life, Ordering::Relaxed);
         let stamps = locked.paths.stamps();
         let authority = Authority::new(&locked.files()?, &locked.paths, Some(&self.domain), now)?;
         authority.try_out(&self.domain, &authority.roots, now)?;
         // Who has slept through a change that others have made can't have been told of its root.
-        if record.generation == seen.record.generation {
+        if recorded.record.generation == seen.record.generation {
             let present = self.current.load();
             let told = &present.roots;
             let lost = |_| CaError::RootLost {
@@ -89,13 +91,22 @@ impl EmbeddedCa {
                 .map_err(unknown)?;
         }
         drop(locked);
-        self.announce(&authority, &record, seen);
-        *seen = Seen { stamps, record };
-        self.publish(authority, &seen.record);
+        let state = CaState::new(&authority, &recorded, now);
+        self.announce(&authority, &recorded.record, &state, seen);
+        *seen = Seen {
+            stamps,
+            record: recorded.record,
+        };
+        self.publish(authority, state);
         Ok(())
     }
 
-    fn announce(&self, authority: &Authority, record: &Record, seen: &Seen) {
+    fn announce(&self, authority: &Authority, record: &Record, state: &CaState, seen: &Seen) {
+        if let Some(warning) = &state.unrecorded
+            && self.state.borrow().unrecorded.is_none()
+        {
+            tracing::warn!(warning, "{UNRECORDED}");
+        }
         let (stage, before) = (record.stage(), seen.record.stage());
         if stage != before {
             let until = record.rotation.map(|rotation| rotation.until);
@@ -109,9 +120,8 @@ impl EmbeddedCa {
         }
     }
 
-    fn publish(&self, authority: Authority, record: &Record) {
+    fn publish(&self, authority: Authority, state: CaState) {
         let roots = Arc::new(bundle(&self.domain, &authority));
-        let state = CaState::new(&authority, record, None);
         // Whoever gets a certificate gets the roots above it with it: these come first.
         let news = self.bundle.send_if_modified(|known| {
             let news = **known != *roots;

@@ -3,6 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 use tempfile::TempDir;
 
 use super::*;
+use crate::ca::Rotate;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -134,4 +135,42 @@ fn leaves_end_with_their_ca_and_need_one() {
         Err(CaError::Absent { .. })
     ));
     assert!(!nowhere.exists());
+}
+
+#[test]
+fn a_change_of_key_waits_for_leaves_issued_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let domain = "cluster.local".parse().unwrap();
+    super::super::EmbeddedCa::open(dir.path(), &domain, DAY).unwrap();
+    let issue = |ttl| {
+        let out = tempfile::tempdir().unwrap();
+        let order = Order {
+            kind: Kind::Leaf {
+                names: vec![LeafName::Host("a.test".to_owned())],
+                ca: dir.path().to_owned(),
+            },
+            key_type: KeyType::P256,
+            ttl,
+        };
+        let issued = order.fill(out.path(), SystemTime::now());
+        (out, issued)
+    };
+    let (_out, issued) = issue(90 * DAY);
+    issued.unwrap();
+    let now = SystemTime::now();
+    let state = Rotate::Root { domain: None }.apply(dir.path(), now);
+    let state = state.unwrap();
+    let until = SystemTime::from(state.rotation.unwrap().until);
+    assert!(
+        until > now + 89 * DAY && until < now + 91 * DAY,
+        "{state:?}"
+    );
+    assert!(state.by_hand.is_some());
+
+    let blocked = dir.path().join("rotation.json.new");
+    fs::create_dir(blocked).unwrap();
+    let (out, issued) = issue(100 * DAY);
+    assert!(matches!(issued, Err(CaError::Write { .. })), "{issued:?}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+    issue(DAY).1.unwrap();
 }

@@ -74,3 +74,33 @@ fn records_survive_being_written() {
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
 }
+
+#[test]
+fn what_was_issued_by_hand_is_waited_for() {
+    let record = Record::default().used(minute(), at(0)).unwrap();
+    let record = record.issued(at(1000)).unwrap();
+    assert_eq!(
+        record.issued(at(999)),
+        None,
+        "an earlier end changes nothing"
+    );
+    let until = |record: &Record| record.rotation.unwrap().until;
+    let record = record.begun(Rotated::Root, false, at(10));
+    assert_eq!(until(&record), timestamp(at(1060)));
+    // By the old key, while the new root is handed out.
+    let record = record.issued(at(5000)).unwrap();
+    let record = record.used(minute(), at(1050)).unwrap();
+    let signing = record.advanced(at(1060)).unwrap();
+    assert_eq!(until(&signing), timestamp(at(1066)));
+    let retiring = signing.advanced(at(1066)).unwrap();
+    assert_eq!(until(&retiring), timestamp(at(5060)));
+    assert_eq!(retiring.by_hand(at(4999)), Some(timestamp(at(5000))));
+    assert_eq!(retiring.by_hand(at(5000)), None);
+}
+
+#[test]
+fn records_of_versions_that_knew_nothing_by_hand_are_read() {
+    let record: Record = serde_json::from_str(r#"{"rotation": null, "lives": {}}"#).unwrap();
+    assert_eq!(record, Record::default());
+    assert!(!serde_json::to_string(&record).unwrap().contains("by_hand"));
+}

@@ -10,11 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::aws_lc_rs,
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
-};
+use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -39,14 +35,19 @@ use crate::{
     ca::{CaError, EmbeddedCa, authority},
     identity::{SpiffeId, spiffe_id},
     telemetry::CaMetrics,
-    tls::CertificateId,
+    tls::{self, CertificateId},
 };
 
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests of one connection at a time. Clients may begin with a hundred before they hear of a limit (RFC 9113,
 /// section 6.5.2).
-const STREAMS: u32 = 256;
+const STREAMS: u32 = 128;
+/// Of one request: four times a service account's token.
+const MAX_HEADERS: u32 = 8 << 10;
+/// Bytes of requests that a connection may send before they are read; the least that HTTP/2 begins with (RFC 9113,
+/// section 6.9.2).
+const WINDOW: u32 = 65_535;
 /// Clients connect again after this, and then see the CA's present certificate.
 const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 /// A client that is gone without a word is noticed after this and [`KEEPALIVE_DEADLINE`].
@@ -117,11 +118,14 @@ pub async fn serve(
     let served = Server::builder()
         .timeout(REQUEST_DEADLINE)
         .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_connection_age(CONNECTION_AGE)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_DEADLINE))
         .serve_with_incoming_shutdown(
-            Method(Arc::new(service)),
+            Method::new(service),
             ReceiverStream::new(incoming),
             stop.clone().cancelled_owned(),
         );
@@ -159,15 +163,7 @@ async fn renew_config(
 
 fn config(ca: &EmbeddedCa, own: Arc<OwnCertificate>) -> Result<ServerConfig, CaError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    for root in ca.roots() {
-        roots.add(root)?;
-    }
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let verifier = tls::optional_clients(ca.roots(), Arc::clone(&provider));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -294,3 +290,6 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,44 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use super::{CaService, Credentials, listen::Peer};
-use crate::ca::wire::{CertificateRequest, CertificateResponse, MAX_MESSAGE, METHOD, SERVICE};
+use super::{CaService, Credentials, Refusal, listen::Peer, places::Places};
+use crate::{
+    ca::wire::{CertificateRequest, CertificateResponse, MAX_REQUEST, METHOD, SERVICE},
+    telemetry::CaCrowding,
+};
+
+/// Requests that are read and answered at the same time. Before its end nobody has proven anything: at 8 KiB for the
+/// headers and 16 KiB for the message, these are 96 MiB.
+const REQUESTS: usize = 4096;
+/// Of one source.
+const OF_ONE: usize = REQUESTS / 8;
 
 /// What the HTTP server calls.
 #[derive(Clone)]
-pub(super) struct Method(pub(super) Arc<CaService>);
+pub(super) struct Method {
+    service: Arc<CaService>,
+    requests: Arc<Places>,
+}
+
+impl Method {
+    pub(super) fn new(service: CaService) -> Self {
+        Self::with_room(service, Places::new(REQUESTS, OF_ONE))
+    }
+
+    pub(super) fn with_room(service: CaService, requests: Places) -> Self {
+        Self {
+            service: Arc::new(service),
+            requests: Arc::new(requests),
+        }
+    }
+
+    fn refuse(&self, crowding: CaCrowding) -> http::Response<Body> {
+        let refusal = Refusal::Rate;
+        self.service.metrics.request_refused(refusal.reason());
+        tracing::debug!(reason = crowding.as_str(), "too many requests");
+        Status::from(refusal).into_http()
+    }
+}
 
 impl NamedService for Method {
     const NAME: &'static str = SERVICE;
@@ -43,10 +75,17 @@ impl Service<http::Request<Body>> for Method {
             let text = format!("only {METHOD} is served");
             return Box::pin(ready(Ok(Status::unimplemented(text).into_http())));
         }
+        let peer = request.extensions().get::<Peer>();
+        let place = peer.map(|peer| self.requests.take(peer.address.ip()));
+        let place = match place.transpose() {
+            Ok(place) => place,
+            Err(crowding) => return Box::pin(ready(Ok(self.refuse(crowding)))),
+        };
         let method = self.clone();
         Box::pin(async move {
+            let _place = place;
             let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE);
+            let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_REQUEST);
             Ok(grpc.unary(method, request).await)
         })
     }
@@ -58,7 +97,7 @@ impl UnaryService<CertificateRequest> for Method {
         Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<CertificateRequest>) -> Self::Future {
-        let service = Arc::clone(&self.0);
+        let service = Arc::clone(&self.service);
         Box::pin(async move {
             let now = SystemTime::now();
             let peer = request.extensions().get::<Peer>();

@@ -1,4 +1,4 @@
-//! Room for connections, so much for each source: nobody can take all of it.
+//! Room for connections, and for requests: so much for each source: nobody can take all of it.
 
 use std::{
     collections::HashMap,
@@ -38,7 +38,7 @@ impl Default for Places {
 }
 
 impl Places {
-    fn new(all: usize, of_one: usize) -> Self {
+    pub(super) fn new(all: usize, of_one: usize) -> Self {
         Self {
             taken: Mutex::default(),
             all,

@@ -21,6 +21,8 @@ pub(super) struct Held {
     refresh_at: SystemTime,
     failures: u32,
     last_error: Option<String>,
+    /// There are some that it hasn't been asked for since.
+    news: bool,
 }
 
 impl Held {
@@ -32,6 +34,7 @@ impl Held {
             refresh_at: now,
             failures: 0,
             last_error: None,
+            news: false,
         }
     }
 
@@ -54,9 +57,19 @@ impl Held {
         })
     }
 
-    /// The issuer has news for it.
+    /// The issuer has news for it, also for whoever is asking at this moment: the answer may be from before.
     pub(super) fn hurry(&mut self, now: SystemTime) {
         self.due_at = self.due_at.min(now);
+        self.news = true;
+    }
+
+    /// The issuer is being asked.
+    pub(super) fn asked(&mut self) {
+        self.news = false;
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.news
     }
 
     /// The issuer has taken it back.
@@ -73,10 +86,11 @@ impl Held {
         }
         *self = Self {
             svid: Some(svid),
-            due_at: refresh_at,
+            due_at: if self.news { now } else { refresh_at },
             refresh_at,
             failures: 0,
             last_error: None,
+            news: self.news,
         };
     }
 
@@ -87,7 +101,8 @@ impl Held {
             Urgency::Due | Urgency::Fresh => LONGEST_PAUSE,
         };
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
-        self.due_at = now + doubled.min(longest).mul_f64(0.5 + 0.5 * random);
+        let pause = doubled.min(longest).mul_f64(0.5 + 0.5 * random);
+        self.due_at = if self.news { now } else { now + pause };
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error.to_string());
     }

@@ -270,3 +270,43 @@ async fn an_svid_that_comes_late_in_its_life_is_looked_after_in_what_is_left() {
     held.renewed(Arc::new(svid), now, 0.0);
     assert_eq!(held.due_at(), now + LIFE / 20);
 }
+
+/// Answers with what it knew when it was asked, when it is let.
+struct Late(Arc<Stub>, tokio::sync::Semaphore);
+
+impl Issue for Arc<Late> {
+    type Error = Away;
+
+    async fn issue(&self, id: &SpiffeId, now: SystemTime) -> Result<Svid, Away> {
+        let answer = self.0.issue(id, now).await;
+        self.1.acquire().await.unwrap().forget();
+        answer
+    }
+
+    fn reason(error: &Away) -> IssueFailure {
+        Arc::<Stub>::reason(error)
+    }
+
+    fn is_withdrawal(error: &Away) -> bool {
+        Arc::<Stub>::is_withdrawal(error)
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_back_while_it_comes_is_not_used() {
+    let late = Arc::new(Late(stub(LIFE), tokio::sync::Semaphore::new(0)));
+    let clock: Clock = Arc::new(SystemTime::now);
+    let svids = Svids::new(Arc::clone(&late), clock, Metrics::new().unwrap());
+    let svids = Arc::new(svids);
+    let asking = Arc::clone(&svids);
+    let asking = tokio::spawn(async move { asking.want(&ids(&["a"])).await });
+    while late.0.issued.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    late.0.withdrawing.store(true, Ordering::Relaxed);
+    svids.hurry(&ids(&["a"]));
+    late.1.add_permits(2);
+    asking.await.unwrap();
+    svids.renew_due().await;
+    assert!(svids.reader().get(&id("a")).is_none());
+}

@@ -19,6 +19,8 @@ use crate::policy::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
     pub(in crate::policy) document: DocumentRef,
+    /// `NAMESPACE/NAME`, as `VirtualService`s call it.
+    name: String,
     pub(in crate::policy) created: Option<i64>,
     /// Of the pods that serve it.
     selector: Labels,
@@ -107,6 +109,7 @@ impl Gateway {
         }
         if errors.is_empty() {
             Ok(Self {
+                name: format!("{}/{}", document.namespace, document.name),
                 document,
                 created,
                 selector: spec.selector.unwrap_or_default(),
@@ -123,8 +126,8 @@ impl Gateway {
     }
 
     /// `NAMESPACE/NAME`, as `VirtualService`s call it.
-    pub(super) fn name(&self) -> String {
-        format!("{}/{}", self.document.namespace, self.document.name)
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// With all hosts in full.

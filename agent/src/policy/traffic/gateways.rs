@@ -1,13 +1,18 @@
 //! All gateways, and what is routed through them: which server takes a connection, and where it goes.
 
+mod attached;
+mod inside;
 mod no_route;
+mod unnamed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
+use attached::Attached;
 pub use no_route::NoRoute;
+use unnamed::only;
 
 use super::{
     Routed,
@@ -24,8 +29,8 @@ use crate::{
 pub struct Gateways {
     /// Oldest first.
     gateways: Vec<Gateway>,
-    /// What is routed through one of them, oldest first.
-    services: Vec<VirtualService>,
+    /// What is routed through one of them.
+    services: Attached,
 }
 
 /// A server, and whose it is.
@@ -71,16 +76,14 @@ impl Gateways {
             let older = a.document.precedence(a.created);
             older.cmp(&b.document.precedence(b.created))
         });
-        let names: Vec<_> = gateways.iter().map(Gateway::name).collect();
         let services = services.iter().filter(|s| s.is_for_gateways()).cloned();
         let compiled = Self {
             gateways,
-            services: services.collect(),
+            services: Attached::new(services.collect()),
         };
-        for service in &compiled.services {
-            let unknown = service
-                .through()
-                .filter(|name| !names.iter().any(|n| n == name));
+        let names: BTreeSet<_> = compiled.gateways.iter().map(Gateway::name).collect();
+        for service in compiled.services.all() {
+            let unknown = service.through().filter(|name| !names.contains(name));
             ignored.extend(unknown.map(|name| Ignored::NoGateway {
                 document: service.document.clone(),
                 gateway: name.to_owned(),
@@ -146,7 +149,7 @@ impl Gateways {
     /// # Errors
     /// When no document says so, or several do.
     pub fn take<'p>(&'p self, port: u16, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
-        match (self.ports(&caller.gateway.labels).get(&port), caller.name) {
+        match (self.family(port, caller), caller.name) {
             (Some(Family::Http), Some(name)) => self.requested(port, name, caller),
             (Some(Family::Http), None) => self.unnamed(port, caller),
             (family, name) => {
@@ -164,24 +167,19 @@ impl Gateways {
         }
     }
 
-    /// Whether it makes a difference which host an HTTP client of a port asks for.
-    #[must_use]
-    pub fn depends_on_host(&self, port: u16, caller: Caller<'_>) -> bool {
-        let mut servers = self.servers(port, caller);
-        let for_all = servers.any(|served| {
-            let mut visible = self.visible(served, caller);
-            visible
-                .any(|routes| served.server.is_for_all(routes) && routes.hosts().any(Host::is_all))
-        });
-        !for_all || self.unnamed(port, caller).is_err()
-    }
-
     /// Those that count, the oldest first.
     fn servers<'p>(&'p self, port: u16, caller: Caller<'_>) -> impl Iterator<Item = Served<'p>> {
         let labels = &caller.gateway.labels;
-        let family = self.ports(labels).get(&port).copied();
+        let family = self.family(port, caller);
         let of_port = self.of(labels).filter(move |s| s.server.port == port);
         of_port.filter(move |s| Some(s.server.work.family()) == family)
+    }
+
+    /// Of a port; see [`ports`](Self::ports).
+    fn family(&self, port: u16, caller: Caller<'_>) -> Option<Family> {
+        let mut servers = self.of(&caller.gateway.labels);
+        let first = servers.find(|served| served.server.port == port)?;
+        Some(first.server.work.family())
     }
 
     /// Where a request for a host goes. As with Istio (`buildGatewayHTTPRouteConfig`) there is one virtual host for each
@@ -197,7 +195,7 @@ impl Gateways {
         for served in self.servers(port, caller) {
             let of_server = served.server.specificity(Some(name));
             hosts.extend(of_server.map(|specificity| (specificity, served, None)));
-            for routes in self.visible(served, caller) {
+            for routes in self.with_hosts(served, Host::meaning(name), caller) {
                 let common = served.server.specificity_with(name, routes);
                 hosts.extend(common.map(|specificity| (specificity, served, Some(routes))));
             }
@@ -231,43 +229,8 @@ impl Gateways {
         })
     }
 
-    /// Where a client of HTTP goes that doesn't say which host it means: to the only place that there is.
-    fn unnamed<'p>(&'p self, port: u16, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
-        let mut servers = self.servers(port, caller);
-        if let Some(served) = servers.find(|s| s.server.work == Work::Redirect) {
-            let gateway = served.gateway.clone();
-            return Err(NoRoute::Redirects { gateway });
-        }
-        let Some((served, routes, route)) = only(self.candidates(port, caller))? else {
-            let first = self.servers(port, caller).next();
-            return Err(first.map_or_else(
-                || NoRoute::no_server(port, None),
-                |s| NoRoute::nobody(s, None),
-            ));
-        };
-        Ok(served.to(routes, route))
-    }
-
-    /// Everywhere that connections to a port may go.
-    pub fn places<'p>(&'p self, port: u16, caller: Caller<'_>) -> impl Iterator<Item = Taken<'p>> {
-        let candidates = self.candidates(port, caller);
-        candidates.map(|(served, routes, route)| served.to(routes, route))
-    }
-
-    fn candidates<'p>(
-        &'p self,
-        port: u16,
-        caller: Caller<'_>,
-    ) -> impl Iterator<Item = Candidate<'p>> {
-        self.servers(port, caller).flat_map(move |served| {
-            let visible = self.visible(served, caller);
-            visible.filter_map(move |r| Some((served, r, served.matching(r, caller)?)))
-        })
-    }
-
     /// Where a connection goes that a server has taken which isn't for HTTP in clear.
     fn route<'p>(&'p self, served: Served<'p>, caller: Caller<'_>) -> Result<Taken<'p>, NoRoute> {
-        let visible = self.visible(served, caller);
         let matching =
             |routes: &'p VirtualService| Some((routes, served.matching(routes, caller)?));
         let found = match (caller.name, served.server.work.family()) {
@@ -275,15 +238,17 @@ impl Gateways {
                 // Hosts may be for the routes of one namespace only.
                 let of_both =
                     |s: &&VirtualService| served.server.specificity_with(name, s).is_some();
-                let visible = visible.filter(of_both);
-                best(visible.filter_map(|s| Some((s.specificity(name)?, s)))).and_then(matching)
+                let named = self.with_hosts(served, Host::meaning(name), caller);
+                let named = named.filter(of_both);
+                best(named.filter_map(|s| Some((s.specificity(name)?, s)))).and_then(matching)
             }
             (None, Family::Tls) => {
-                let found = visible.filter_map(|r| Some((served, r, matching(r)?.1)));
+                let found = self.visible(served, caller);
+                let found = found.filter_map(|r| Some((served, r, matching(r)?.1)));
                 only(found)?.map(|(_, routes, route)| (routes, route))
             }
             // As with Istio the first one counts: there is no name to choose by.
-            _ => visible.filter_map(matching).next(),
+            _ => self.visible(served, caller).find_map(matching),
         };
         let (routes, route) = found.ok_or_else(|| NoRoute::nobody(served, caller.name))?;
         Ok(served.to(routes, route))
@@ -300,28 +265,41 @@ impl Gateways {
             .filter(move |s| s.is_visible_in(namespace))
     }
 
+    /// What of it has one of these hosts, word for word.
+    fn with_hosts<'p>(
+        &'p self,
+        served: Served<'p>,
+        hosts: impl Iterator<Item = Host>,
+        caller: Caller<'_>,
+    ) -> impl Iterator<Item = &'p VirtualService> {
+        let namespace = caller.gateway.namespace();
+        let found = self.services.with_hosts(served.through.name(), hosts);
+        found.filter(move |s| served.routes(s) && s.is_visible_in(namespace))
+    }
+
     /// What is routed through a server.
     fn attached<'p>(&'p self, served: Served<'p>) -> impl Iterator<Item = &'p VirtualService> + 'p {
-        let name = served.through.name();
-        let protocols = served.server.work.routes();
-        self.services.iter().filter(move |routes| {
-            routes.through().any(|gateway| gateway == name)
-                && served.server.takes(routes)
-                && routes.routes.iter().any(|r| r.protocols == protocols)
-        })
+        let through = self.services.through(served.through.name());
+        through.filter(move |routes| served.routes(routes))
     }
 
     /// Hosts that connections are sent to, each with who says so.
     pub(super) fn destinations(&self) -> impl Iterator<Item = (&str, &DocumentRef)> {
-        self.services.iter().flat_map(VirtualService::destinations)
+        self.services.all().flat_map(VirtualService::destinations)
     }
 }
 
 impl<'p> Served<'p> {
+    /// Whether it takes what is routed through its gateway.
+    fn routes(self, routes: &VirtualService) -> bool {
+        let protocols = self.server.work.routes();
+        self.server.takes(routes) && routes.routes.iter().any(|r| r.protocols == protocols)
+    }
+
     fn matching(self, routes: &'p VirtualService, caller: Caller<'_>) -> Option<&'p Route> {
         let asked = Asked {
             client: caller.gateway,
-            through: &self.through.name(),
+            through: self.through.name(),
             name: caller.name,
             port: self.server.port,
             address: Some(caller.address),
@@ -366,26 +344,6 @@ impl Gateway {
 fn best<K: Ord, T>(found: impl Iterator<Item = (K, T)>) -> Option<T> {
     let best = found.reduce(|best, next| if next.0 > best.0 { next } else { best });
     best.map(|(_, item)| item)
-}
-
-/// A route that may count, and whose it is.
-type Candidate<'p> = (Served<'p>, &'p VirtualService, &'p Route);
-
-/// The only place that all of them lead to.
-fn only<'p>(
-    mut found: impl Iterator<Item = Candidate<'p>>,
-) -> Result<Option<Candidate<'p>>, NoRoute> {
-    let Some(first) = found.next() else {
-        return Ok(None);
-    };
-    match found.find(|(_, _, other)| other.destination != first.2.destination) {
-        None => Ok(Some(first)),
-        Some((_, second, _)) => Err(NoRoute::Ambiguous {
-            gateway: first.0.gateway.clone(),
-            first: Box::new(first.1.document.clone()),
-            second: Box::new(second.document.clone()),
-        }),
-    }
 }
 
 #[cfg(test)]

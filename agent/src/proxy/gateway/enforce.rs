@@ -14,7 +14,7 @@ use rustls::ProtocolVersion;
 
 use super::{
     Entrance, Gateway,
-    forward::{Asked, Course, Target, Way},
+    forward::{Asked, Course, Decided, Target, Way},
 };
 use crate::{
     policy::{Clients, ServerTls, TlsVersion, Work},
@@ -43,6 +43,8 @@ pub(super) struct Admission {
 pub(super) struct Shown {
     pub(super) agreed: Agreed,
     pub(super) chain: Option<ClientChain>,
+    /// That the first request inside was for, where that was looked at.
+    pub(super) host: Option<Box<str>>,
 }
 
 /// Those that are established, or nearly so.
@@ -76,12 +78,13 @@ impl Gateway {
     /// `since` is when that became known. Takes its time with many connections.
     pub fn enter_by(&self, entrance: Option<&Arc<Entrance>>, since: Instant) {
         self.entrance.store(entrance.cloned());
+        let mut decided = Decided::default();
         for connection in self.connections.list() {
             let Some(admission) = self.admissions.of(connection.id) else {
                 continue;
             };
             let objection = match entrance {
-                Some(entrance) => entrance.objection(&admission),
+                Some(entrance) => entrance.objection(&admission, &mut decided),
                 None => Some(CutReason::WorkloadGone),
             };
             if let Some(reason) = objection {
@@ -118,18 +121,23 @@ impl Entrance {
     }
 
     /// Why an established connection must not go on. That its endpoint takes no new connections is no reason.
-    fn objection(&self, admission: &Admission) -> Option<CutReason> {
+    fn objection<'e>(
+        &'e self,
+        admission: &Admission,
+        decided: &mut Decided<'e>,
+    ) -> Option<CutReason> {
         let endpoint = admission.endpoint;
-        let is_there = |lead: &Lead<'_>| {
+        let is_there = |lead: &&Lead<'_>| {
             Target::of(lead) == admission.to || self.snapshot.endpoints(lead).any(|e| e == endpoint)
         };
-        let courses = self.courses(&admission.asked, &admission.work);
-        let mut courses = courses.into_iter();
-        let course = courses.find_map(|Course { work, lead }| Some((work, lead.filter(is_there)?)));
+        let courses = decided.courses(self, &admission.asked, &admission.work);
+        let mut courses = courses.iter();
+        let course = courses
+            .find_map(|Course { work, lead }| Some((*work, lead.as_ref().filter(is_there)?)));
         let Some((work, lead)) = course else {
             return Some(CutReason::RouteGone);
         };
-        let refused = self.check(&lead, &[endpoint]).is_err();
+        let refused = self.check(lead, &[endpoint]).is_err();
         let plaintext = refused.then_some(CutReason::BecameStrict);
         self.distrust(work, admission).or(plaintext)
     }
@@ -158,7 +166,12 @@ impl Entrance {
 
     fn distrust(&self, work: &Work, admission: &Admission) -> Option<CutReason> {
         match (work, &admission.work, admission.shown.as_deref()) {
-            (Work::Terminate(tls), Work::Terminate(_), Some(shown)) => self.outdated(tls, shown),
+            (Work::Terminate(tls), Work::Terminate(_), Some(shown)) => {
+                let host = shown.host.as_deref();
+                let misdirected = host.is_some_and(|h| !self.admits(&admission.asked, h, tls));
+                let gone = misdirected.then_some(CutReason::RouteGone);
+                gone.or_else(|| self.outdated(tls, shown))
+            }
             (Work::Terminate(_), ..) => Some(CutReason::RouteGone),
             (work, before, _) => (work != before).then_some(CutReason::RouteGone),
         }

@@ -8,6 +8,7 @@ use super::{
     Entrance, Gateway,
     enforce::{Admission, Shown},
     forward::{Asked, Way},
+    inside::{self, Heard},
     redirect,
 };
 use crate::{
@@ -213,7 +214,8 @@ impl Client<'_> {
             return Ok(self.as_it_is(stream, bytes, asked, way, entrance));
         };
         let left = within.saturating_sub(begun.elapsed());
-        let (wire, shown) = self.terminate(stream, &entrance, tls, bytes, left).await?;
+        let ended = self.terminate(stream, &entrance, (&asked, tls), bytes, left);
+        let (wire, shown) = ended.await?;
         Ok(Entered {
             wire,
             asked,
@@ -240,7 +242,7 @@ impl Client<'_> {
         &self,
         stream: TcpStream,
         entrance: &Entrance,
-        tls: &Arc<ServerTls>,
+        (asked, tls): (&Asked, &Arc<ServerTls>),
         received: Vec<u8>,
         within: Duration,
     ) -> Result<(Wire, Shown), Failure> {
@@ -260,9 +262,19 @@ impl Client<'_> {
         };
         self.connection.set_session(Session::Tls(Box::new(agreed)));
         let chain = established.peer.take();
+        let Heard {
+            established,
+            said,
+            host,
+        } = inside::hear(self, established, asked, tls).await?;
         let (gateway, connection) = (self.gateway, self.connection);
         let wire = protected(gateway, connection, prepared, Peer::Foreign, established)?;
-        Ok((wire, Shown { agreed, chain }))
+        let shown = Shown {
+            agreed,
+            chain,
+            host,
+        };
+        Ok((wire.after(said), shown))
     }
 
     /// Dials and begins to relay.

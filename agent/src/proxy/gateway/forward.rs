@@ -1,7 +1,7 @@
 //! Where a gateway's connection goes. The node's agent captures what an enrolled gateway dials, so that it is mutual
 //! TLS; what a gateway dials by itself is in clear, and only where policy takes that.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::Entrance;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a client has asked for; the same for as long as it is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     /// As the client knows it.
     pub(super) port: u16,
@@ -28,6 +28,27 @@ pub(super) struct Course<'e> {
     pub(super) work: &'e Work,
     /// `None`: the client is told to come with TLS.
     pub(super) lead: Option<Lead<'e>>,
+}
+
+/// Decisions of one entrance, for as long as connections are held against it: many have asked for the same.
+#[derive(Default)]
+pub(super) struct Decided<'e>(HashMap<(Asked, bool), Vec<Course<'e>>>);
+
+impl<'e> Decided<'e> {
+    /// Where a connection that has been let in may be now. Of HTTP whose host nobody has looked at that is everywhere.
+    pub(super) fn courses(
+        &mut self,
+        entrance: &'e Entrance,
+        asked: &Asked,
+        work: &Work,
+    ) -> &[Course<'e>] {
+        let everywhere = *work == Work::Http && asked.name.is_none();
+        let known = self.0.entry((asked.clone(), everywhere));
+        known.or_insert_with(|| match everywhere {
+            true => entrance.everywhere(asked),
+            false => entrance.course(asked).into_iter().collect(),
+        })
+    }
 }
 
 /// Resolved, and not dialled yet.
@@ -69,7 +90,7 @@ impl Asked {
 }
 
 impl Entrance {
-    pub(super) fn course(&self, asked: &Asked) -> Result<Course<'_>, Failure> {
+    fn course(&self, asked: &Asked) -> Result<Course<'_>, Failure> {
         let gateways = self.snapshot.policy.routes().gateways();
         let taken = gateways.take(asked.port, asked.caller(self));
         let taken = taken.map_err(|error: NoRoute| {
@@ -78,11 +99,7 @@ impl Entrance {
         self.follow(taken, asked)
     }
 
-    /// Where a connection that has been let in may be now. Of HTTP whose host nobody has looked at that is everywhere.
-    pub(super) fn courses(&self, asked: &Asked, work: &Work) -> Vec<Course<'_>> {
-        if *work != Work::Http || asked.name.is_some() {
-            return self.course(asked).into_iter().collect();
-        }
+    fn everywhere(&self, asked: &Asked) -> Vec<Course<'_>> {
         let gateways = self.snapshot.policy.routes().gateways();
         let places = gateways.places(asked.port, asked.caller(self));
         let courses = places.filter_map(|taken| self.follow(taken, asked).ok());

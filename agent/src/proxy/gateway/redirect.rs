@@ -13,6 +13,7 @@ use super::{
     Entrance,
     enter::{Client, Entered},
     forward::{Asked, Way},
+    head::{Head, name_of, parse, plain},
 };
 use crate::{
     policy::Work,
@@ -23,22 +24,6 @@ use crate::{
     },
     telemetry::{RefusalReason, Transport},
 };
-
-/// Bytes of a head, at most.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 100;
-const MAX_HOST: usize = 255;
-
-/// What a head asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Head {
-    /// Host as the client writes it, and what follows it.
-    Request {
-        host: String,
-        path: String,
-    },
-    Bad,
-}
 
 /// Answers, or lets the connection go on when the host's server says so.
 pub(super) async fn answer(
@@ -86,7 +71,12 @@ type Found = (Asked, Way, Arc<Entrance>);
 /// Where the connection goes on; else the answer, and what it is refused for.
 fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Failure>)> {
     let name = match head {
-        Head::Bad => None,
+        // RFC 9112, sections 2.2 and 3.2: whoever comes behind might read it in another way.
+        Head::Bad => {
+            let failure = refused("no request of HTTP that can be understood");
+            return Err((plain("400 Bad Request"), Some(failure)));
+        }
+        Head::Unnamed => None,
         Head::Request { host, .. } => Some(name_of(host)),
     };
     let asked = client.asked(name.as_deref());
@@ -102,11 +92,11 @@ fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Fai
             Err((plain("503 Service Unavailable"), Some(failure)))
         }
         (Ok((_, None)), Head::Request { host, path }) => Err((moved(host, path), None)),
-        (Ok((_, None)), Head::Bad) => Err((plain("400 Bad Request"), None)),
-        (Err(failure), Head::Bad) => Err((plain("400 Bad Request"), Some(failure))),
-        (Err(failure), _) => {
-            let status = match failure.refusal() {
-                Some(RefusalReason::NoRoute) => "404 Not Found",
+        (Ok((_, None)), _) => Err((plain("400 Bad Request"), None)),
+        (Err(failure), head) => {
+            let status = match (failure.refusal(), head) {
+                (Some(RefusalReason::NoRoute), Head::Unnamed) => "400 Bad Request",
+                (Some(RefusalReason::NoRoute), _) => "404 Not Found",
                 _ => "503 Service Unavailable",
             };
             Err((plain(status), Some(failure)))
@@ -130,58 +120,6 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Head> {
     }
 }
 
-/// `None`: not whole yet.
-fn parse(bytes: &[u8]) -> Option<Head> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => Some(asked(&request).unwrap_or(Head::Bad)),
-        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => None,
-        Ok(httparse::Status::Partial) | Err(_) => Some(Head::Bad),
-    }
-}
-
-/// The host of the target counts before that of the header (RFC 9112, section 3.2.2), of which there must be one.
-fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
-    let target = request.path?;
-    let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
-    let mut hosts = request.headers.iter().filter(is_host);
-    let host = std::str::from_utf8(hosts.next()?.value).ok()?;
-    if hosts.next().is_some() {
-        return None;
-    }
-    let (host, path) = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            let rest = &target[7..];
-            rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
-        }
-        _ => (host, target),
-    };
-    let path = match path {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path if path.starts_with('/') => path.to_owned(),
-        _ => return None,
-    };
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-    let fits = !host.is_empty() && host.len() <= MAX_HOST && host.bytes().all(good);
-    // What goes back into a header is what a header may have.
-    let printable = path.bytes().all(|b| (0x21..0x7f).contains(&b));
-    (fits && printable).then(|| Head::Request {
-        host: host.to_owned(),
-        path,
-    })
-}
-
-/// Without the port.
-fn name_of(host: &str) -> String {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    name.to_ascii_lowercase()
-}
-
 /// The port of HTTP is not that of HTTPS; one that is written out stays (Envoy: `https_redirect`).
 fn moved(host: &str, path: &str) -> String {
     let host = host.strip_suffix(":80").unwrap_or(host);
@@ -191,46 +129,88 @@ fn moved(host: &str, path: &str) -> String {
     )
 }
 
-fn plain(status: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::{
+        proxy::gateway::testing::{GATEWAY, entrance, gateway, route},
+        telemetry::Direction,
+    };
+
+    const WANTED: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+    /// First line of the answer; `None`: the connection goes on.
+    fn decided(client: &Client<'_>, head: &[u8]) -> Option<String> {
+        let (text, _) = decide(client, &parse(head).unwrap()).err()?;
+        let (status, _) = text.split_once("\r\n").unwrap();
+        Some(status.trim_start_matches("HTTP/1.1 ").to_owned())
+    }
 
     #[test]
-    fn heads() {
-        let request = |host: &str, path: &str| Head::Request {
-            host: host.to_owned(),
-            path: path.to_owned(),
+    fn a_port_that_changes_while_a_head_is_read_lets_nobody_in_in_clear() {
+        let routes = [
+            route("a", "*", "http: [{", "web"),
+            route(
+                "b",
+                "a.example",
+                "tls: [{match: [{sniHosts: [a.example]}], ",
+                "web",
+            ),
+            route("c", "*", "tcp: [{", "web"),
+        ];
+        let with = |from: &str, to: &str| {
+            let gateway = GATEWAY.replace(from, to);
+            entrance(&[&gateway, &routes[0], &routes[1], &routes[2]])
         };
-        for (bytes, expected) in [
-            (&b"GET / HTTP/1.1\r\nHost: a.example\r\n"[..], None),
+        let gateway = gateway(with("", ""));
+        let addresses = ["10.0.0.1:1", "10.0.0.9:80"].map(|a| a.parse().unwrap());
+        let [from, to] = addresses;
+        let registered = gateway.connections.open(Direction::Inbound, from, to);
+        let client = Client {
+            gateway: &gateway,
+            connection: &registered.connection,
+            port: 80,
+        };
+        assert_eq!(decided(&client, WANTED), None);
+        let clear = r#"protocol: HTTP}, hosts: ["*"]}"#;
+        let secured = |protocol: &str, mode: &str| {
+            format!(r#"protocol: {protocol}}}, hosts: ["*"], tls: {{{mode}}}}}"#)
+        };
+        for (to, expected) in [
+            (secured("HTTPS", "mode: SIMPLE, credentialName: c"), "503"),
+            (secured("TLS", "mode: PASSTHROUGH"), "503"),
+            (r#"protocol: TCP}, hosts: ["*"]}"#.to_owned(), "503"),
+            (secured("HTTP", "httpsRedirect: true"), "301"),
             (
-                b"GET /x?y=1 HTTP/1.1\r\nHost: a.example:80\r\n\r\n",
-                Some(request("a.example:80", "/x?y=1")),
+                r#"protocol: HTTP}, hosts: ["b.example"]}"#.to_owned(),
+                "404",
             ),
-            (
-                b"GET http://b.example?q HTTP/1.1\r\nhost: a.example\r\n\r\n",
-                Some(request("b.example", "/?q")),
-            ),
-            (b"GET / HTTP/1.0\r\n\r\n", Some(Head::Bad)),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                Some(Head::Bad),
-            ),
-            (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Some(Head::Bad)),
-            (b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", Some(Head::Bad)),
-            (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Some(Head::Bad)),
-            (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Head::Bad)),
-            (b"\x16\x03\x01\x02", Some(Head::Bad)),
         ] {
-            assert_eq!(parse(bytes), expected, "{bytes:?}");
+            let next = Arc::new(with(clear, &to));
+            gateway.enter_by(Some(&next), Instant::now());
+            let status = decided(&client, WANTED).unwrap();
+            assert!(status.starts_with(expected), "{to}: {status}");
         }
-        let mut long = b"GET / HTTP/1.1\r\nX: ".to_vec();
-        long.resize(MAX_HEAD, b'a');
-        assert_eq!(parse(&long), Some(Head::Bad));
+        gateway.enter_by(None, Instant::now());
+        assert!(decided(&client, WANTED).unwrap().starts_with("503"));
+    }
+
+    #[test]
+    fn heads_that_are_bad_go_nowhere_also_where_there_is_one_place_only() {
+        let gateway = gateway(entrance(&[GATEWAY, &route("a", "*", "http: [{", "web")]));
+        let addresses = ["10.0.0.1:1", "10.0.0.9:80"].map(|a| a.parse().unwrap());
+        let [from, to] = addresses;
+        let registered = gateway.connections.open(Direction::Inbound, from, to);
+        let client = Client {
+            gateway: &gateway,
+            connection: &registered.connection,
+            port: 80,
+        };
+        let two = b"GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n";
+        assert!(decided(&client, two).unwrap().starts_with("400"));
+        assert_eq!(decided(&client, b"GET / HTTP/1.0\r\n\r\n"), None);
     }
 
     #[test]
@@ -252,8 +232,6 @@ mod tests {
 
     #[test]
     fn places() {
-        assert_eq!(name_of("A.example:80"), "a.example");
-        assert_eq!(name_of("[::1]:80"), "[::1]");
         assert!(moved("a.example:80", "/b").contains("location: https://a.example/b\r\n"));
         assert!(moved("a.example:81", "/").contains("https://a.example:81/"));
     }

@@ -66,6 +66,11 @@ impl Wire {
         })
     }
 
+    /// With plaintext that was read already and is passed on first.
+    pub(in crate::proxy) fn after(self, received: Vec<u8>) -> Self {
+        Self { received, ..self }
+    }
+
     /// Closes with a reset.
     pub(in crate::proxy) fn reset(self) {
         reset(self.stream);

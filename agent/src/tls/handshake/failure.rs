@@ -74,6 +74,11 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
         E::PathLenConstraintViolated => {
             "more authorities stand above it than one of them allows (path length)"
         }
+        E::MaximumPathDepthExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumSignatureChecksExceeded => {
+            "more authorities stand above it, or beside it, than are looked at"
+        }
         E::NameConstraintViolation => {
             "an authority above it may not sign this name (name constraints)"
         }

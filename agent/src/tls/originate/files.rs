@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls::RootCertStore;
 use zeroize::Zeroizing;
 
 use super::OriginateError;
 use crate::{
     file::{self, Stamp},
     policy::Origination,
-    tls::PemError,
+    tls::{PemError, roots::Roots},
 };
 
 /// Size of one file: all authorities of a system are a quarter of it.
@@ -63,9 +62,8 @@ pub(super) fn parsed<T>(
     })
 }
 
-pub(super) fn of_the_system() -> Result<RootCertStore, OriginateError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+pub(super) fn of_the_system() -> Result<Roots, OriginateError> {
+    let roots = Roots::parsable(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(OriginateError::NoAuthorities);
     }

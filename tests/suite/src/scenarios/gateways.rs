@@ -5,7 +5,7 @@ mod clients;
 mod edge;
 
 pub use changes::{cut, kernel_tls, load, status};
-pub use clients::{names, optional, revoked, versions};
+pub use clients::{misdirected, names, optional, revoked, versions};
 pub(super) use edge::secret;
 
 use std::{

@@ -94,6 +94,27 @@ fn a_given_intermediate_brings_its_chain() {
 }
 
 #[test]
+fn nothing_outlives_a_root_that_is_in_the_file_of_roots_alone() {
+    let (root_key, key) = (key(), key());
+    let now = leaf::whole_seconds(SystemTime::now());
+    let end = now + Duration::from_secs(3600);
+    let mut root = authority_params("root", 1);
+    root.not_after = end.into();
+    let root_certificate = root.self_signed(&root_key).unwrap();
+    let root = rcgen::Issuer::from_params(&root, &root_key);
+    let issuer = authority_params("issuer", 0)
+        .signed_by(&key, &root)
+        .unwrap();
+    let given = Given::new(&key, &[&issuer]);
+    given.write("root.crt", &root_certificate.pem(), 0o644);
+    let ca = open(given.0.path()).unwrap();
+    assert_eq!(ca.not_after(), end);
+    assert_eq!(ca.issue(&web(), now).unwrap().not_after, end);
+    let late = EmbeddedCa::open_at(given.0.path(), &domain(), DAY, end);
+    assert!(matches!(late, Err(CaError::AuthorityExpired { .. })));
+}
+
+#[test]
 fn further_roots_are_trusted() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).unwrap();

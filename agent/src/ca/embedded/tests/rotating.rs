@@ -296,3 +296,37 @@ fn a_self_made_root_may_be_followed_by_an_intermediate_and_that_by_the_next() {
     assert_ne!(second.certified.cert[1], first.certified.cert[1]);
     mesh.until(Stage::Stable);
 }
+
+#[test]
+fn an_intermediate_under_a_root_of_the_file_alone_is_distributed_first() {
+    let order = crate::ca::Order {
+        kind: crate::ca::Kind::Root {
+            name: "the company".to_owned(),
+        },
+        key_type: crate::ca::KeyType::P384,
+        ttl: DAY,
+    };
+    let above = tempfile::tempdir().unwrap();
+    order.fill(above.path(), SystemTime::now()).unwrap();
+    let mesh = Mesh::new();
+    fs::copy(above.path().join("ca.crt"), mesh.path().join("root.crt")).unwrap();
+    let rotate = Rotate::Intermediate {
+        issuer: above.path().to_owned(),
+    };
+    // Nobody knows whether everybody has been told of what is in the file.
+    let state = rotate.apply(mesh.path(), mesh.now).unwrap();
+    assert_eq!(state.rotation.unwrap().stage, Stage::Distributing);
+}
+
+#[test]
+fn a_ca_is_not_its_own_issuer() {
+    let mesh = Mesh::new();
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("link");
+    std::os::unix::fs::symlink(mesh.path(), &link).unwrap();
+    for issuer in [mesh.path().to_owned(), mesh.path().join("."), link] {
+        let refused = Rotate::Intermediate { issuer }.apply(mesh.path(), mesh.now);
+        assert!(matches!(refused, Err(CaError::OwnIssuer { .. })));
+    }
+    assert_eq!(mesh.stage(), Stage::Stable);
+}

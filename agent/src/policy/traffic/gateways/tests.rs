@@ -312,3 +312,48 @@ fn routes_of_one_namespace_get_none_of_anothers_hosts() {
     };
     assert!(routes.gateways().depends_on_host(80, caller));
 }
+
+#[test]
+fn requests_inside_of_tls_are_for_hosts_that_want_the_same_of_clients() {
+    let own = &workload("shop", "app=edge");
+    let caller = |name| Caller {
+        gateway: own,
+        name,
+        address: "10.0.0.1".parse().unwrap(),
+    };
+    let with = |a: &str, b: &str| {
+        let tls = |mode: &str| format!(r#", "tls": {{"mode": {mode}}}"#);
+        let edge = edge(&[
+            server(443, "HTTPS", "a.example", &tls(a)),
+            server(443, "HTTPS", "b.example", &tls(b)),
+        ]);
+        let all = through("edge", "*", "http", "", "all");
+        gateways(&[("edge", &edge)], &[("all", &all)]).0
+    };
+    let [simple, other, mutual] = [
+        r#""SIMPLE", "credentialName": "a""#,
+        r#""SIMPLE", "credentialName": "b""#,
+        r#""MUTUAL", "credentialName": "a""#,
+    ];
+    let newest = format!(r#"{simple}, "minProtocolVersion": "TLSV1_3""#);
+    for (a, b, same) in [
+        (simple, simple, true),
+        (simple, other, true),
+        (simple, mutual, false),
+        (mutual, mutual, true),
+        (mutual, &mutual.replace("\"a\"", "\"b\""), false),
+        (simple, &newest, false),
+    ] {
+        let routes = with(a, b);
+        let gateways = routes.gateways();
+        assert_eq!(gateways.differ(443, caller(None)), !same, "{a}, {b}");
+        let taken = gateways.take(443, caller(Some("a.example"))).unwrap();
+        let Work::Terminate(tls) = &taken.served.server.work else {
+            panic!("{taken:?}");
+        };
+        let admits = |host| gateways.admits(443, tls, caller(Some(host)));
+        assert!(admits("a.example"));
+        assert_eq!(admits("b.example"), same, "{a}, {b}");
+        assert!(!admits("c.example"));
+    }
+}

@@ -1,99 +1,14 @@
 //! What of an established connection a change leaves, and what not.
 
-use std::collections::HashMap;
-
 use rustls::CipherSuite;
 
 use super::*;
-use crate::{
-    config::MeshConfig,
-    control::{Settings, load_texts},
-};
-
-const MESH: &str = r#"
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop, labels: {istio-injection: enabled}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: edge, namespace: edge, labels: {app: edge}}
-spec: {serviceAccountName: edge, nodeName: a, containers: [{name: c}]}
-status: {phase: Running, podIP: 10.0.0.9, podIPs: [{ip: 10.0.0.9}], conditions: [{type: Ready, status: "True"}]}
-"#;
-const GATEWAY: &str = r#"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: edge}
-spec:
-  selector: {app: edge}
-  servers:
-  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
-  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: PASSTHROUGH}}
-  - {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: c}}
-"#;
-
-fn service(name: &str, last: u8, ready: bool) -> String {
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}
-spec: {{serviceAccountName: {name}, nodeName: a, containers: [{{name: c}}]}}
-status: {{phase: Running, podIP: 10.0.0.{last}, podIPs: [{{ip: 10.0.0.{last}}}], conditions: [{{type: Ready, status: "{}"}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: shop}}
-spec: {{clusterIP: 10.1.0.{last}, clusterIPs: [10.1.0.{last}], selector: {{app: {name}}}, ports: [{{port: 80}}]}}
-"#,
-        if ready { "True" } else { "False" }
-    )
-}
-
-fn route(name: &str, host: &str, list: &str, to: &str) -> String {
-    format!(
-        r#"
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}, namespace: edge}}
-spec:
-  hosts: ["{host}"]
-  gateways: [edge]
-  {list}route: [{{destination: {{host: {to}.shop.svc.cluster.local}}}}]}}]
-"#
-    )
-}
+use crate::proxy::gateway::testing::{GATEWAY, entrance, entrance_to, route, service};
 
 const PASSED: &str = "tls: [{match: [{sniHosts: [a.example]}], ";
 
-fn settings() -> Settings {
-    Settings::from(MeshConfig {
-        trust_domain: "cluster.local".parse().unwrap(),
-        trust_domain_aliases: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-    })
-}
-
-fn entrance(documents: &[&str]) -> Entrance {
-    let services = [service("web", 1, true), service("other", 2, true)];
-    entrance_to(&services, documents)
-}
-
-fn entrance_to(services: &[String], documents: &[&str]) -> Entrance {
-    let mut all = vec![MESH];
-    all.extend(services.iter().map(String::as_str));
-    all.extend(documents);
-    let loaded = load_texts(&[("x.yaml", &all.join("\n---\n"))], &settings());
-    let snapshot = Arc::new(loaded.map(|l| l.mesh.into_snapshot()).unwrap());
-    let own = snapshot.workload(&ObjectName::new("edge", "edge")).unwrap();
-    Entrance {
-        own: Arc::clone(own),
-        snapshot,
-        terminations: HashMap::new(),
-        revoked: Arc::default(),
-    }
+fn objection(entrance: &Entrance, admission: &Admission) -> Option<CutReason> {
+    entrance.objection(admission, &mut Decided::default())
 }
 
 fn admitted(entrance: &Entrance, port: u16, name: Option<&str>) -> Admission {
@@ -110,6 +25,7 @@ fn admitted(entrance: &Entrance, port: u16, name: Option<&str>) -> Admission {
                 suite: CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
             },
             chain: None,
+            host: None,
         })
     });
     let endpoint = way.candidates[0];
@@ -136,14 +52,18 @@ fn routes_and_servers() {
         ("no gateway", &[&web], gone),
     ] {
         assert_eq!(
-            entrance(documents).objection(&admission),
+            objection(&entrance(documents), &admission),
             expected,
             "{what}"
         );
     }
     let unready = [service("web", 1, false), service("other", 2, true)];
     let unready = entrance_to(&unready, &[GATEWAY, &web]);
-    assert_eq!(unready.objection(&admission), None, "its pod is not ready");
+    assert_eq!(
+        objection(&unready, &admission),
+        None,
+        "its pod is not ready"
+    );
     let asked = admission.asked.clone();
     assert!(unready.way(&asked).is_err());
     let moved = [service("web", 3, true), service("other", 2, true)];
@@ -161,7 +81,7 @@ fn what_goes_on_in_clear() {
     let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
                   metadata: {name: d, namespace: shop}\nspec: {mtls: {mode: STRICT}}";
     let next = entrance(&[GATEWAY, &web, strict]);
-    assert_eq!(next.objection(&admission), Some(CutReason::BecameStrict));
+    assert_eq!(objection(&next, &admission), Some(CutReason::BecameStrict));
 }
 
 #[test]
@@ -177,19 +97,19 @@ fn hosts_of_requests() {
     );
     let next = entrance(&[GATEWAY, &web, &other]);
     assert_eq!(
-        next.objection(&unnamed),
+        objection(&next, &unnamed),
         None,
         "nobody has looked at its host"
     );
-    assert_eq!(next.objection(&named), Some(CutReason::RouteGone));
+    assert_eq!(objection(&next, &named), Some(CutReason::RouteGone));
     let next = entrance(&[GATEWAY, &other]);
-    assert_eq!(next.objection(&unnamed), Some(CutReason::RouteGone));
+    assert_eq!(objection(&next, &unnamed), Some(CutReason::RouteGone));
     let redirect = GATEWAY.replace(
         "hosts: [\"*\"]}",
         "hosts: [\"*\"], tls: {httpsRedirect: true}}",
     );
     let next = entrance(&[&redirect, &web]);
-    assert_eq!(next.objection(&unnamed), Some(CutReason::RouteGone));
+    assert_eq!(objection(&next, &unnamed), Some(CutReason::RouteGone));
 }
 
 #[test]
@@ -199,7 +119,7 @@ fn tls_of_clients() {
     let admission = admitted(&before, 8443, Some("a.example"));
     let with = |mode: &str| {
         let gateway = GATEWAY.replace("mode: SIMPLE", mode);
-        entrance(&[&gateway, &web]).objection(&admission)
+        objection(&entrance(&[&gateway, &web]), &admission)
     };
     assert_eq!(
         with("mode: SIMPLE"),
@@ -220,10 +140,10 @@ fn nobody_is_in_clear_where_tls_ends() {
     let web = route("a", "*", "http: [{", "web");
     let entrance = entrance(&[GATEWAY, &web]);
     let secured = admitted(&entrance, 8443, Some("a.example"));
-    assert_eq!(entrance.objection(&secured), None);
+    assert_eq!(objection(&entrance, &secured), None);
     let clear = Admission {
         shown: None,
         ..secured
     };
-    assert_eq!(entrance.objection(&clear), Some(CutReason::RouteGone));
+    assert_eq!(objection(&entrance, &clear), Some(CutReason::RouteGone));
 }

@@ -194,6 +194,51 @@ pub fn versions(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What is shown to one server opens no other: inside of TLS a request is for a host that TLS may be for.
+pub fn misdirected(stage: &Stage<'_>) -> Result<()> {
+    let world = stage.world;
+    let pki = Pki::foreign()?;
+    let written = |name: &str| {
+        pki.leaf(&Wanted::server(name))?
+            .write(&world.scratch(name)?)
+    };
+    let (own, client) = (written("own.test")?, written("client.test")?);
+    world.objects.service(&service("web", 32, &WEB))?;
+    let server = |name: &str, mode: &str| {
+        format!(
+            "{{port: {{number: {HTTPS}, name: {name}, protocol: HTTPS}}, hosts: [{name}.test], \
+             tls: {{mode: {mode}, credentialName: cert}}}}"
+        )
+    };
+    let documents = gateway(&[server("open", "SIMPLE"), server("closed", "MUTUAL")])
+        + &routed("web", "*.test", "http: [{", &to("web"))
+        + &credential(&own, &own.root)?;
+    let edge = Edge::new(stage, &documents)?;
+    let _nginx = edge.shop.nginx()?;
+    let ask = |name: &str, host: &str| {
+        let curl = edge.client()?.certificate(&client).arg("-k");
+        let curl = curl.arg("-H").arg(format!("Host: {host}"));
+        curl.get(&format!("https://{name}.test/"))
+    };
+    for name in ["open", "closed"] {
+        edge.wait_ok(name, || ask(name, &format!("{name}.test")))?;
+    }
+    for (name, host, status) in [
+        ("open", "closed.test", 421),
+        ("closed", "open.test:443", 421),
+        ("open", "other.test", 421),
+        ("open", "a b", 400),
+    ] {
+        let answer = ask(name, host)?;
+        ensure!(
+            answer.status == status,
+            "{host} inside of {name}: {answer:?}"
+        );
+    }
+    ensure!(edge.refused("no_route")? >= 4.0, "not counted");
+    Ok(())
+}
+
 /// `--crl`: a client whose certificate is revoked is cut and stays out, others lose nothing; so it goes with those whose
 /// authority isn't trusted any more.
 pub fn revoked(stage: &Stage<'_>) -> Result<()> {

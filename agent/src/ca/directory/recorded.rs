@@ -1,0 +1,128 @@
+//! What is remembered in a CA's directory of its keys, also where it can't be written: on a full disk, and on one that is
+//! for reading alone.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Locked, read};
+use crate::ca::{
+    CaError,
+    rotation::{Record, steps},
+};
+
+/// A record as it is on disk.
+pub(in crate::ca) struct Recorded {
+    pub(in crate::ca) record: Record,
+    /// Why it isn't as it should be.
+    pub(in crate::ca) error: Option<CaError>,
+}
+
+impl From<Record> for Recorded {
+    fn from(record: Record) -> Self {
+        Self {
+            record,
+            error: None,
+        }
+    }
+}
+
+impl Recorded {
+    /// Certificates of a process that can't say how long they live must not live longer than others have said: a change
+    /// of key would not wait for them.
+    pub(in crate::ca) fn bound(&self, life: Duration, now: SystemTime) -> Duration {
+        match self.error {
+            None => life,
+            Some(_) => life.min(self.record.longest(now)),
+        }
+    }
+
+    /// What is worth a warning. That keys given read-only can't be changed is as it should be.
+    pub(in crate::ca) fn warning(&self) -> Option<String> {
+        let error = self.error.as_ref().filter(|error| !error.is_readonly());
+        error.map(ToString::to_string)
+    }
+}
+
+impl Locked {
+    /// The record of a change; an empty one where nothing was recorded.
+    pub(in crate::ca) fn record(&self) -> Result<Record, CaError> {
+        let path = &self.paths.record;
+        let text = read(path)?;
+        let parsed = text.map_or(Ok(Record::default()), |text| serde_json::from_slice(&text));
+        parsed.map_err(|source| CaError::Record {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// Does what an earlier process did not come to.
+    pub(in crate::ca) fn repair(&self, record: &Record) -> Result<(), CaError> {
+        loop {
+            let steps = steps::follow(&self.paths, record.stage());
+            if steps.is_empty() {
+                return Ok(());
+            }
+            steps.iter().try_for_each(steps::FileStep::take)?;
+        }
+    }
+
+    /// Records something, and does what follows from it.
+    pub(in crate::ca) fn turn(&self, record: &Record) -> Result<(), CaError> {
+        steps::write(&self.paths, record)?.take()?;
+        self.repair(record)
+    }
+
+    /// Moves a change on as far as it is time.
+    pub(in crate::ca) fn advance(&self, now: SystemTime) -> Result<Record, CaError> {
+        let mut record = self.record()?;
+        self.repair(&record)?;
+        while let Some(next) = record.advanced(now) {
+            self.turn(&next)?;
+            record = next;
+        }
+        Ok(record)
+    }
+
+    /// [`advance`](Self::advance) as far as anything can be written: what isn't on disk has not happened.
+    pub(in crate::ca) fn advance_if_writable(&self, now: SystemTime) -> Result<Recorded, CaError> {
+        match self.advance(now) {
+            Ok(record) => Ok(record.into()),
+            Err(error @ CaError::Write { .. }) => Ok(Recorded {
+                record: self.record()?,
+                error: Some(error),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records how long certificates live.
+    pub(in crate::ca) fn use_life(
+        &self,
+        recorded: Recorded,
+        life: Duration,
+        now: SystemTime,
+    ) -> Result<Recorded, CaError> {
+        let Recorded { record, error } = recorded;
+        let Some(used) = record.used(life, now).filter(|_| error.is_none()) else {
+            return Ok(Recorded { record, error });
+        };
+        match self.turn(&used) {
+            Ok(()) => Ok(used.into()),
+            Err(error @ CaError::Write { .. }) => Ok(Recorded {
+                record: self.record()?,
+                error: Some(error),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records a certificate that is issued by hand, before anybody has it. Where keys are others' nothing depends on it.
+    pub(in crate::ca) fn issue(&self, end: SystemTime) -> Result<(), CaError> {
+        if self.paths.check_ours().is_err() {
+            return Ok(());
+        }
+        match self.record()?.issued(end).map(|record| self.turn(&record)) {
+            Some(Err(error)) if !error.is_readonly() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
