@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
-
 use super::{
     BadField, FromObject, Located, Objects,
     cache::{Cache, Kept},
@@ -209,7 +207,7 @@ impl Collector {
         if !site.node.value.is_object() {
             return Err(site.error(&FieldPath::default(), Problem::NotAnObject));
         }
-        let own = (type_field(site, "apiVersion"), type_field(site, "kind"));
+        let own = (site.type_field("apiVersion"), site.type_field("kind"));
         let (api_version, kind) = match (own, around) {
             ((Err(_), Err(_)), Around::ListOf(api_version, kind)) => (api_version, kind),
             ((api_version, kind), _) => (api_version?, kind?),
@@ -386,19 +384,5 @@ impl Collector {
                 Ok(None)
             }
         }
-    }
-}
-
-fn type_field<'a>(site: &Site<'a>, key: &str) -> Result<&'a str, LoadError> {
-    let field = FieldPath::of(key);
-    match site.node.value.get(key) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        None | Some(Value::Null) => {
-            let other = if key == "kind" { "apiVersion" } else { "kind" };
-            let other = site.node.text(other).unwrap_or_default();
-            let remedy = Kind::to_write(key, other);
-            Err(site.error(&field, Problem::Missing(remedy)))
-        }
-        Some(_) => Err(site.error(&field, Problem::Expected("a name"))),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::pieces::Piece;
+use serde_json::Value;
+
+use super::{kind::Kind, pieces::Piece};
 use crate::{
     control::{
         error::{LoadError, Place, Problem, ValuePlace},
@@ -61,7 +63,22 @@ pub struct Site<'a> {
     pub node: Node<'a>,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// `apiVersion` or `kind`, which every object says.
+    pub fn type_field(&self, key: &str) -> Result<&'a str, LoadError> {
+        let field = FieldPath::of(key);
+        match self.node.value.get(key) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            None | Some(Value::Null) => {
+                let other = if key == "kind" { "apiVersion" } else { "kind" };
+                let other = self.node.text(other).unwrap_or_default();
+                let remedy = Kind::to_write(key, other);
+                Err(self.error(&field, Problem::Missing(remedy)))
+            }
+            Some(_) => Err(self.error(&field, Problem::Expected("a name"))),
+        }
+    }
+
     pub fn place(&self, field: &FieldPath) -> Place {
         self.on_line(self.node.line_of(field))
     }

@@ -231,7 +231,7 @@ fn one_change_leaves_the_other_documents_as_they_are() {
         fs::write(dir.path().join("a.yaml"), first).unwrap();
         fs::write(dir.path().join("b.yaml"), second).unwrap();
         let loaded = load_changes(dir.path(), &settings(), &mut cache);
-        loaded.map(|loaded| loaded.mesh.documents.authorization_policies)
+        loaded.map(|loaded| loaded.mesh.documents.authorization_policies.clone())
     };
     let (a, b, c) = (policy("a", 1), policy("b", 2), policy("c", 3));
     let before = read(&(a + &b), &c).unwrap();
