@@ -1,0 +1,99 @@
+//! What this process may do, and whom it sees.
+
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::{CapabilitySet, capabilities},
+};
+
+use super::{Check, Subject};
+
+const MANIFEST: &str = "run as root; in a container, add it to securityContext.capabilities as deploy/base/agent.yaml does";
+/// Inode of the first PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const NODE_PROCESSES: &str = "pid:[4026531836]";
+/// Two for each connection: 8,000 connections.
+const DESCRIPTORS: u64 = 16_384;
+
+/// Each capability, and what an agent does with it. All of them are needed; no other is.
+const CAPABILITIES: [(&str, CapabilitySet, &str, &str); 4] = [
+    (
+        "CAP_BPF",
+        CapabilitySet::BPF,
+        "to load programs and make maps (bpf(2))",
+        "nothing is captured",
+    ),
+    (
+        "CAP_NET_ADMIN",
+        CapabilitySet::NET_ADMIN,
+        "to load programs of the network, and to end connections that policy forbids (sock_diag(7))",
+        "nothing is captured",
+    ),
+    (
+        "CAP_SYS_ADMIN",
+        CapabilitySet::SYS_ADMIN,
+        "to enter the pods' network namespaces (setns(2))",
+        "no pod can be enrolled",
+    ),
+    (
+        "CAP_SYS_PTRACE",
+        CapabilitySet::SYS_PTRACE,
+        "to open /proc/PID/ns/net of processes of other users (ptrace(2), PTRACE_MODE_READ_FSCREDS)",
+        "pods whose processes aren't root's can't be enrolled",
+    ),
+];
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = held();
+    checks.push(node_processes());
+    checks.push(descriptors());
+    checks
+}
+
+fn held() -> Vec<Check> {
+    let effective = capabilities(None).map(|sets| sets.effective);
+    let check = |&(name, capability, purpose, without): &(&'static str, _, _, _)| {
+        let outcome = match effective {
+            Ok(held) if held.contains(capability) => Ok("in the effective set".to_owned()),
+            Ok(_) => Err("not in the effective set".to_owned()),
+            Err(errno) => Err(errno.to_string()),
+        };
+        let subject = Subject {
+            needed: true,
+            purpose,
+            without,
+            remedy: MANIFEST,
+        };
+        subject.check(name, outcome)
+    };
+    CAPABILITIES.iter().map(check).collect()
+}
+
+fn node_processes() -> Check {
+    let subject = Subject {
+        needed: false,
+        purpose: "to find the pods' network namespaces by their processes",
+        without: "an agent that is told its pods by files with sealane.dev/netns works; one that watches the Kubernetes API finds no pod",
+        remedy: "hostPID: true",
+    };
+    let outcome = match std::fs::read_link("/proc/self/ns/pid") {
+        Ok(link) if link.as_os_str() == NODE_PROCESSES => Ok("the node's PID namespace".to_owned()),
+        Ok(link) => Err(format!("{} is not the node's", link.display())),
+        Err(error) => Err(format!("/proc/self/ns/pid: {error}")),
+    };
+    subject.check("processes of the node", outcome)
+}
+
+fn descriptors() -> Check {
+    let subject = Subject {
+        needed: false,
+        purpose: "two for each connection, up to four with splice",
+        without: "what comes when all are taken is refused",
+        remedy: "raise the hard limit of open files (LimitNOFILE= of the container runtime's unit)",
+    };
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let outcome = match maximum {
+        Some(limit) if limit < DESCRIPTORS => Err(format!("{limit}")),
+        Some(limit) => Ok(format!("{limit}")),
+        None => Ok("as many as there are".to_owned()),
+    };
+    subject.check("open files", outcome)
+}
