@@ -16,15 +16,23 @@ use crate::{
 /// # Errors
 /// No eBPF toolchain, or a compiler's own.
 pub fn run() -> Result<()> {
-    let toolchain =
-        Toolchain::detect().context("no complete eBPF toolchain found: run `cargo xtask setup`")?;
-    step("build", format_args!("eBPF object ({toolchain})"), || {
-        ebpf(&toolchain)
-    })?;
+    object()?;
     step("build", "sealane and sealane-suite", || {
         let mut cargo = process::cargo();
         cargo.args(["build", "--release", "-p", "sealane", "-p", "sealane-suite"]);
         process::run(cargo.current_dir(workspace::root()))
+    })
+}
+
+/// Builds the eBPF object.
+///
+/// # Errors
+/// No eBPF toolchain, or a compiler's own.
+pub fn object() -> Result<()> {
+    let toolchain =
+        Toolchain::detect().context("no complete eBPF toolchain found: run `cargo xtask setup`")?;
+    step("build", format_args!("eBPF object ({toolchain})"), || {
+        ebpf(&toolchain)
     })
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, ensure};
 
 use crate::{
-    build, process,
+    build, deploy, process,
     progress::{note, step},
     setup,
     tally::Tally,
@@ -20,7 +20,7 @@ const API_SERVER: &str = "sealane-apiserver";
 pub struct Args {
     /// Only tests whose name contains this
     filter: Option<String>,
-    /// The unit tests; without this and the next two, all of them
+    /// The unit tests, and the checks of the manifests in deploy/; without this and the next two, all tests
     #[arg(long)]
     unit: bool,
     /// The suite on this machine's kernel: the scenarios, on real sockets in network namespaces
@@ -72,6 +72,7 @@ fn prepare(args: &Args) -> Result<()> {
 fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
     if args.unit || args.all() {
         *tally += step("test", "unit tests", || unit(args))?;
+        *tally += step("test", "manifests", || deploy::test(args.filter.as_deref()))?;
     }
     if args.suite || args.all() {
         *tally += step("test", "suite", || suite(args))?;
