@@ -32,6 +32,33 @@ pub fn hierarchy() -> io::Result<Option<PathBuf>> {
 /// # Errors
 /// When no mount shows that directory.
 pub(super) fn own() -> io::Result<u64> {
+    // On hybrid systems a container may have a namespace and no mount of its own.
+    named().or_else(|_| {
+        let absent = || io::Error::new(io::ErrorKind::NotFound, "no mount shows it");
+        let top = hierarchy()?.ok_or_else(absent)?;
+        let directory = holding(&top, &std::process::id().to_string());
+        Ok(fs::metadata(directory.ok_or_else(absent)?)?.ino())
+    })
+}
+
+/// The directory below `top` that has the process.
+fn holding(top: &Path, process: &str) -> Option<PathBuf> {
+    let mut ahead = vec![top.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        // Threaded cgroups refuse to be read, and others end meanwhile.
+        let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        if processes.lines().any(|line| line == process) {
+            return Some(directory);
+        }
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let directories = entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+        ahead.extend(directories.map(|entry| entry.path()));
+    }
+    None
+}
+
+/// By the name that the kernel gives it.
+fn named() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/self/cgroup")?;
     let own = text.lines().find_map(|line| line.strip_prefix("0::"));
     let own = Path::new(own.unwrap_or("/"));
@@ -175,9 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_cgroup() {
-        if hierarchy().unwrap().is_some() {
-            assert!(own().unwrap() > 0);
-        }
+    fn this_process_is_found_by_name_and_by_search() {
+        let Some(top) = hierarchy().unwrap() else {
+            return;
+        };
+        let found = holding(&top, &std::process::id().to_string());
+        let inode = fs::metadata(found.unwrap()).unwrap().ino();
+        assert_eq!(own().unwrap(), inode);
+        assert_eq!(holding(&top, "no process"), None);
     }
 }

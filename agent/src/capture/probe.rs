@@ -5,10 +5,11 @@
 //! a network namespace made for it, with nothing in it. Pins nothing.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::Path,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -24,8 +25,8 @@ use super::{
 };
 use crate::offload::sys;
 
-/// Of which process the network namespace is entered: one that is there on every node, and that isn't ours.
-const FIRST_PROCESS: &str = "/proc/1/ns/net";
+/// How many processes are tried, of which one has to let itself be entered: some refuse for reasons of their own.
+const PROCESSES: usize = 64;
 /// Between two sockets of this process.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -131,8 +132,43 @@ fn own_namespace() -> Result<Netns, NetnsError> {
 }
 
 fn enter() -> Result<(), String> {
-    let entered = Home::open().and_then(|home| home.netns(Path::new(FIRST_PROCESS)));
-    entered.map(drop).map_err(|error| error.to_string())
+    let home = Home::open().map_err(|error| error.to_string())?;
+    let mut outcome = Err("no other process is to be seen".to_owned());
+    for process in others().map_err(|error| format!("/proc: {error}"))? {
+        outcome = match home.netns(&process.join("ns/net")) {
+            Ok(_) => return Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    outcome
+}
+
+/// Directories of some processes: of other users where there are any, for that takes more.
+fn others() -> io::Result<Vec<PathBuf>> {
+    let own = (
+        std::process::id().to_string(),
+        rustix::process::geteuid().as_raw(),
+    );
+    let is_process = |name: &str| name != own.0 && name.bytes().all(|b| b.is_ascii_digit());
+    let (mut of_others, mut of_ours) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir("/proc")?.flatten() {
+        if !entry.file_name().to_str().is_some_and(is_process) {
+            continue;
+        }
+        match entry.metadata() {
+            Ok(metadata) if metadata.uid() != own.1 => of_others.push(entry.path()),
+            Ok(_) => of_ours.push(entry.path()),
+            // It has ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    let mut chosen = if of_others.is_empty() {
+        of_ours
+    } else {
+        of_others
+    };
+    chosen.truncate(PROCESSES);
+    Ok(chosen)
 }
 
 fn list() -> Result<(), String> {

@@ -35,6 +35,15 @@ pub struct CaKeepArgs {
     )]
     pub trust_domain: String,
 
+    /// Longest life of a certificate, as `sealane ca serve` is told
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALANE_CA_MAX_TTL",
+        default_value = "24h"
+    )]
+    pub max_ttl: String,
+
     /// How the API server is reached [default: as pods do, by their service account]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

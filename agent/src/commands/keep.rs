@@ -25,8 +25,6 @@ use crate::{
 
 /// How often both sides are looked at. A rotation's stages take minutes at least.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Shorter than any life that the service gives: the longest is remembered in the directory, and this must not be it.
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, or with `--once` until both sides agree.
 ///
@@ -38,6 +36,7 @@ pub async fn ca_keep(config: KeepConfig) -> anyhow::Result<()> {
         memory: config.directory.with_extension("kept"),
         directory: config.directory,
         domain: config.domain,
+        life: config.max_ttl,
         cluster,
     };
     if config.once {
@@ -62,6 +61,8 @@ struct Keeper {
     /// Where it is remembered what both sides had.
     memory: PathBuf,
     domain: TrustDomain,
+    /// The service's: whoever opens the directory has it recorded, and rotations take as long as the longest.
+    life: Duration,
     cluster: Cluster,
 }
 
@@ -74,7 +75,7 @@ impl Keeper {
             tracing::info!("the directory is as the Secret says");
         }
         // Makes a root where there is none, moves a rotation on, and finds out whether the files fit together.
-        let ca = EmbeddedCa::open(&self.directory, &self.domain, SHORTEST_LIFE)?;
+        let ca = EmbeddedCa::open(&self.directory, &self.domain, self.life)?;
         let present = Files::read(&self.directory)?;
         if present != held.files {
             self.cluster.save(&held, &present).await?;

@@ -1,8 +1,8 @@
 //! What `sealane ca keep` is told.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::{ConfigError, LogConfig, absolute, trust_domain};
+use super::{ConfigError, LogConfig, absolute, ca, trust_domain};
 use crate::{cli::CaKeepArgs, identity::TrustDomain, workload::ObjectName};
 
 /// Everything that `sealane ca keep` can be told.
@@ -13,6 +13,7 @@ pub struct KeepConfig {
     pub roots: ObjectName,
     /// Of a root that is made.
     pub domain: TrustDomain,
+    pub max_ttl: Duration,
     /// `None`: the pod's service account.
     pub kubeconfig: Option<PathBuf>,
     pub once: bool,
@@ -28,6 +29,7 @@ impl TryFrom<&CaKeepArgs> for KeepConfig {
             secret: object("--secret", &args.secret)?,
             roots: object("--roots", &args.roots)?,
             domain: trust_domain("--trust-domain", &args.trust_domain)?,
+            max_ttl: ca::lifetime("--max-ttl", &args.max_ttl)?,
             kubeconfig: args.kubeconfig.clone(),
             once: args.once,
             log: LogConfig::try_from(&args.log)?,

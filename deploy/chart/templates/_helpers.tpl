@@ -29,6 +29,7 @@ capabilities: {drop: [ALL]}
 - --secret={{ .Release.Namespace }}/{{ .Values.ca.secretName }}
 - --roots={{ .Release.Namespace }}/{{ .Values.ca.rootsConfigMap }}
 - --trust-domain={{ .Values.trustDomain }}
+- --max-ttl={{ .Values.ca.maxTtl }}
 - --log-format={{ .Values.log.format }}
 {{- end }}
 

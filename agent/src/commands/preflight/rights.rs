@@ -13,25 +13,19 @@ const NODE_PROCESSES: &str = "pid:[4026531836]";
 /// Two for each connection: 8,000 connections.
 const DESCRIPTORS: u64 = 16_384;
 
-/// Each capability, and what an agent does with it. All of them are needed; no other is.
-const CAPABILITIES: [(&str, CapabilitySet, &str, &str); 4] = [
-    (
-        "CAP_BPF",
-        CapabilitySet::BPF,
-        "to load programs and make maps (bpf(2))",
-        "nothing is captured",
-    ),
+/// Each capability that an agent needs, and what it does with it.
+const CAPABILITIES: [(&str, CapabilitySet, &str, &str); 3] = [
     (
         "CAP_NET_ADMIN",
         CapabilitySet::NET_ADMIN,
-        "to load programs of the network, and to end connections that policy forbids (sock_diag(7))",
-        "nothing is captured",
+        "to end connections that policy forbids (sock_diag(7)), and to have the kernel load its module for TLS",
+        "connections that never came through the agent can't be ended",
     ),
     (
         "CAP_SYS_ADMIN",
         CapabilitySet::SYS_ADMIN,
-        "to enter the pods' network namespaces (setns(2))",
-        "no pod can be enrolled",
+        "to enter the pods' network namespaces (setns(2)), and to load programs; it includes CAP_BPF (bpf_capable, include/linux/capability.h)",
+        "nothing is captured",
     ),
     (
         "CAP_SYS_PTRACE",
