@@ -91,6 +91,8 @@ fn fields(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::*;
@@ -103,11 +105,11 @@ mod tests {
             "labels": {"app.kubernetes.io/managed-by": "Helm"},
             "annotations": {"helm.sh/resource-policy": "keep"},
         }});
-        assert!(compare(&[base.clone()], &[same]).is_empty());
+        assert!(compare(from_ref(&base), &[same]).is_empty());
         let other =
             json!({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "2", "l": "3"}});
         assert_eq!(
-            compare(&[base.clone()], &[other]),
+            compare(from_ref(&base), &[other]),
             [
                 "ConfigMap /a.data.k: \"1\" in the base, \"2\" in the chart",
                 "ConfigMap /a.data.l: null in the base, \"3\" in the chart",

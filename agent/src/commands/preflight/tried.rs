@@ -27,80 +27,68 @@ fn attempt(tried: Tried) -> Check {
     subject.check(name, outcome)
 }
 
+fn subject(what: What) -> (&'static str, Subject) {
+    match what {
+        What::Load => ("BPF: programs and maps", LOAD),
+        What::Connect => ("BPF: cgroup/connect", CONNECT),
+        What::Names => ("BPF: cgroup/getpeername, getsockname", NAMES),
+        What::States => ("BPF: sockops, cgroup/sock_release", STATES),
+        What::Inbound => ("BPF: sk_lookup", INBOUND),
+        What::Enter => ("network namespaces of others", ENTER),
+        What::List => ("sock_diag: list", LIST),
+        What::Destroy => ("sock_diag: end", DESTROY),
+    }
+}
+
 const KERNEL: &str = "a kernel from 5.14 on with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF; in a container, the \
                       capabilities above and no AppArmor or seccomp profile that denies bpf(2)";
 const SOCK_DIAG: &str =
     "a kernel with CONFIG_INET_DIAG, CONFIG_INET_DIAG_DESTROY (modules inet_diag, tcp_diag)";
 
-fn subject(what: What) -> (&'static str, Subject) {
-    let needed = |purpose, without, remedy| Subject {
+const LOAD: Subject = needed("capture and enforcement", "nothing is captured", KERNEL);
+const CONNECT: Subject = needed(
+    "outbound connections come to the agent",
+    "pods call in clear",
+    KERNEL,
+);
+const NAMES: Subject = needed(
+    "applications see the addresses that they asked for, and their real clients",
+    "applications see the agent's addresses",
+    KERNEL,
+);
+const STATES: Subject = needed(
+    "the agent learns where connections were going, and which ports are listened on",
+    "captured connections are refused",
+    KERNEL,
+);
+const INBOUND: Subject = needed(
+    "inbound connections come to the agent",
+    "pods can't be STRICT",
+    KERNEL,
+);
+const ENTER: Subject = needed(
+    "listeners and connections of the agent are made inside of the pods' network namespaces",
+    "no pod can be enrolled",
+    "CAP_SYS_ADMIN and CAP_SYS_PTRACE; no AppArmor profile that denies ptrace (appArmorProfile: Unconfined)",
+);
+const LIST: Subject = needed(
+    "to know the ports on which pods listen already",
+    "no pod can be enrolled",
+    SOCK_DIAG,
+);
+const DESTROY: Subject = Subject {
+    needed: false,
+    purpose: "to cut connections that never came through the agent and that policy forbids",
+    without: "those from before a pod was enrolled go on until they end",
+    remedy: SOCK_DIAG,
+};
+
+const fn needed(purpose: &'static str, without: &'static str, remedy: &'static str) -> Subject {
+    Subject {
         needed: true,
         purpose,
         without,
         remedy,
-    };
-    match what {
-        What::Load => (
-            "BPF: programs and maps",
-            needed("capture and enforcement", "nothing is captured", KERNEL),
-        ),
-        What::Connect => (
-            "BPF: cgroup/connect",
-            needed(
-                "outbound connections come to the agent",
-                "pods call in clear",
-                KERNEL,
-            ),
-        ),
-        What::Names => (
-            "BPF: cgroup/getpeername, getsockname",
-            needed(
-                "applications see the addresses that they asked for, and their real clients",
-                "applications see the agent's addresses",
-                KERNEL,
-            ),
-        ),
-        What::States => (
-            "BPF: sockops, cgroup/sock_release",
-            needed(
-                "the agent learns where connections were going, and which ports are listened on",
-                "captured connections are refused",
-                KERNEL,
-            ),
-        ),
-        What::Inbound => (
-            "BPF: sk_lookup",
-            needed(
-                "inbound connections come to the agent",
-                "pods can't be STRICT",
-                KERNEL,
-            ),
-        ),
-        What::Enter => (
-            "network namespaces of others",
-            needed(
-                "listeners and connections of the agent are made inside of the pods' network namespaces",
-                "no pod can be enrolled",
-                "CAP_SYS_ADMIN and CAP_SYS_PTRACE; no AppArmor profile that denies ptrace (appArmorProfile: Unconfined)",
-            ),
-        ),
-        What::List => (
-            "sock_diag: list",
-            needed(
-                "to know the ports on which pods listen already",
-                "no pod can be enrolled",
-                SOCK_DIAG,
-            ),
-        ),
-        What::Destroy => (
-            "sock_diag: end",
-            Subject {
-                needed: false,
-                purpose: "to cut connections that never came through the agent and that policy forbids",
-                without: "those from before a pod was enrolled go on until they end",
-                remedy: SOCK_DIAG,
-            },
-        ),
     }
 }
 
