@@ -13,25 +13,37 @@ const NODE_PROCESSES: &str = "pid:[4026531836]";
 /// Two for each connection: 8,000 connections.
 const DESCRIPTORS: u64 = 16_384;
 
-/// Each capability that an agent needs, and what it does with it.
-const CAPABILITIES: [(&str, CapabilitySet, &str, &str); 3] = [
-    (
-        "CAP_NET_ADMIN",
-        CapabilitySet::NET_ADMIN,
-        "to end connections that policy forbids (sock_diag(7)), and to have the kernel load its module for TLS",
-        "connections that never came through the agent can't be ended",
-    ),
+/// Each capability that an agent uses.
+const CAPABILITIES: [(&str, CapabilitySet, Subject); 3] = [
     (
         "CAP_SYS_ADMIN",
         CapabilitySet::SYS_ADMIN,
-        "to enter the pods' network namespaces (setns(2)), and to load programs; it includes CAP_BPF (bpf_capable, include/linux/capability.h)",
-        "nothing is captured",
+        Subject {
+            needed: true,
+            purpose: "to enter the pods' network namespaces (setns(2)), and to load programs: it includes CAP_BPF",
+            without: "nothing is captured",
+            remedy: MANIFEST,
+        },
     ),
     (
         "CAP_SYS_PTRACE",
         CapabilitySet::SYS_PTRACE,
-        "to open /proc/PID/ns/net of processes of other users (ptrace(2), PTRACE_MODE_READ_FSCREDS)",
-        "pods whose processes aren't root's can't be enrolled",
+        Subject {
+            needed: true,
+            purpose: "to open /proc/PID/ns/net of others' processes (ptrace(2), PTRACE_MODE_READ_FSCREDS)",
+            without: "pods can be enrolled by files such as /run/netns/NAME only",
+            remedy: MANIFEST,
+        },
+    ),
+    (
+        "CAP_NET_ADMIN",
+        CapabilitySet::NET_ADMIN,
+        Subject {
+            needed: false,
+            purpose: "to end connections that policy forbids (sock_diag(7)), and to have the kernel load its module for TLS",
+            without: "connections that never came through the agent go on; kernel TLS only where the module is loaded",
+            remedy: MANIFEST,
+        },
     ),
 ];
 
@@ -44,17 +56,11 @@ pub(super) fn checks() -> Vec<Check> {
 
 fn held() -> Vec<Check> {
     let effective = capabilities(None).map(|sets| sets.effective);
-    let check = |&(name, capability, purpose, without): &(&'static str, _, _, _)| {
+    let check = |&(name, capability, subject): &(&'static str, CapabilitySet, Subject)| {
         let outcome = match effective {
             Ok(held) if held.contains(capability) => Ok("in the effective set".to_owned()),
             Ok(_) => Err("not in the effective set".to_owned()),
             Err(errno) => Err(errno.to_string()),
-        };
-        let subject = Subject {
-            needed: true,
-            purpose,
-            without,
-            remedy: MANIFEST,
         };
         subject.check(name, outcome)
     };
