@@ -49,13 +49,16 @@ annotations:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .role }}Binding
 metadata:
-  name: {{ .account }}
+  name: {{ .name }}
   {{- if eq .role "Role" }}
   namespace: {{ .root.Release.Namespace }}
   {{- end }}
   labels:
     {{- include "sealane.selector" .component | nindent 4 }}
     {{- include "sealane.labels" .root | nindent 4 }}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ .role }}, name: {{ .account }}}
-subjects: [{kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}]
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ .role }}, name: {{ .name }}}
+subjects:
+{{- range .accounts }}
+- {kind: ServiceAccount, name: {{ . }}, namespace: {{ $.root.Release.Namespace }}}
+{{- end }}
 {{- end }}

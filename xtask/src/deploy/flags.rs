@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{Rendered, list, text};
 use crate::{process, workspace};
 
-/// Comes with the Kubernetes source.
-const COMING: &str = "--kubernetes";
+/// Come with the Kubernetes source.
+const COMING: [&str; 2] = ["--kubernetes", "--policy-namespace"];
 
 /// Asks the built program for the flags of each command that a container runs.
 pub(super) fn findings(rendered: &Rendered) -> Result<Vec<String>> {
@@ -31,7 +31,7 @@ pub(super) fn findings(rendered: &Rendered) -> Result<Vec<String>> {
             };
             let unknown = flags
                 .iter()
-                .filter(|flag| **flag != COMING && !knows(help, flag));
+                .filter(|flag| !COMING.contains(flag) && !knows(help, flag));
             findings.extend(
                 unknown
                     .map(|flag| format!("{name}: `sealane {}` has no {flag}", command.join(" "))),

@@ -32,7 +32,7 @@ pub(super) fn findings(rendered: &Rendered) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-/// The agent watches the kinds that count; what the CA does stands in `ca serve` and `ca keep`.
+/// Both watch the kinds that count, by the same source; what else the CA does stands in `ca serve` and `ca keep`.
 fn needed() -> Result<BTreeSet<Right>> {
     const KINDS: &str = "agent/src/control/objects/kind.rs";
     let source = fs::read_to_string(workspace::root().join(KINDS)).context(KINDS)?;
@@ -43,13 +43,16 @@ fn needed() -> Result<BTreeSet<Right>> {
     };
     let mut needed = BTreeSet::new();
     for (group, resource) in &kinds {
-        for verb in ["list", "watch"] {
-            needed.insert(right("sealane-agent", group, resource, verb));
+        for (account, verb) in [
+            ("sealane-agent", "list"),
+            ("sealane-agent", "watch"),
+            ("sealane-ca", "list"),
+            ("sealane-ca", "watch"),
+        ] {
+            needed.insert(right(account, group, resource, verb));
         }
     }
     for (group, resource, verb) in [
-        ("", "pods", "list"),
-        ("", "pods", "watch"),
         ("authentication.k8s.io", "tokenreviews", "create"),
         ("", "secrets", "get"),
         ("", "secrets", "update"),
