@@ -143,7 +143,7 @@ fn enter() -> Result<(), String> {
     outcome
 }
 
-/// Directories of some processes: of other users where there are any, for that takes more.
+/// Directories of some processes: those of other users first, for that takes more.
 fn others() -> io::Result<Vec<PathBuf>> {
     let own = (
         std::process::id().to_string(),
@@ -162,13 +162,10 @@ fn others() -> io::Result<Vec<PathBuf>> {
             Err(_) => {}
         }
     }
-    let mut chosen = if of_others.is_empty() {
-        of_ours
-    } else {
-        of_others
-    };
-    chosen.truncate(PROCESSES);
-    Ok(chosen)
+    // Some end meanwhile.
+    of_others.append(&mut of_ours);
+    of_others.truncate(PROCESSES);
+    Ok(of_others)
 }
 
 fn list() -> Result<(), String> {
