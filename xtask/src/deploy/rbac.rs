@@ -82,8 +82,8 @@ fn kinds(source: &str) -> Vec<(String, String)> {
 fn plural(kind: &str) -> String {
     let kind = kind.to_lowercase();
     match kind.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None => format!("{kind}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ => format!("{kind}s"),
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
     fn kinds_become_resources() {
         let source = r#"const ENFORCED: [(&str, &str); 3] = [
             ("ServiceEntry", "networking.istio.io/v1"), ("Policy", "authentication.istio.io/v1alpha1"),
-            ("Pod", "v1"),
+            ("Gateway", "v1"),
         ]; const OTHER: &str = "x";"#;
         let pair = |group: &str, resource: &str| (group.to_owned(), resource.to_owned());
         assert_eq!(
