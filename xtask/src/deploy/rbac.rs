@@ -173,7 +173,7 @@ mod tests {
             kinds(source),
             [
                 pair("networking.istio.io", "serviceentries"),
-                pair("", "pods")
+                pair("", "gateways")
             ]
         );
     }
