@@ -1,7 +1,8 @@
 //! `cargo xtask image`: the agent as a container image, an OCI archive, without a container engine.
 //!
 //! One layer: the binary, linked statically, the system's certificate authorities, and the list of what was linked
-//! (CycloneDX). The same sources, compiler and C library make the same bytes.
+//! (CycloneDX). The same sources, compilers and C library make the same bytes, in the same directories: the eBPF object
+//! has their names in its debug information.
 
 mod binary;
 mod layout;
