@@ -4,6 +4,7 @@
 //! keeps the shared maps as [`Desired`] says. [`Flows`] answers for one connection where it wanted to go and
 //! tells the kernel whose it is. Does not know policy: `app` computes [`Desired`].
 
+mod cgroup;
 mod desired;
 mod enrol;
 mod error;
@@ -12,16 +13,19 @@ mod listening;
 mod maps;
 mod netns;
 mod object;
+mod probe;
 mod programs;
 mod run;
 mod sock_diag;
 mod unseen;
 
+pub use cgroup::hierarchy as cgroup_hierarchy;
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod, as_proxy};
 pub use error::{CaptureError, EnrolError};
 pub use flows::{Flows, OriginalDst};
 pub use netns::{Netns, NetnsCookie, NetnsError};
+pub use probe::{Tried, What, probe};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
 pub use run::{Capture, CaptureStatus, Notice, PodState};
 pub use unseen::{Unseen, UnseenSockets};

@@ -2,7 +2,9 @@
 
 mod ca;
 mod gateway;
+mod keep;
 mod log;
+mod preflight;
 mod review;
 mod serve;
 mod source;
@@ -15,7 +17,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, CaWhichArgs};
 pub use gateway::GatewayArgs;
+pub use keep::CaKeepArgs;
 pub use log::LogArgs;
+pub use preflight::PreflightArgs;
 pub use review::{
     AskArgs, AuthzCheckArgs, CertsArgs, DiffArgs, ExplainArgs, FlowsArgs, LintArgs, PolicyCommand,
     TlsCheckArgs,
@@ -87,6 +91,12 @@ pub enum Command {
     /// Run the CA of the mesh as a service, or issue certificates from its files.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Tell what this node has of what an agent needs, and what works without the rest.
+    ///
+    /// Tries what an agent does: loads its programs and attaches them for a moment, has the kernel do TLS between two
+    /// sockets. Changes nothing and captures nothing. To be run as the agent would be: as root, or in its container.
+    /// Exits with 0 when an agent would work, 1 when something that it needs is missing, 2 on an error.
+    Preflight(PreflightArgs),
     /// Remove what a stopped agent left pinned, so that the kernel no longer enforces anything.
     ///
     /// Connections that policy wants encrypted are direct and in clear afterwards.
@@ -107,7 +117,13 @@ impl Command {
             Self::Policy(PolicyCommand::Lint(args)) => Some(args.output),
             Self::Policy(PolicyCommand::Diff(args)) => Some(args.ask.output),
             Self::Ca(CaCommand::Status(args)) => Some(args.output),
-            Self::Ca(CaCommand::Serve(_) | CaCommand::Issue(_) | CaCommand::Rotate(_))
+            Self::Preflight(args) => Some(args.output),
+            Self::Ca(
+                CaCommand::Serve(_)
+                | CaCommand::Keep(_)
+                | CaCommand::Issue(_)
+                | CaCommand::Rotate(_),
+            )
             | Self::Agent(_)
             | Self::Gateway(_)
             | Self::Cleanup(_) => None,

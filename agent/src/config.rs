@@ -4,6 +4,7 @@ mod ca;
 mod cgroup;
 mod duration;
 mod gateway;
+mod keep;
 mod source;
 mod trust;
 
@@ -20,6 +21,7 @@ pub use ca::{CaServeConfig, CaSource, TokenSource, order, rotate};
 
 pub use crate::cli::{Ktls, LogFormat};
 pub use gateway::GatewayConfig;
+pub use keep::KeepConfig;
 pub use source::SourceConfig;
 
 use crate::{
@@ -148,6 +150,8 @@ pub enum ConfigError {
     ServerName { value: String },
     #[error("--pod `{value}` is not NAMESPACE/NAME: write istio-system/ingressgateway-0")]
     Pod { value: String },
+    #[error("{flag} `{value}` is not NAMESPACE/NAME: write sealane-system/sealane-ca")]
+    Object { flag: &'static str, value: String },
     #[error("--label `{value}` is not KEY=VALUE: write istio=ingressgateway")]
     Label { value: String },
     #[error("--port `{value}` is not PORT:LISTEN: write 443:8443")]
@@ -282,6 +286,14 @@ impl TryFrom<&LogArgs> for LogConfig {
 pub fn window(last: &str) -> Result<Duration, ConfigError> {
     let day = Duration::from_secs(24 * 60 * 60);
     duration::parse("--last", last, Duration::from_secs(1), day)
+}
+
+/// What `--cgroup-root` means, or its absence: a directory of the cgroup v2 hierarchy.
+///
+/// # Errors
+/// When there is none, or it is of another file system.
+pub fn cgroup_root(given: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    cgroup::root(given)
 }
 
 fn trust_domain(flag: &'static str, value: &str) -> Result<TrustDomain, ConfigError> {

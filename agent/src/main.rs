@@ -12,7 +12,7 @@ use sealane::{
     app,
     cli::{self, CaCommand, Cli, Command, OutputFormat, PolicyCommand},
     commands,
-    config::{AgentConfig, CaServeConfig, GatewayConfig, LogConfig},
+    config::{AgentConfig, CaServeConfig, GatewayConfig, KeepConfig, LogConfig},
     offload::sys,
     telemetry,
 };
@@ -86,9 +86,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = CaServeConfig::try_from(args.as_ref())?;
             serve(&config.log.clone(), app::serve_ca(config))
         }
+        Command::Ca(CaCommand::Keep(args)) => {
+            let config = KeepConfig::try_from(&args)?;
+            serve(&config.log.clone(), commands::ca_keep(config))
+        }
         Command::Ca(CaCommand::Status(args)) => ask(commands::ca_status(&args, &mut io::stdout())),
         Command::Ca(CaCommand::Rotate(args)) => ask(commands::ca_rotate(&args, &mut io::stdout())),
         Command::Ca(CaCommand::Issue(args)) => commands::ca_issue(&args, &mut io::stdout()),
+        Command::Preflight(args) => commands::preflight(&args, &mut io::stdout()),
         Command::Cleanup(args) => commands::cleanup(&args, &mut io::stdout()),
     }
 }

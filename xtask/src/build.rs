@@ -16,21 +16,26 @@ use crate::{
 /// # Errors
 /// No eBPF toolchain, or a compiler's own.
 pub fn run() -> Result<()> {
+    object()?;
+    let what = "sealane, sealane-suite and sealane-apiserver";
+    step("build", what, || {
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--release", "-p", "sealane", "-p", "sealane-suite"]);
+        cargo.args(["-p", "sealane-apiserver", "--bins"]);
+        process::run(cargo.current_dir(workspace::root()))
+    })
+}
+
+/// Builds the eBPF object.
+///
+/// # Errors
+/// No eBPF toolchain, or a compiler's own.
+pub fn object() -> Result<()> {
     let toolchain =
         Toolchain::detect().context("no complete eBPF toolchain found: run `cargo xtask setup`")?;
     step("build", format_args!("eBPF object ({toolchain})"), || {
         ebpf(&toolchain)
-    })?;
-    step(
-        "build",
-        "sealane, sealane-suite and sealane-apiserver",
-        || {
-            let mut cargo = process::cargo();
-            cargo.args(["build", "--release", "-p", "sealane", "-p", "sealane-suite"]);
-            cargo.args(["-p", "sealane-apiserver", "--bins"]);
-            process::run(cargo.current_dir(workspace::root()))
-        },
-    )
+    })
 }
 
 fn ebpf(toolchain: &Toolchain) -> Result<()> {

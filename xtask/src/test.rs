@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, ensure};
 
 use crate::{
-    build, process,
+    build, deploy, process,
     progress::{note, step},
     setup,
     tally::Tally,
@@ -20,9 +20,12 @@ const API_SERVER: &str = "sealane-apiserver";
 pub struct Args {
     /// Only tests whose name contains this
     filter: Option<String>,
-    /// The unit tests; without this and the next two, all of them
+    /// The unit tests; without this and the next three, all of them
     #[arg(long)]
     unit: bool,
+    /// The checks of the manifests in deploy/
+    #[arg(long)]
+    manifests: bool,
     /// The suite on this machine's kernel: the scenarios, on real sockets in network namespaces
     #[arg(long)]
     suite: bool,
@@ -36,7 +39,7 @@ pub struct Args {
 
 impl Args {
     fn all(&self) -> bool {
-        !(self.unit || self.suite || self.vm)
+        !(self.unit || self.manifests || self.suite || self.vm)
     }
 }
 
@@ -72,6 +75,9 @@ fn prepare(args: &Args) -> Result<()> {
 fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
     if args.unit || args.all() {
         *tally += step("test", "unit tests", || unit(args))?;
+    }
+    if args.manifests || args.all() {
+        *tally += step("test", "manifests", || deploy::test(args.filter.as_deref()))?;
     }
     if args.suite || args.all() {
         *tally += step("test", "suite", || suite(args))?;

@@ -22,15 +22,16 @@ pub(super) struct Loader(Arc<Mutex<EbpfLoader<'static>>>);
 impl Loader {
     /// `maps` is where the maps are pinned, `trace` whether the programs log what they do.
     pub(super) fn new(maps: &Path, trace: bool) -> Self {
-        let mut loader = EbpfLoader::new();
-        let level = if trace { &4_u8 } else { &0_u8 };
-        loader
-            .btf(None)
-            .override_global(aya_log::LEVEL, level, false);
+        let mut loader = bare(trace);
         for name in maps::NAMES {
             loader.map_pin_path(name, maps.join(name));
         }
         Self(Arc::new(Mutex::new(loader)))
+    }
+
+    /// With maps of its own, which end with what is loaded.
+    pub(super) fn unpinned() -> Self {
+        Self(Arc::new(Mutex::new(bare(false))))
     }
 
     /// # Errors
@@ -40,6 +41,15 @@ impl Loader {
         let mut loader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(loader.load(&object).map_err(Box::new)?)
     }
+}
+
+fn bare(trace: bool) -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    let level = if trace { &4_u8 } else { &0_u8 };
+    loader
+        .btf(None)
+        .override_global(aya_log::LEVEL, level, false);
+    loader
 }
 
 impl fmt::Debug for Loader {

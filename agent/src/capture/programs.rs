@@ -6,7 +6,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -40,7 +39,7 @@ pub const PROGRAMS: [&str; 8] = [
     "tcp_states",
 ];
 /// The program of which every pod has an instance.
-const INBOUND: &str = "inbound";
+pub(super) const INBOUND: &str = "inbound";
 /// Begins the name of a link that is about to take another one's place.
 const FRESH: &str = "fresh-";
 
@@ -152,7 +151,7 @@ pub(super) fn attach_all(
     Ok((pins, maps, flows, events, ebpf))
 }
 
-fn attach_cgroup(
+pub(super) fn attach_cgroup(
     ebpf: &mut Ebpf,
     name: &'static str,
     root: &fs::File,
@@ -185,7 +184,7 @@ fn attach_cgroup(
     })
 }
 
-fn attach<'e, P, L>(
+pub(super) fn attach<'e, P, L>(
     ebpf: &'e mut Ebpf,
     name: &'static str,
     attach: impl FnOnce(&'e mut P) -> Result<L, ProgramError>,
@@ -235,30 +234,4 @@ pub fn cleanup(bpffs: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// `bpf_get_current_cgroup_id` of this process: the inode of its cgroup v2 directory.
-pub(super) fn own_cgroup(cgroup_root: &Path) -> Result<u64, CaptureError> {
-    let text = fs::read_to_string("/proc/self/cgroup").map_err(CaptureError::OwnCgroup)?;
-    let own = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .unwrap_or("/")
-        .trim_start_matches('/');
-    let mount = cgroup_mount(cgroup_root).map_err(CaptureError::OwnCgroup)?;
-    let metadata = fs::metadata(mount.join(own)).map_err(CaptureError::OwnCgroup)?;
-    Ok(metadata.ino())
-}
-
-/// The topmost directory of the file system that holds `path`.
-fn cgroup_mount(path: &Path) -> io::Result<PathBuf> {
-    let mut top = path.canonicalize()?;
-    let device = fs::metadata(&top)?.dev();
-    while let Some(parent) = top.parent() {
-        if fs::metadata(parent)?.dev() != device {
-            break;
-        }
-        top = parent.to_owned();
-    }
-    Ok(top)
 }

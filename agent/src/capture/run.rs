@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    cgroup,
     desired::Desired,
     enrol::{Enrolled, Listeners, Pod},
     error::{CaptureError, EnrolError},
@@ -109,7 +110,7 @@ impl Capture {
         CaptureError,
     > {
         let home = Home::open()?;
-        let own_cgroup = programs::own_cgroup(&config.cgroup_root)?;
+        let own_cgroup = cgroup::own().map_err(CaptureError::OwnCgroup)?;
         let (pins, maps, flows, events, mut ebpf) = programs::attach_all(&config)?;
         if config.trace {
             events::start_trace(&mut ebpf);

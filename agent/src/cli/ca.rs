@@ -4,11 +4,11 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LogArgs, MeshArgs, OutputFormat, SourceArgs};
+use super::{CaKeepArgs, LogArgs, MeshArgs, OutputFormat, SourceArgs};
 
 /// Where the CA service listens for the operator's commands unless told otherwise.
 const DEFAULT_CA_SOCKET: &str = "/run/sealane/ca.sock";
-const DEFAULT_CA_DIR: &str = "/var/lib/sealane/ca";
+pub(super) const DEFAULT_CA_DIR: &str = "/var/lib/sealane/ca";
 
 /// Where an agent's certificates come from.
 #[derive(Debug, Args)]
@@ -84,6 +84,11 @@ pub enum CaCommand {
     ///
     /// Needs no root and no kernel feature. SIGTERM or SIGINT stops it after the requests in progress.
     Serve(Box<CaServeArgs>),
+    /// Keep the directory of a CA in a Secret, and its roots in a ConfigMap.
+    ///
+    /// For a CA service in a pod, whose directory is gone with it: whichever of Secret and directory has changed is
+    /// copied to the other. Without a CA in either a root is made. SIGTERM or SIGINT stops it.
+    Keep(CaKeepArgs),
     /// Tell how the CA is: roots, expiry, rotation, what it has signed and refused.
     ///
     /// Exits with 0 when it is ready, 1 when it is not, 2 when it can't be asked.

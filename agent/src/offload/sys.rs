@@ -37,6 +37,16 @@ pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     Ok(u64::from_ne_bytes(cookie))
 }
 
+/// Moves this thread into a network namespace of its own, with nothing in it.
+///
+/// # Errors
+/// As unshare(2).
+pub fn new_network_namespace() -> io::Result<()> {
+    // SAFETY: a network namespace is not among what threads must go on sharing, as descriptors and memory are.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+        .map_err(io::Error::from)
+}
+
 /// Watches a descriptor for readability and writability. Must be called inside a tokio runtime.
 ///
 /// # Errors

@@ -1,0 +1,145 @@
+//! `sealane ca keep`: a CA whose directory is a pod's own, and gone with it, stays in a Secret; agents find its roots in a
+//! ConfigMap.
+//!
+//! Whichever side has changed since both agreed is copied to the other; the Secret where both have, for it is what people
+//! edit. What agreed last is remembered beside the directory, so that a restart in the middle of a rotation takes neither
+//! side for the newer one. Signs nothing: `sealane ca serve` has the same directory open.
+
+mod cluster;
+mod files;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    cluster::Cluster,
+    files::{Digest, Files},
+};
+use crate::{
+    ca::{self, EmbeddedCa},
+    config::KeepConfig,
+    identity::TrustDomain,
+};
+
+/// How often both sides are looked at. A rotation's stages take minutes at least.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT, or with `--once` until both sides agree.
+///
+/// # Errors
+/// When the API server can't be reached or, with `--once`, when the sides can't be made to agree.
+pub async fn ca_keep(config: KeepConfig) -> anyhow::Result<()> {
+    let cluster = Cluster::new(&config).await?;
+    let keeper = Keeper {
+        memory: config.directory.with_extension("kept"),
+        directory: config.directory,
+        domain: config.domain,
+        life: config.max_ttl,
+        cluster,
+    };
+    if config.once {
+        return keeper.turn().await;
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    loop {
+        if let Err(error) = keeper.turn().await {
+            tracing::error!(error = format!("{error:#}"), "CA and Secret");
+        }
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+struct Keeper {
+    directory: PathBuf,
+    /// Where it is remembered what both sides had.
+    memory: PathBuf,
+    domain: TrustDomain,
+    /// The service's: whoever opens the directory has it recorded, and rotations take as long as the longest.
+    life: Duration,
+    cluster: Cluster,
+}
+
+impl Keeper {
+    async fn turn(&self) -> anyhow::Result<()> {
+        let held = self.cluster.secret().await?;
+        let present = Files::read(&self.directory)?;
+        if restores(&present, &held.files, Digest::read(&self.memory)?) {
+            held.files.write(&self.directory)?;
+            tracing::info!("the directory is as the Secret says");
+        }
+        // Makes a root where there is none, moves a rotation on, and finds out whether the files fit together.
+        let ca = EmbeddedCa::open(&self.directory, &self.domain, self.life)?;
+        let present = Files::read(&self.directory)?;
+        if present != held.files {
+            self.cluster.save(&held, &present).await?;
+            tracing::info!("the Secret is as the directory says");
+        }
+        present.digest().write(&self.memory)?;
+        let bundle = ca.bundle();
+        let roots = bundle.roots(&self.domain).iter().map(ca::pem);
+        self.cluster.publish(&roots.collect::<String>()).await
+    }
+}
+
+/// Whether the Secret's files are to replace those of the directory.
+fn restores(present: &Files, held: &Files, agreed: Option<Digest>) -> bool {
+    held.has_key() && held != present && agreed != Some(held.digest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(key: &str) -> Files {
+        Files::from_iter([("ca.key".to_owned(), key.as_bytes().to_vec())])
+    }
+
+    #[test]
+    fn the_side_that_has_changed_wins() {
+        let (old, new) = (files("old"), files("new"));
+        let agreed = || Some(old.digest());
+        assert!(!restores(&old, &old, agreed()), "both are as they were");
+        assert!(
+            !restores(&new, &old, agreed()),
+            "the directory has moved on"
+        );
+        assert!(
+            restores(&old, &new, agreed()),
+            "somebody has edited the Secret"
+        );
+        assert!(
+            restores(&files("newer"), &new, agreed()),
+            "both have changed"
+        );
+    }
+
+    #[test]
+    fn a_fresh_directory_takes_what_the_secret_has() {
+        let (nothing, some) = (Files::default(), files("a"));
+        assert!(restores(&nothing, &some, None));
+        assert!(!restores(&nothing, &nothing, None), "a root is made");
+    }
+
+    #[test]
+    fn an_emptied_secret_takes_nothing_away() {
+        let some = files("a");
+        assert!(!restores(&some, &Files::default(), Some(some.digest())));
+    }
+
+    #[test]
+    fn a_restart_in_a_rotation_keeps_the_next_key() {
+        let before = files("a");
+        let during = Files::from_iter([
+            ("ca.key".to_owned(), b"a".to_vec()),
+            ("next.key".to_owned(), b"b".to_vec()),
+        ]);
+        assert!(!restores(&during, &before, Some(before.digest())));
+    }
+}

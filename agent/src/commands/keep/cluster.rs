@@ -1,0 +1,88 @@
+//! The Secret and the ConfigMap, through the Kubernetes API.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::{Api, api::PostParams};
+
+use super::files::Files;
+use crate::{config::KeepConfig, control::connect, workload::ObjectName};
+
+/// Key of the ConfigMap that agents read.
+const ROOTS: &str = "root.crt";
+
+pub(super) struct Cluster {
+    secret: (Api<Secret>, String),
+    roots: (Api<ConfigMap>, String),
+}
+
+/// The Secret as it was read: a change by others since then is refused by the API server.
+pub(super) struct Held {
+    secret: Secret,
+    pub(super) files: Files,
+}
+
+impl Cluster {
+    /// # Errors
+    /// Outside of a cluster, without a kubeconfig.
+    pub(super) async fn new(config: &KeepConfig) -> anyhow::Result<Self> {
+        let client = connect(config.kubeconfig.as_deref()).await?;
+        let ObjectName { namespace, name } = &config.secret;
+        let secret = (Api::namespaced(client.clone(), namespace), name.to_string());
+        let ObjectName { namespace, name } = &config.roots;
+        let roots = (Api::namespaced(client, namespace), name.to_string());
+        Ok(Self { secret, roots })
+    }
+
+    /// # Errors
+    /// When there is no such Secret, or it may not be read.
+    pub(super) async fn secret(&self) -> anyhow::Result<Held> {
+        let (api, name) = &self.secret;
+        let mut secret = api
+            .get(name)
+            .await
+            .with_context(|| format!("Secret {name}"))?;
+        let data = secret.data.take().unwrap_or_default();
+        let files = data
+            .into_iter()
+            .map(|(name, ByteString(bytes))| (name, bytes));
+        Ok(Held {
+            files: files.collect(),
+            secret,
+        })
+    }
+
+    /// # Errors
+    /// When others have changed the Secret since it was read, or it may not be changed.
+    pub(super) async fn save(&self, held: &Held, files: &Files) -> anyhow::Result<()> {
+        let (api, name) = &self.secret;
+        let mut secret = held.secret.clone();
+        let data = files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
+        secret.data = Some(data.collect());
+        let saved = api.replace(name, &PostParams::default(), &secret).await;
+        saved.map(drop).with_context(|| format!("Secret {name}"))
+    }
+
+    /// # Errors
+    /// When the ConfigMap is not there or may not be changed.
+    pub(super) async fn publish(&self, roots: &str) -> anyhow::Result<()> {
+        let (api, name) = &self.roots;
+        let what = || format!("ConfigMap {name}");
+        let mut map = api.get(name).await.with_context(what)?;
+        let data = map.data.get_or_insert_with(BTreeMap::new);
+        if data.get(ROOTS).is_some_and(|present| present == roots) {
+            return Ok(());
+        }
+        data.insert(ROOTS.to_owned(), roots.to_owned());
+        let replaced = api.replace(name, &PostParams::default(), &map).await;
+        replaced.with_context(what)?;
+        tracing::info!("the roots are published");
+        Ok(())
+    }
+}
