@@ -1,9 +1,7 @@
 //! `connect()`: send a captured destination to the agent's listener in the same network namespace.
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_set_retval,
-    },
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_set_retval},
     maps::lpm_trie::Key,
     programs::SockAddrContext,
 };

@@ -123,7 +123,7 @@ mod tests {
     fn bad_bundles_of_others_are_left_out_and_keep_nothing_else_out() {
         let [own, other] = ["own", "other"].map(|name| authority(name).0.to_vec());
         let bundles = [
-            ("a.example", own.clone()),
+            ("a.example", own),
             ("b.example", b"no certificate".to_vec()),
             ("c.example", other.repeat(MOST + 1)),
             ("d.example", other[..other.len() - 1].to_vec()),

@@ -56,8 +56,19 @@ pub fn measure(run: &Arc<Run>, pods: u32) -> Result<ExitCode> {
     let held = agent.status()?["generation"].as_u64();
     ensure!(held.is_some_and(|generation| generation > 0), "no snapshot");
 
+    let size = format!("{pods} on {nodes} nodes");
+    report(&size, (snapshot, enrolled), &first, &again)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(
+    size: &str,
+    (snapshot, enrolled): (Duration, Duration),
+    first: &Figures,
+    again: &Figures,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "pods                        {pods} on {nodes} nodes")?;
+    writeln!(out, "pods                        {size}")?;
     writeln!(
         out,
         "first snapshot, ready       {:.1} s",
@@ -85,8 +96,7 @@ pub fn measure(run: &Arc<Run>, pods: u32) -> Result<ExitCode> {
         "  memory                    {} MiB, at most {} MiB",
         again.rss, again.peak
     )?;
-    writeln!(out, "{GOAL}")?;
-    Ok(ExitCode::SUCCESS)
+    writeln!(out, "{GOAL}")
 }
 
 /// Memory in MiB, time in seconds.

@@ -79,14 +79,14 @@ impl Cluster {
             Event::Absent if self.policies.absent(feed) => {
                 let held =
                     "the server doesn't have this kind any more: its last documents stay in force";
-                self.fail(feed, held.to_owned());
+                self.fail(feed, held);
             }
             Event::Absent => self.changed |= self.failing.remove(&feed).is_some(),
-            Event::Failed(error) => self.fail(feed, error),
+            Event::Failed(error) => self.fail(feed, &error),
         }
     }
 
-    fn fail(&mut self, feed: Feed, error: String) {
+    fn fail(&mut self, feed: Feed, error: &str) {
         let error = format!("{}: {error}", feed.kind());
         let before = self.failing.insert(feed, error.clone());
         self.changed |= before != Some(error);
@@ -136,7 +136,7 @@ impl Cluster {
             }
             Object::EndpointSlice(slice) => {
                 let name = name_of(&slice.metadata);
-                if let Some(facts) = self.read::<EndpointSliceFacts>(feed, &name, slice) {
+                if let Some(facts) = self.read::<EndpointSliceFacts>(feed, &name, *slice) {
                     self.changed |= self.endpoint_slices.learn(name, facts);
                 }
             }

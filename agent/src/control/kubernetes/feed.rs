@@ -152,10 +152,10 @@ pub(super) enum Event {
 /// An object, as far as it is read.
 #[derive(Debug)]
 pub(super) enum Object {
-    Namespace(api::Namespace),
+    Namespace(Box<api::Namespace>),
     Pod(Box<api::Pod>),
     Service(Box<api::Service>),
-    EndpointSlice(api::EndpointSlice),
+    EndpointSlice(Box<api::EndpointSlice>),
     /// A document, or a ConfigMap with documents.
     Policy(serde_json::Value),
 }

@@ -18,7 +18,6 @@ use super::{
     feed::{Event, Feed, Object, served},
     slim::{Slim, Trimmed, Whole},
 };
-use crate::control::objects::api;
 
 /// Seconds that a watch lasts.
 pub(super) const WATCH: u32 = 120;
@@ -53,11 +52,8 @@ impl Follower {
             let begun = Instant::now();
             let followed = match feed {
                 Feed::Namespaces => self.built_in(feed, Object::Namespace).await,
-                Feed::Pods => self.built_in(feed, |pod| Object::Pod(Box::new(pod))).await,
-                Feed::Services => {
-                    let object = |service: api::Service| Object::Service(Box::new(service));
-                    self.built_in(feed, object).await
-                }
+                Feed::Pods => self.built_in(feed, Object::Pod).await,
+                Feed::Services => self.built_in(feed, Object::Service).await,
                 Feed::EndpointSlices => self.built_in(feed, Object::EndpointSlice).await,
                 Feed::ConfigMaps => self.policy(feed, feed.resource()).await,
                 Feed::Istio(istio) => match served(&self.client, &istio.resources()).await {
@@ -83,8 +79,9 @@ impl Follower {
     async fn built_in<T: Trimmed>(
         &self,
         feed: Feed,
-        object: impl Fn(T) -> Object,
+        object: impl Fn(Box<T>) -> Object,
     ) -> Result<(), Gone> {
+        let object = |read| object(Box::new(read));
         self.follow(feed, &feed.resource(), object).await
     }
 
