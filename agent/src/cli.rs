@@ -13,7 +13,7 @@ mod usage;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, CaWhichArgs};
 pub use gateway::GatewayArgs;
@@ -133,7 +133,7 @@ impl Command {
 
 /// What `sealane agent` was given. Durations are a number with a unit: 100ms, 5s, 1m30s, 24h.
 #[derive(Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, group = ArgGroup::new("where_objects_are").required(true))]
 pub struct AgentArgs {
     /// Name of this node, as in the pods' spec.nodeName
     #[arg(long, value_name = "NAME", env = "SEALANE_NODE")]
@@ -343,6 +343,10 @@ mod tests {
     fn node_and_source_are_required() {
         assert!(Cli::try_parse_from(["sealane", "agent", "--source", "/objects"]).is_err());
         assert!(Cli::try_parse_from(["sealane", "agent", "--node", "a"]).is_err());
+        let cluster = ["sealane", "agent", "--node", "a", "--kubernetes"];
+        assert!(Cli::try_parse_from(cluster).is_ok());
+        let both = cluster.into_iter().chain(["--source", "/objects"]);
+        assert!(Cli::try_parse_from(both).is_err());
     }
 
     #[test]
