@@ -263,10 +263,12 @@ impl Node {
     }
 }
 
+/// Its bridge has an address of its own: else it takes the lowest of its ports', and another when a pod comes that has a
+/// lower one; who talks to it would then do so in vain until its neighbour table is renewed.
 fn underlay(name: &str) -> Result<Netns> {
     let netns = Netns::create(name)?;
     netns.ip("link set lo up\n\
-         link add br0 type bridge forward_delay 0 mcast_snooping 0\n\
+         link add br0 address 02:00:00:2a:00:01 type bridge forward_delay 0 mcast_snooping 0\n\
          link set br0 up\n\
          addr add 10.42.0.1/16 dev br0\n\
          addr add fd00:42::1/64 dev br0 nodad\n")?;
