@@ -30,7 +30,7 @@ pub use cache::Cache;
 pub use collect::Collector;
 pub use endpoint_slice::{Condition, EndpointSliceFacts};
 pub use pieces::pieces;
-pub use pod::PodFacts;
+pub use pod::{CGROUP, NETNS, PodFacts};
 pub use service::{ServiceFacts, ServicePortFacts, TargetPort};
 pub use switch::SWITCH;
 

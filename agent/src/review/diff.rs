@@ -246,14 +246,18 @@ impl<'a> Trial<'a> {
         Some(match self.ways.of(seen) {
             Led::Same => self.arriving(seen, server),
             Led::Elsewhere(way) => self.sent_away(seen, server, &way),
-            Led::Perhaps(way) => match self.arriving(seen, server) {
-                Outcome::Same => {
-                    let (before, _) = self.before(seen, server);
-                    let after = way.judged(before.security);
-                    Outcome::Changed(Effect::Uncertain, subject(seen, before.told(), after))
+            Led::Perhaps(way) => {
+                let (before, _) = self.before(seen, server);
+                let after = way.judged(before.security);
+                match self.arriving(seen, server) {
+                    worst @ Outcome::Changed(Effect::Cut | Effect::Exposed, _) => worst,
+                    changed @ Outcome::Changed(..) if after.verdict == Answer::Allow => changed,
+                    _ => {
+                        let subject = subject(seen, before.told(), after);
+                        Outcome::Changed(Effect::Uncertain, subject)
+                    }
                 }
-                changed => changed,
-            },
+            }
         })
     }
 

@@ -1,6 +1,9 @@
 //! What has been heard of a cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     feed::{Event, Feed, Istio, Object},
@@ -12,7 +15,8 @@ use crate::{
     control::{
         error::Place,
         objects::{
-            BadField, EndpointSliceFacts, FromObject, Located, Objects, PodFacts, ServiceFacts, api,
+            BadField, CGROUP, EndpointSliceFacts, FromObject, Located, NETNS, Objects, PodFacts,
+            ServiceFacts, api,
         },
         yaml::FieldPath,
     },
@@ -33,11 +37,21 @@ pub(super) struct Cluster {
     endpoint_slices: Mirror<Arc<EndpointSliceFacts>>,
     pub(super) policies: Policies,
     /// Objects of which nothing can be made, or nothing new, and why.
-    bad: BTreeMap<(Feed, ObjectName), String>,
+    bad: BTreeMap<(Feed, ObjectName), Complaint>,
     /// Kinds that can't be asked for.
     failing: BTreeMap<Feed, String>,
     shared: Pool,
     changed: bool,
+    /// A pod of this node has been heard of.
+    own_changed: bool,
+}
+
+/// What is wrong with an object.
+#[derive(Debug)]
+struct Complaint {
+    text: String,
+    /// Since the last list began.
+    fresh: bool,
 }
 
 /// What pods have in common.
@@ -63,6 +77,7 @@ impl Cluster {
             failing: BTreeMap::new(),
             shared: Pool::default(),
             changed: false,
+            own_changed: false,
         }
     }
 
@@ -93,6 +108,8 @@ impl Cluster {
     }
 
     fn begin(&mut self, feed: Feed) {
+        let of_kind = self.bad.iter_mut().filter(|((of, _), _)| *of == feed);
+        of_kind.for_each(|(_, complaint)| complaint.fresh = false);
         match feed {
             Feed::Namespaces => self.namespaces.begin(),
             Feed::Pods => self.pods.begin(),
@@ -110,14 +127,8 @@ impl Cluster {
             Feed::EndpointSlices => self.endpoint_slices.end(),
             Feed::ConfigMaps | Feed::Istio(_) => return self.policies.end(feed),
         };
-        let (pods, services, slices) = (&self.pods, &self.services, &self.endpoint_slices);
-        self.bad.retain(|(of, name), _| match feed {
-            _ if *of != feed => true,
-            Feed::Pods => pods.get(name).is_some(),
-            Feed::Services => services.get(name).is_some(),
-            Feed::EndpointSlices => slices.get(name).is_some(),
-            _ => true,
-        });
+        self.bad
+            .retain(|(of, _), complaint| *of != feed || complaint.fresh);
     }
 
     fn put(&mut self, feed: Feed, object: Object) {
@@ -144,14 +155,28 @@ impl Cluster {
         }
     }
 
-    fn put_pod(&mut self, pod: api::Pod) {
+    fn put_pod(&mut self, mut pod: api::Pod) {
         let mut name = name_of(&pod.metadata);
         self.shared.texts.share(&mut name.namespace);
+        self.own_changed |=
+            pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&*self.node);
+        let uid = pod.metadata.uid.clone();
+        // Whoever may write a pod's annotations must not choose what the agent opens as root.
+        pod.metadata
+            .annotations
+            .iter_mut()
+            .for_each(without_sandbox);
         let Some(mut facts) = self.read::<PodFacts>(Feed::Pods, &name, pod) else {
+            // What is known may be of another pod, which had the name before.
+            if self
+                .pods
+                .get(&name)
+                .is_some_and(|known| known.uid.as_deref() != uid.as_deref())
+            {
+                self.pods.remove(&name);
+            }
             return;
         };
-        // Whoever may write a pod's annotations must not choose what the agent opens as root.
-        facts.sandbox = None;
         self.shared.texts.share(&mut facts.node);
         self.shared.texts.share(&mut facts.service_account);
         self.shared.labels.share(&mut facts.labels);
@@ -203,7 +228,8 @@ impl Cluster {
             Feed::EndpointSlices => self.endpoint_slices.keep(&name),
             Feed::Namespaces | Feed::ConfigMaps | Feed::Istio(_) => {}
         }
-        self.bad.insert((feed, name), text);
+        self.bad
+            .insert((feed, name), Complaint { text, fresh: true });
         self.changed = true;
     }
 
@@ -233,10 +259,16 @@ impl Cluster {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether a pod of this node has been heard of since this was asked the last time.
+    pub(super) fn take_own_changed(&mut self) -> bool {
+        std::mem::take(&mut self.own_changed)
+    }
+
     /// What is wrong, for people.
     pub(super) fn errors(&self) -> Vec<String> {
         let mut errors: Vec<_> = self.failing.values().cloned().collect();
-        errors.extend(self.bad.values().take(MAX_BAD).cloned());
+        let texts = self.bad.values().map(|complaint| complaint.text.clone());
+        errors.extend(texts.take(MAX_BAD));
         if self.bad.len() > MAX_BAD {
             errors.push(format!("and {} more", self.bad.len() - MAX_BAD));
         }
@@ -256,7 +288,11 @@ impl Cluster {
             document: 0,
             value: None,
         };
-        let pods = self.pods.values().map(|facts| Located {
+        let known: HashSet<&str> = self.namespaces.iter().map(|(n, _)| &*n.name).collect();
+        // Of a pod whose namespace has not been heard of yet nobody can tell whether it is in the mesh.
+        let pods = self.pods.values();
+        let pods = pods.filter(|pod| known.contains(&*pod.name.namespace));
+        let pods = pods.map(|facts| Located {
             place: place.clone(),
             path: FieldPath::default(),
             facts: own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts)),
@@ -273,6 +309,10 @@ impl Cluster {
             ..Objects::default()
         }
     }
+}
+
+fn without_sandbox(annotations: &mut BTreeMap<String, String>) {
+    annotations.retain(|key, _| ![NETNS, CGROUP].contains(&key.as_str()));
 }
 
 fn name_of(metadata: &api::ObjectMeta) -> ObjectName {

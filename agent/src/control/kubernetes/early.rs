@@ -4,10 +4,17 @@
 //! let the first connections pass.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read as _},
     net::{IpAddr, Ipv6Addr},
     path::Path,
 };
+
+/// Of a pod; more than a pod that is given to itself could want.
+const MOST: usize = 16;
+
+/// Bytes that are read: a pod may have made its tables as long as it likes.
+const LONGEST: u64 = 64 << 10;
 
 /// Global addresses of the network namespace of a process, whose directory in `/proc` is given. Loopback and link-local
 /// ones are nobody's.
@@ -15,15 +22,22 @@ use std::{
 /// # Errors
 /// As the files' of proc(5); a namespace without IPv6 has no such file, which is none.
 pub(super) fn addresses(process: &Path) -> io::Result<Vec<IpAddr>> {
-    let v4 = fs::read_to_string(process.join("net/fib_trie"))?;
-    let v6 = match fs::read_to_string(process.join("net/if_inet6")) {
+    let v4 = read(&process.join("net/fib_trie"))?;
+    let v6 = match read(&process.join("net/if_inet6")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text?,
     };
     let mut addresses: Vec<_> = local_v4(&v4).chain(global_v6(&v6)).collect();
     addresses.sort_unstable();
     addresses.dedup();
+    addresses.truncate(MOST);
     Ok(addresses)
+}
+
+fn read(table: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(table)?.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Leaves of the trie that are the namespace's own (`net/ipv4/fib_trie.c`: an address, below it `/32 host LOCAL`).

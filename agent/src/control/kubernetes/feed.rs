@@ -110,7 +110,7 @@ impl Feed {
 }
 
 /// Objects of an answer to a list.
-const PAGE: u32 = 250;
+const PAGE: u32 = 100;
 
 /// Which of the versions of a resource a server has; `None`: none of them.
 ///

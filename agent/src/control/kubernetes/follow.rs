@@ -171,6 +171,10 @@ fn is_absent(error: &watcher::Error) -> bool {
 /// Whether a watch can't go on from where it was: its version is too old (410), or the server does not know it yet or
 /// any more, as after a restore of its data. The library goes on asking for the same version then.
 fn needs_list(error: &watcher::Error) -> bool {
+    // What could not be read is missed for good.
+    if let watcher::Error::WatchFailed(kube::Error::SerdeError(_)) = error {
+        return true;
+    }
     let watcher::Error::WatchStartFailed(_) = error else {
         return false;
     };

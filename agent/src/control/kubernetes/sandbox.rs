@@ -28,6 +28,8 @@ pub(super) struct Sandboxes {
     known: HashMap<Arc<str>, Found>,
     /// Pods whose sandbox was known and is no more.
     gone: HashSet<Arc<str>>,
+    /// Namespaces that are no pod's: the node's, and this process's.
+    home: Vec<u64>,
 }
 
 /// A sandbox, and what it shows.
@@ -47,6 +49,10 @@ impl Sandboxes {
             root,
             known: HashMap::new(),
             gone: HashSet::new(),
+            home: ["/proc/1", "/proc/self"]
+                .iter()
+                .filter_map(|process| netns_of(Path::new(process)).ok())
+                .collect(),
         }
     }
 
@@ -69,8 +75,11 @@ impl Sandboxes {
     }
 
     /// Looks where pods are. Returns whether anything is new: what isn't `wanted` is forgotten, and what is gone.
-    pub(super) fn look(&mut self, wanted: &HashSet<Arc<str>>) -> bool {
-        let cgroups = self.cgroups();
+    ///
+    /// # Errors
+    /// When the hierarchy can't be read, from which nothing follows.
+    pub(super) fn look(&mut self, wanted: &HashSet<Arc<str>>) -> io::Result<bool> {
+        let cgroups = self.cgroups()?;
         let before = self.known.len();
         let gone = &mut self.gone;
         gone.retain(|uid| wanted.contains(uid) && !cgroups.contains_key(&**uid));
@@ -86,7 +95,8 @@ impl Sandboxes {
             let Some(cgroup) = cgroups.get(&**uid) else {
                 continue;
             };
-            match found(cgroup) {
+            let known = self.known.get(uid).map(|known| known.netns);
+            match found(cgroup, &self.home, known) {
                 Ok(Some(found)) if !self.known.get(uid).is_some_and(|k| k.is_as(&found)) => {
                     self.known.insert(Arc::clone(uid), found);
                     changed = true;
@@ -98,14 +108,14 @@ impl Sandboxes {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// The pods' directories, by UID.
-    fn cgroups(&self) -> HashMap<String, PathBuf> {
+    fn cgroups(&self) -> io::Result<HashMap<String, PathBuf>> {
         let mut found = HashMap::new();
-        collect(&self.root, 0, &mut found);
-        found
+        collect(&self.root, 0, &mut found)?;
+        Ok(found)
     }
 }
 
@@ -117,16 +127,17 @@ impl Found {
     }
 }
 
-fn collect(dir: &Path, depth: usize, found: &mut HashMap<String, PathBuf>) {
-    for (name, path) in directories(dir) {
+fn collect(dir: &Path, depth: usize, found: &mut HashMap<String, PathBuf>) -> io::Result<()> {
+    for (name, path) in directories(dir)? {
         match pod_uid(&name) {
             Some(uid) if depth > 0 => {
                 found.insert(uid, path);
             }
-            _ if depth < DEEPEST && leads_to_pods(&name) => collect(&path, depth + 1, found),
+            _ if depth < DEEPEST && leads_to_pods(&name) => collect(&path, depth + 1, found)?,
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// `kubepods`, `burstable` and `besteffort` of kubelet's cgroupfs driver; with systemd's all are in one name.
@@ -145,15 +156,19 @@ fn pod_uid(name: &str) -> Option<String> {
     (!uid.is_empty() && uid.bytes().all(is_uid)).then(|| uid.replace('_', "-"))
 }
 
-/// `None`: there is no process in it.
-fn found(cgroup: &Path) -> io::Result<Option<Found>> {
+/// `None`: there is no process in it that has a network of its own. A container runtime's own processes come into a pod's
+/// cgroup before they enter its network (`runc init`), and some stay (CRI-O's `conmon`): those in a namespace of `home`
+/// don't count. As long as any process is in the `known` namespace that is the pod's: one that makes another for itself
+/// does not move the pod.
+fn found(cgroup: &Path, home: &[u64], known: Option<u64>) -> io::Result<Option<Found>> {
     let mut processes = Vec::new();
     processes_in(cgroup, 0, &mut processes);
-    let oldest = processes
-        .into_iter()
-        .filter_map(|pid| Some((started(pid)?, pid)))
-        .min();
-    let Some((_, pid)) = oldest else {
+    let candidates = processes.into_iter().filter_map(|pid| {
+        let netns = netns_of(&PathBuf::from(format!("/proc/{pid}"))).ok()?;
+        let moved = known.is_some_and(|known| known != netns);
+        (!home.contains(&netns)).then_some((moved, started(pid)?, pid))
+    });
+    let Some((_, _, pid)) = candidates.min() else {
         return Ok(None);
     };
     let process = PathBuf::from(format!("/proc/{pid}"));
@@ -161,7 +176,7 @@ fn found(cgroup: &Path) -> io::Result<Option<Found>> {
     let number = netns.metadata()?.ino();
     let addresses = early::addresses(&process)?;
     // Its number may have become another's meanwhile.
-    let still = fs::metadata(process.join("ns/net"))?.ino() == number;
+    let still = netns_of(&process)? == number && !home.contains(&number);
     if !(still && is_in(&process, cgroup)?) {
         return Ok(None);
     }
@@ -179,7 +194,7 @@ fn processes_in(cgroup: &Path, depth: usize, found: &mut Vec<u32>) {
     let listed = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     found.extend(listed.lines().filter_map(|pid| pid.parse::<u32>().ok()));
     if depth < DEEPEST_CONTAINER {
-        for (_, path) in directories(cgroup) {
+        for (_, path) in directories(cgroup).into_iter().flatten() {
             processes_in(&path, depth + 1, found);
         }
     }
@@ -204,13 +219,25 @@ fn is_in(process: &Path, cgroup: &Path) -> io::Result<bool> {
     Ok(unified.is_some_and(|path| path.split('/').any(|part| part == name)))
 }
 
-fn directories(dir: &Path) -> impl Iterator<Item = (String, PathBuf)> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let name = entry.file_name().into_string().ok()?;
-        is_dir.then(|| (name, entry.path()))
-    })
+/// Number of a process's network namespace.
+fn netns_of(process: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(process.join("ns/net"))?.ino())
+}
+
+/// None in a directory that is gone.
+fn directories(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut directories = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+            directories.push((name, entry.path()));
+        }
+    }
+    Ok(directories)
 }
 
 #[cfg(test)]
@@ -226,7 +253,7 @@ mod tests {
             let path = dir.path().join(path);
             fs::create_dir_all(&path).unwrap();
             let root = dir.path().to_owned();
-            let found = Sandboxes::new(root).cgroups();
+            let found = Sandboxes::new(root).cgroups().unwrap();
             fs::remove_dir(&path).unwrap();
             found.get(uid) == Some(&path)
         };

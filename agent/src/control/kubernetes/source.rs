@@ -1,7 +1,7 @@
 //! Keeps the store in step with a cluster.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -83,9 +83,10 @@ struct State {
     due: Option<Instant>,
     /// Not before.
     rested: Instant,
-    /// When sandboxes are looked for, and since when some are missing.
+    /// When sandboxes are looked for, when they were, and since when some are missing.
     look: Instant,
-    missing_since: Option<Instant>,
+    looked: Instant,
+    awaited: HashMap<Arc<str>, Instant>,
 }
 
 impl KubernetesSource {
@@ -113,7 +114,8 @@ impl KubernetesSource {
                 due: None,
                 rested: now,
                 look: now,
-                missing_since: None,
+                looked: now,
+                awaited: HashMap::new(),
             },
             asking,
         };
@@ -179,10 +181,10 @@ impl State {
         let policy = self.cluster.policies.is_changed();
         if self.cluster.take_changed() || policy {
             self.change();
-            if self.missing_since.is_none() {
-                // A pod that is new here may be about to start.
-                self.look = Instant::now();
-            }
+        }
+        if self.cluster.take_own_changed() {
+            // It may be about to start.
+            self.look = self.look.min(self.looked + STARTING);
         }
     }
 
@@ -302,26 +304,37 @@ impl State {
         let root = sandboxes.root().to_owned();
         let looking = spawn_blocking(move || {
             let changed = sandboxes.look(&wanted);
-            let missing = wanted.iter().any(|uid| sandboxes.is_awaited(uid));
-            (sandboxes, changed, missing)
+            let changed = changed.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the pods' cgroups can't be read: what is known of them stays");
+                false
+            });
+            let awaited = wanted.into_iter().filter(|uid| sandboxes.is_awaited(uid));
+            let awaited: HashSet<_> = awaited.collect();
+            (sandboxes, changed, awaited)
         });
-        let (sandboxes, changed, missing) = match looking.await {
+        let (sandboxes, changed, awaited) = match looking.await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "looking for the pods of this node failed");
-                (Sandboxes::new(root), false, true)
+                (Sandboxes::new(root), false, HashSet::new())
             }
         };
         self.sandboxes = Some(sandboxes);
-        if changed {
-            self.change();
-        }
         let now = Instant::now();
-        self.missing_since = missing.then(|| self.missing_since.unwrap_or(now));
+        if changed {
+            // Whatever else happens in the cluster.
+            self.due = Some(now);
+        }
+        self.awaited.retain(|uid, _| awaited.contains(uid));
+        for uid in awaited {
+            self.awaited.entry(uid).or_insert(now);
+        }
+        let youngest = self.awaited.values().max();
+        self.looked = now;
         self.look = now
-            + match self.missing_since {
+            + match youngest {
                 None => SETTLED,
-                Some(since) if now - since < STARTING_FOR => STARTING,
+                Some(since) if now - *since < STARTING_FOR => STARTING,
                 Some(_) => WAITING,
             };
     }

@@ -17,8 +17,9 @@ const DATAPLANE: &str = "istio.io/dataplane-mode";
 const SIDECAR: &str = "sidecar.istio.io/inject";
 /// What Istio calls the container of its proxy.
 const PROXY: &str = "istio-proxy";
-const NETNS: &str = "sealane.dev/netns";
-const CGROUP: &str = "sealane.dev/cgroup";
+/// Where a pod lives, in a directory of objects.
+pub const NETNS: &str = "sealane.dev/netns";
+pub const CGROUP: &str = "sealane.dev/cgroup";
 
 /// What the mesh needs to know of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]

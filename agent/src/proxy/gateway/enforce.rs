@@ -167,8 +167,11 @@ impl Entrance {
     fn distrust(&self, work: &Work, admission: &Admission) -> Option<CutReason> {
         match (work, &admission.work, admission.shown.as_deref()) {
             (Work::Terminate(tls), Work::Terminate(_), Some(shown)) => {
-                let host = shown.host.as_deref();
-                let misdirected = host.is_some_and(|h| !self.admits(&admission.asked, h, tls));
+                // Where no request has been looked at, the first may still come.
+                let misdirected = match shown.host.as_deref() {
+                    Some(host) => !self.admits(&admission.asked, host, tls),
+                    None => self.differ(&admission.asked, tls),
+                };
                 let gone = misdirected.then_some(CutReason::RouteGone);
                 gone.or_else(|| self.outdated(tls, shown))
             }

@@ -37,7 +37,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Head> {
 }
 
 /// The host of the target counts before that of the header (RFC 9112, section 3.2.2), of which there must be one, but in
-/// HTTP/1.0 (section 3.2).
+/// HTTP/1.0 (section 3.2). A proxy would replace the header; here the two must agree.
 fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
     let target = request.path?;
     let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
@@ -53,8 +53,12 @@ fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
     };
     let (host, path) = match of_scheme("http://").or_else(|| of_scheme("https://")) {
         Some(rest) => {
-            let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-            (Some(host), path)
+            let (named, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            // Both are passed on, and who takes the request may go by either.
+            if host.is_some_and(|host| name_of(host) != name_of(named)) {
+                return None;
+            }
+            (Some(named), path)
         }
         None => (host, target),
     };
@@ -78,13 +82,13 @@ fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
     })
 }
 
-/// Without the port.
+/// Without the port, and without the dot of an absolute name, which servers leave out as well.
 pub(super) fn name_of(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    name.to_ascii_lowercase()
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// An answer that says nothing else.
@@ -113,13 +117,17 @@ mod tests {
                 request("a.example:80", "/x?y=1"),
             ),
             (
-                b"GET http://b.example?q HTTP/1.1\r\nhost: a.example\r\n\r\n",
+                b"GET http://b.example?q HTTP/1.1\r\nhost: B.example.:80\r\n\r\n",
                 request("b.example", "/?q"),
             ),
             (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", request("a", "/")),
             (
-                b"GET HTTPS://b.example HTTP/1.1\r\nHost: a\r\n\r\n",
+                b"GET HTTPS://b.example HTTP/1.1\r\nHost: b.example\r\n\r\n",
                 request("b.example", "/"),
+            ),
+            (
+                b"GET HTTPS://b.example HTTP/1.1\r\nHost: a.example\r\n\r\n",
+                Some(Head::Bad),
             ),
             (
                 b"GET http://b.example/ HTTP/1.0\r\n\r\n",

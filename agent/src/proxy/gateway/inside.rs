@@ -43,7 +43,7 @@ impl Entrance {
         gateways.admits(asked.port, tls, inside.caller(self))
     }
 
-    fn differ(&self, asked: &Asked, tls: &ServerTls) -> bool {
+    pub(super) fn differ(&self, asked: &Asked, tls: &ServerTls) -> bool {
         let gateways = self.snapshot.policy.routes().gateways();
         tls.http && gateways.differ(asked.port, asked.caller(self))
     }
