@@ -172,8 +172,7 @@ impl Names {
             }
             Ok(_) | Err(_) => 0,
         };
-        let pause = self.interval.saturating_mul(1 << known.silence.min(16));
-        known.due = now + pause.min(LONGEST_PAUSE.max(self.interval));
+        known.due = now + pause(self.interval, known.silence);
         known.learn(&name, answer, now);
     }
 
@@ -195,6 +194,16 @@ impl Names {
             is_new
         });
     }
+}
+
+/// After so many questions in a row that were not answered. The time that was waited for the first of them is pause enough:
+/// a name server may be back.
+fn pause(interval: Duration, silence: u32) -> Duration {
+    let Some(doublings) = silence.checked_sub(1) else {
+        return interval;
+    };
+    let pause = interval.saturating_mul(1 << doublings.min(16));
+    pause.saturating_sub(interval).min(LONGEST_PAUSE)
 }
 
 impl Known {

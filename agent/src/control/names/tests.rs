@@ -89,3 +89,9 @@ async fn hosts_that_are_never_answered_for_keep_nobody_waiting_and_are_asked_for
     assert!(all.is_ok(), "some are not asked for again");
     running.abort();
 }
+
+#[test]
+fn a_host_that_is_silent_once_is_asked_for_again_at_once_and_then_less_and_less() {
+    let seconds = [0, 1, 2, 3, 20].map(|silence| pause(INTERVAL, silence).as_secs());
+    assert_eq!(seconds, [5, 0, 5, 15, 60]);
+}
