@@ -1,39 +1,34 @@
 //! Asks name servers for the addresses of hosts outside of the mesh, again and again: connections are recognised by
 //! their addresses.
 
-mod question;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures_util::{StreamExt as _, stream};
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
 };
 
-use self::question::Asker;
 use crate::policy::{Addresses, HostAddresses};
 
 /// How often. The system's resolver doesn't tell for how long an answer holds.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between questions for a host whose questions are not answered, at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For how long an address counts as the host's after the last answer that had it: clients keep answers, too.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// How many hosts are asked for at the same time.
+/// How many hosts are asked for at the same time: each takes a thread.
 const AT_ONCE: usize = 16;
-
-/// And how many of those whose last question was not answered: others don't wait for them.
-const SILENT_AT_ONCE: usize = 4;
 
 /// Addresses of one host, at most.
 const MOST: usize = 256;
@@ -43,11 +38,11 @@ pub struct Names {
     wanted: watch::Receiver<BTreeSet<String>>,
     told: watch::Sender<Arc<Addresses>>,
     known: BTreeMap<String, Known>,
-    asker: Asker,
-    interval: Duration,
+    /// A question keeps its thread until the resolver gives up, however long that takes.
+    threads: Arc<Semaphore>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
     /// Once at least.
     answered: bool,
@@ -55,15 +50,7 @@ struct Known {
     /// With the last answer that each was in.
     recent: BTreeMap<IpAddr, Instant>,
     error: Option<io::ErrorKind>,
-    /// When it is asked for next.
-    due: Instant,
-    asking: bool,
-    /// Questions without an answer since the last one that had one.
-    silence: u32,
 }
-
-/// What has become of a question.
-type Answer = (String, io::Result<Vec<IpAddr>>);
 
 impl Names {
     /// Asks for what is in `wanted`, and tells what it learns: nothing of names that were never answered.
@@ -71,109 +58,41 @@ impl Names {
     pub fn new(
         wanted: watch::Receiver<BTreeSet<String>>,
     ) -> (Self, watch::Receiver<Arc<Addresses>>) {
-        Self::asking(wanted, Asker::default(), INTERVAL)
-    }
-
-    fn asking(
-        wanted: watch::Receiver<BTreeSet<String>>,
-        asker: Asker,
-        interval: Duration,
-    ) -> (Self, watch::Receiver<Arc<Addresses>>) {
         let (told, receiver) = watch::channel(Arc::default());
         let names = Self {
             wanted,
             told,
             known: BTreeMap::new(),
-            asker,
-            interval,
+            threads: Arc::new(Semaphore::new(AT_ONCE)),
         };
         (names, receiver)
     }
 
     /// Until nobody wants anything any more.
     pub async fn run(mut self) {
-        let mut asking = FuturesUnordered::new();
-        self.set_wanted();
         loop {
-            let now = Instant::now();
-            asking.extend(self.questions(now));
-            let due = self.next_due(now);
-            tokio::select! {
-                changed = self.wanted.changed() => match changed {
-                    Ok(()) => self.set_wanted(),
-                    Err(_) => return,
-                },
-                Some(answer) = asking.next() => {
-                    self.learn(answer);
-                    while let Some(Some(answer)) = asking.next().now_or_never() {
-                        self.learn(answer);
-                    }
-                    self.tell();
+            let wanted = self.wanted.borrow_and_update().clone();
+            self.known.retain(|name, _| wanted.contains(name));
+            let idle = wanted.is_empty();
+            let ask = |name| ask(Arc::clone(&self.threads), name);
+            let asking = stream::iter(wanted.into_iter().map(ask)).buffer_unordered(AT_ONCE);
+            // One that doesn't answer keeps nothing from the others.
+            let mut answers = asking.ready_chunks(AT_ONCE);
+            while let Some(answers) = answers.next().await {
+                for (name, answer) in answers {
+                    let known = self.known.entry(name.clone()).or_default();
+                    known.learn(&name, answer, Instant::now());
                 }
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                self.tell();
+            }
+            let changed = tokio::select! {
+                changed = self.wanted.changed() => changed,
+                () = sleep(INTERVAL), if !idle => Ok(()),
+            };
+            if changed.is_err() {
+                return;
             }
         }
-    }
-
-    fn set_wanted(&mut self) {
-        let wanted = self.wanted.borrow_and_update().clone();
-        self.known.retain(|name, _| wanted.contains(name));
-        let now = Instant::now();
-        for name in wanted {
-            self.known.entry(name).or_insert_with(|| Known::new(now));
-        }
-        self.tell();
-    }
-
-    /// Those that are due, as far as there is room: the longest first, and those that are silent for themselves.
-    fn questions(&mut self, now: Instant) -> Vec<impl Future<Output = Answer> + use<>> {
-        let asked = |silent: bool| {
-            let known = self.known.values();
-            known
-                .filter(|k| k.asking && k.is_silent() == silent)
-                .count()
-        };
-        let mut room = [
-            AT_ONCE.saturating_sub(asked(false)),
-            SILENT_AT_ONCE.saturating_sub(asked(true)),
-        ];
-        let known = self.known.iter_mut();
-        let mut due: Vec<_> = known.filter(|(_, k)| !k.asking && k.due <= now).collect();
-        due.sort_by_key(|(_, known)| known.due);
-        let mut questions = Vec::new();
-        for (name, known) in due {
-            let room = &mut room[usize::from(known.is_silent())];
-            if *room > 0 {
-                *room -= 1;
-                known.asking = true;
-                let proven = known.answered && !known.is_silent();
-                questions.push(self.asker.ask(name.clone(), proven));
-            }
-        }
-        questions
-    }
-
-    /// Those that are due already wait for others to be answered for.
-    fn next_due(&self, now: Instant) -> Option<Instant> {
-        let idle = self.known.values().filter(|known| !known.asking);
-        idle.map(|known| known.due).filter(|due| *due > now).min()
-    }
-
-    fn learn(&mut self, (name, answer): Answer) {
-        let now = Instant::now();
-        // Not wanted any more since it was asked for.
-        let Some(known) = self.known.get_mut(&name) else {
-            return;
-        };
-        known.asking = false;
-        known.silence = match &answer {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                known.silence.saturating_add(1)
-            }
-            Ok(_) | Err(_) => 0,
-        };
-        known.due = now + pause(self.interval, known.silence);
-        known.learn(&name, answer, now);
     }
 
     fn tell(&self) {
@@ -196,34 +115,7 @@ impl Names {
     }
 }
 
-/// After so many questions in a row that were not answered. The time that was waited for the first of them is pause enough:
-/// a name server may be back.
-fn pause(interval: Duration, silence: u32) -> Duration {
-    let Some(doublings) = silence.checked_sub(1) else {
-        return interval;
-    };
-    let pause = interval.saturating_mul(1 << doublings.min(16));
-    pause.saturating_sub(interval).min(LONGEST_PAUSE)
-}
-
 impl Known {
-    /// Asked for at once.
-    fn new(now: Instant) -> Self {
-        Self {
-            answered: false,
-            current: Vec::new(),
-            recent: BTreeMap::new(),
-            error: None,
-            due: now,
-            asking: false,
-            silence: 0,
-        }
-    }
-
-    fn is_silent(&self) -> bool {
-        self.silence > 0
-    }
-
     /// Without an answer the last one holds.
     fn learn(&mut self, name: &str, answer: io::Result<Vec<IpAddr>>, now: Instant) {
         match answer {
@@ -258,5 +150,75 @@ impl Known {
     }
 }
 
+async fn ask(threads: Arc<Semaphore>, name: String) -> (String, io::Result<Vec<IpAddr>>) {
+    let host = name.clone();
+    let answer = timeout(PATIENCE, async {
+        let permit = threads.acquire_owned().await;
+        let asking = spawn_blocking(move || {
+            let _permit = permit;
+            let found = (host.as_str(), 0).to_socket_addrs()?;
+            io::Result::Ok(found.collect::<Vec<SocketAddr>>())
+        });
+        asking.await.map_err(io::Error::other)?
+    });
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let addresses = answer.map(|found| {
+        let addresses = found.iter().map(|address| address.ip().to_canonical());
+        addresses.filter(is_elsewhere).collect()
+    });
+    (name, addresses)
+}
+
+/// Whether connections to it leave the pod.
+fn is_elsewhere(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
+}
+
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn an_address_is_remembered_for_a_while_and_a_failure_changes_nothing() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        known.learn("a.example", Ok(vec![address(1)]), now);
+        known.learn("a.example", Ok(vec![address(2)]), now);
+        known.learn("a.example", Err(io::ErrorKind::TimedOut.into()), now);
+        assert_eq!(known.current, [address(2)]);
+        assert_eq!(known.recent.len(), 2);
+        known.learn(
+            "a.example",
+            Err(io::ErrorKind::TimedOut.into()),
+            now + MEMORY,
+        );
+        assert!(known.recent.keys().eq([&address(2)]));
+    }
+
+    #[test]
+    fn of_too_many_addresses_the_oldest_are_forgotten() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        for last in 0..=u8::MAX {
+            let of_pool = [203, 200, 210].map(|net| IpAddr::from([net, 0, 113, last]));
+            let seen = now + Duration::from_millis(last.into());
+            known.learn("a.example", Ok(of_pool.to_vec()), seen);
+        }
+        known.learn(
+            "a.example",
+            Ok(vec![address(1)]),
+            now + Duration::from_secs(1),
+        );
+        assert_eq!(known.recent.len(), 2 * MOST);
+        assert!(known.recent.contains_key(&address(1)));
+        assert!(known.recent.contains_key(&IpAddr::from([210, 0, 113, 255])));
+        assert!(!known.recent.contains_key(&IpAddr::from([210, 0, 113, 0])));
+    }
+}
