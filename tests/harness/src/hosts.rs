@@ -71,18 +71,28 @@ fn file() -> PathBuf {
     Path::new(TEMPORARY).join("hosts")
 }
 
-/// Puts a file of our own in the place of the system's.
+/// Puts files of our own in the places of the system's: what they don't know nobody does, and it is told at once.
 pub(crate) fn name_hosts() -> Result<()> {
     let addresses = ["10.42.2.10", "fd00:42::2:a"];
     let lines = addresses.map(|address| format!("{address} {FIRST_OF_B}\n"));
     let others = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    fs::write(file(), lines.concat() + &others + "\n")?;
+    replace("/etc/hosts", &file(), &(lines.concat() + &others + "\n"))?;
+    // Nothing listens there, nor where resolvers look without such a file.
+    let system = "/etc/resolv.conf";
+    if Path::new(system).exists() {
+        let resolver = Path::new(TEMPORARY).join("resolv.conf");
+        replace(system, &resolver, "nameserver 127.0.0.1\n")?;
+    }
+    Ok(())
+}
+
+fn replace(system: &str, ours: &Path, text: &str) -> Result<()> {
+    fs::write(ours, text)?;
     let status = Command::new("mount")
         .arg("--bind")
-        .arg(file())
-        .arg("/etc/hosts")
+        .args([ours, Path::new(system)])
         .status()
         .context("running mount")?;
-    ensure!(status.success(), "can't mount over /etc/hosts");
+    ensure!(status.success(), "can't mount over {system}");
     Ok(())
 }
