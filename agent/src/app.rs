@@ -227,7 +227,11 @@ fn proxy(
 ) -> Proxy {
     Proxy {
         store,
-        tls: TlsConfigs::new(Arc::new(credentials), &offload::suites(&offload)),
+        tls: TlsConfigs::new(
+            Arc::new(credentials),
+            &offload::suites(&offload),
+            config.client_files.clone(),
+        ),
         offload,
         flows,
         connections: Arc::new(Connections::default()),

@@ -152,6 +152,12 @@ pub struct AgentArgs {
     )]
     pub unknown_pods: UnknownPods,
 
+    /// Directory with a subdirectory per namespace that has the certificates and keys which DestinationRules may name for
+    /// clients of that namespace
+    /// [default: /etc/sealane/client-files on a cluster; with --source they may name any file of the node]
+    #[arg(long, value_name = "DIR", env = "SEALANE_CLIENT_FILES")]
+    pub client_files: Option<PathBuf>,
+
     /// Directory of the cgroup v2 hierarchy that holds all pods of this node
     /// [default: where cgroup2 is mounted]
     #[arg(long, value_name = "DIR", env = "SEALANE_CGROUP_ROOT")]

@@ -29,6 +29,7 @@ use crate::{
     cli::{AgentArgs, LogArgs, MeshArgs, ServeArgs},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
+    tls::ClientFiles,
     trust::TrustConfig,
 };
 
@@ -64,6 +65,7 @@ impl TryFrom<&MeshArgs> for MeshConfig {
 pub struct AgentConfig {
     pub node: String,
     pub source: SourceConfig,
+    pub client_files: ClientFiles,
     /// A directory of the cgroup v2 hierarchy.
     pub cgroup_root: PathBuf,
     pub bpffs: PathBuf,
@@ -208,10 +210,12 @@ impl TryFrom<&AgentArgs> for AgentConfig {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         let mesh = MeshConfig::try_from(&args.mesh)?;
         let svid_ttl = ca::lifetime("--svid-ttl", &args.svid_ttl)?;
+        let source = source::source(&args.source, args.unknown_pods)?;
+        let source = source.ok_or(ConfigError::NoSource)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
-            source: source::source(&args.source, args.unknown_pods)?
-                .ok_or(ConfigError::NoSource)?,
+            client_files: source::client_files(args.client_files.as_deref(), &source)?,
+            source,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca: ca::source(&args.ca, mesh.trust_domain.clone(), svid_ttl)?,

@@ -23,11 +23,22 @@ impl Stamp {
     /// # Errors
     /// When there is no regular file: others could make the reader wait for ever.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::metadata(path)?;
+        Self::of_regular(&fs::metadata(path)?)
+    }
+
+    /// [`Self::of`], of an open file.
+    ///
+    /// # Errors
+    /// When it is not a regular one.
+    pub fn of_open(file: &File) -> io::Result<Self> {
+        Self::of_regular(&file.metadata()?)
+    }
+
+    fn of_regular(found: &fs::Metadata) -> io::Result<Self> {
         if !found.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(Self::new(&found))
+        Ok(Self::new(found))
     }
 
     /// Of a directory: tells that names came or went, not that a file in it has changed in place.
@@ -58,11 +69,19 @@ impl Stamp {
 /// # Errors
 /// When it can't be read, or is larger.
 pub fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let bytes = read_at_most(File::open(path)?, limit)?;
+    read_open(File::open(path)?, limit)
+}
+
+/// [`read`], of an open file.
+///
+/// # Errors
+/// When it can't be read, or is larger.
+pub fn read_open(file: File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let bytes = read_at_most(file, limit)?;
     bytes.ok_or_else(|| io::Error::other(format!("larger than {limit} bytes")))
 }
 
-/// [`read`], of an open file; `None` when it is larger.
+/// [`read_open`]; `None` when it is larger.
 ///
 /// # Errors
 /// When it can't be read.

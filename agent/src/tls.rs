@@ -33,7 +33,7 @@ pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use leaf::is_weak;
 pub use named::optional_clients;
-pub use originate::{OriginateError, web_client};
+pub use originate::{ClientFiles, OriginateError, web_client};
 pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};
 pub use roots::has_expired;

@@ -1,9 +1,18 @@
 //! Where objects come from.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{ConfigError, absolute, directory, dns_name};
-use crate::cli::{SourceArgs, UnknownPods};
+use crate::{
+    cli::{SourceArgs, UnknownPods},
+    tls::ClientFiles,
+};
+
+/// For clients of a cluster.
+const CLIENT_FILES: &str = "/etc/sealane/client-files";
 
 /// What has the objects.
 #[derive(Clone, Debug)]
@@ -54,4 +63,16 @@ pub(super) fn source(
         policy_namespace: dns_name("--policy-namespace", &args.policy_namespace)?,
         hold_back: unknown == UnknownPods::Refuse,
     }))
+}
+
+/// Who may write objects of a cluster may not read the files of its nodes.
+pub(super) fn client_files(
+    given: Option<&Path>,
+    source: &SourceConfig,
+) -> Result<ClientFiles, ConfigError> {
+    match (given, source) {
+        (Some(dir), _) => Ok(ClientFiles::Below(absolute("--client-files", dir)?)),
+        (None, SourceConfig::Cluster { .. }) => Ok(ClientFiles::Below(CLIENT_FILES.into())),
+        (None, SourceConfig::Directory(_)) => Ok(ClientFiles::Anywhere),
+    }
 }

@@ -114,7 +114,7 @@ async fn connect(
         }
         Protection::Outside(origination, host) => {
             let handshake = Handshake::begin(proxy, connection, stream);
-            handshake.with_outside(&origination, &host).await?
+            handshake.with_outside(&source, &origination, &host).await?
         }
         Protection::Plaintext => {
             connection.set_session(Session::Plaintext);
@@ -289,11 +289,15 @@ impl<'a> Handshake<'a> {
 
     async fn with_outside(
         self,
+        source: &Workload,
         origination: &Arc<Origination>,
         host: &str,
     ) -> Result<Wire, Failure> {
         let proxy = self.proxy;
-        let made = proxy.tls.originate(origination, host).await;
+        let made = proxy
+            .tls
+            .originate(&source.identity, origination, host)
+            .await;
         let (config, name) = made.map_err(|error| {
             Failure::RefusedBecause(RefusalReason::NoCertificate, error.to_string())
         })?;

@@ -21,7 +21,7 @@ use rustls_pki_types::ServerName;
 use super::{
     CertificateId, TrustAnchors,
     heard::{AnyName, Listener},
-    originate::{self, OriginateError, Originations},
+    originate::{self, ClientFiles, OriginateError, Originations},
     verifier::Verifier,
     verify::PeerVerifier,
 };
@@ -198,10 +198,14 @@ impl Local for (SpiffeId, SpiffeId) {
 
 impl TlsConfigs {
     #[must_use]
-    pub fn new(credentials: Arc<dyn Credentials>, suites: &Suites) -> Self {
+    pub fn new(
+        credentials: Arc<dyn Credentials>,
+        suites: &Suites,
+        client_files: ClientFiles,
+    ) -> Self {
         let provider = Arc::new(suites.provider());
         Self {
-            originations: Arc::new(Originations::new(Arc::clone(&provider))),
+            originations: Arc::new(Originations::new(Arc::clone(&provider), client_files)),
             provider,
             insist: suites.insist,
             credentials,
@@ -245,17 +249,22 @@ impl TlsConfigs {
         Ok(config)
     }
 
-    /// For a handshake with a server that is not of the mesh, and the name to ask it for.
+    /// For a handshake of `local` with a server that is not of the mesh, and the name to ask it for.
     ///
     /// # Errors
-    /// When a file with certificates can't be used, or `host` is no name.
+    /// When a file with certificates can't be used or is not for `local`'s namespace, or `host` is no name.
     pub async fn originate(
         &self,
+        local: &SpiffeId,
         origination: &Arc<Origination>,
         host: &str,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>), OriginateError> {
         let name = originate::server_name(origination, host)?;
-        Ok((self.originations.config(origination).await?, name))
+        let namespace = local.namespace().to_owned();
+        Ok((
+            self.originations.config(origination, namespace).await?,
+            name,
+        ))
     }
 
     /// For handshakes that arrive for `local`: a client certificate of a trusted domain is required, no ALPN

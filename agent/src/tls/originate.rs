@@ -13,13 +13,14 @@ use rustls::{
     ClientConfig,
     client::Resumption,
     crypto::{CryptoProvider, aws_lc_rs},
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::ServerName;
 use tokio::task::spawn_blocking;
 
-use self::files::{of_the_system, parsed, read};
+pub use self::files::ClientFiles;
+use self::files::{Files, of_the_system};
 use super::{
     heard::Listener,
     named::Named,
@@ -39,6 +40,12 @@ const CACHED: usize = 1024;
 pub enum OriginateError {
     #[error("{path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is not below {directory}, where certificates and keys of this namespace have to be",
+        path = .path.display(),
+        directory = .directory.display()
+    )]
+    Elsewhere { path: PathBuf, directory: PathBuf },
     #[error("reading certificates was interrupted")]
     Interrupted,
     #[error("{path}: {source}", path = .path.display())]
@@ -59,6 +66,7 @@ pub enum OriginateError {
 /// Makes and keeps configurations, while their files stay as they are.
 pub(super) struct Originations {
     provider: Arc<CryptoProvider>,
+    allowed: ClientFiles,
     kept: Mutex<Kept>,
 }
 
@@ -83,9 +91,10 @@ struct Made {
 }
 
 impl Originations {
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
+    pub(super) fn new(provider: Arc<CryptoProvider>, allowed: ClientFiles) -> Self {
         Self {
             provider,
+            allowed,
             kept: Mutex::default(),
         }
     }
@@ -93,13 +102,15 @@ impl Originations {
     /// Reads the files when they have changed.
     ///
     /// # Errors
-    /// When a file can't be read or used: a connection must not go on with what is not in force any more.
+    /// When a file can't be read or used, or is none of `namespace`'s: a connection must not go on with what is not in
+    /// force any more.
     pub(super) async fn config(
         self: &Arc<Self>,
         origination: &Arc<Origination>,
+        namespace: String,
     ) -> Result<Arc<ClientConfig>, OriginateError> {
         let (own, origination) = (Arc::clone(self), Arc::clone(origination));
-        let looking = spawn_blocking(move || own.look(&origination));
+        let looking = spawn_blocking(move || own.look(&origination, &namespace));
         looking.await.map_err(|_| OriginateError::Interrupted)?
     }
 
@@ -112,8 +123,14 @@ impl Originations {
         kept.made = still.collect();
     }
 
-    fn look(&self, origination: &Arc<Origination>) -> Result<Arc<ClientConfig>, OriginateError> {
-        let stamps = files::stamps(origination)?;
+    fn look(
+        &self,
+        origination: &Arc<Origination>,
+        namespace: &str,
+    ) -> Result<Arc<ClientConfig>, OriginateError> {
+        let allowed = &self.allowed;
+        let files = Files { allowed, namespace };
+        let stamps = files.stamps(origination)?;
         let known = self
             .kept()
             .made
@@ -123,7 +140,7 @@ impl Originations {
         if let Some(config) = known {
             return Ok(config);
         }
-        let config = Arc::new(self.make(origination)?);
+        let config = Arc::new(self.make(origination, &files)?);
         let made = Made {
             stamps,
             config: Arc::clone(&config),
@@ -143,9 +160,13 @@ impl Originations {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(&self, origination: &Origination) -> Result<ClientConfig, OriginateError> {
+    fn make(
+        &self,
+        origination: &Origination,
+        files: &Files<'_>,
+    ) -> Result<ClientConfig, OriginateError> {
         let roots = match &origination.authorities {
-            Some(path) => parsed(path, pem::authorities)?,
+            Some(path) => files.parsed(path, pem::authorities)?,
             None => of_the_system()?,
         };
         let names = origination.names.clone();
@@ -155,8 +176,8 @@ impl Originations {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier(Arc::new(named))));
         let mut config = match &origination.certificate {
-            Some(files) => {
-                let own = SingleCertAndKey::from(Arc::new(Self::own(files)?));
+            Some(pair) => {
+                let own = SingleCertAndKey::from(Arc::new(files.pair(pair)?));
                 builder.with_client_cert_resolver(Arc::new(own))
             }
             None => builder.with_no_client_auth(),
@@ -166,14 +187,6 @@ impl Originations {
         config.enable_secret_extraction = true;
         Ok(config)
     }
-
-    fn own(files: &CertificateFiles) -> Result<CertifiedKey, OriginateError> {
-        let chain = parsed(&files.chain, pem::certificates)?;
-        pem::pair(chain, &read(&files.key)?).map_err(|source| OriginateError::Pair {
-            files: files.clone(),
-            source,
-        })
-    }
 }
 
 /// For HTTPS with servers that come from the authorities of a file, else from the system's.
@@ -182,7 +195,7 @@ impl Originations {
 /// When there are none.
 pub fn web_client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, OriginateError> {
     let roots = match authorities {
-        Some(path) => parsed(path, pem::authorities)?,
+        Some(path) => Files::ANY.parsed(path, pem::authorities)?,
         None => of_the_system()?,
     };
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -97,9 +97,13 @@ pub(super) fn server(
         .enable_all()
         .build()
         .unwrap();
-    let config = TlsConfigs::new(Arc::new(pki), &Suites::preferring(&[]))
-        .server(&id("web"))
-        .unwrap();
+    let config = TlsConfigs::new(
+        Arc::new(pki),
+        &Suites::preferring(&[]),
+        crate::tls::ClientFiles::Anywhere,
+    )
+    .server(&id("web"))
+    .unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let copy = stream.try_clone().unwrap();

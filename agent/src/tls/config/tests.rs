@@ -19,7 +19,7 @@ impl Credentials for Changing {
 fn keys_of_certificates_that_are_taken_back_are_forgotten() {
     let credentials = Arc::new(Changing(RwLock::new(pki())));
     let shared = Arc::clone(&credentials) as Arc<dyn Credentials>;
-    let configs = TlsConfigs::new(shared, &Suites::preferring(&[]));
+    let configs = TlsConfigs::new(shared, &Suites::preferring(&[]), ClientFiles::Anywhere);
     for account in ["web", "customer"] {
         configs.server(&id(account)).unwrap();
         configs.client(&id(account), &id("other")).unwrap();
@@ -44,7 +44,11 @@ fn keys_of_certificates_that_are_taken_back_are_forgotten() {
 
 #[test]
 fn no_handshake_brings_back_a_key_that_was_forgotten() {
-    let configs = TlsConfigs::new(Arc::new(pki()), &Suites::preferring(&[]));
+    let configs = TlsConfigs::new(
+        Arc::new(pki()),
+        &Suites::preferring(&[]),
+        ClientFiles::Anywhere,
+    );
     let kept = || {
         let servers = configs.servers.0.lock().unwrap().made.len();
         (servers, configs.clients.0.lock().unwrap().made.len())

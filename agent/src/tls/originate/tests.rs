@@ -12,8 +12,8 @@ fn read(openssl: &Openssl) -> Result<(), String> {
         chain: openssl.path("leaf.crt"),
         key: openssl.path("leaf.key"),
     };
-    let own = Originations::own(&files).map_err(|error| error.to_string());
-    let roots = parsed(&openssl.path("root.crt"), pem::authorities);
+    let own = Files::ANY.pair(&files).map_err(|error| error.to_string());
+    let roots = Files::ANY.parsed(&openssl.path("root.crt"), pem::authorities);
     own.and(roots.map(drop).map_err(|error| error.to_string()))
 }
 
@@ -165,5 +165,66 @@ fn roots_come_with_either_end_of_lines() {
     assert!(
         said.contains("root.crt") && said.contains("certificate 1"),
         "{said}"
+    );
+}
+
+/// A client of `namespace` may name files below `dir`.
+fn opened(dir: &Path, namespace: &str, path: &Path) -> Result<(), String> {
+    let allowed = &ClientFiles::Below(dir.to_owned());
+    let files = Files { allowed, namespace };
+    let origination = Origination {
+        certificate: None,
+        authorities: Some(path.to_owned()),
+        names: Vec::new(),
+        sni: None,
+    };
+    let stamps = files.stamps(&origination);
+    let roots = files.parsed(path, pem::authorities);
+    assert_eq!(stamps.is_ok(), roots.is_ok(), "{}", path.display());
+    roots.map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn documents_name_files_of_their_clients_namespace_only() {
+    use std::{fs, os::unix::fs::symlink};
+
+    let openssl = openssl(P256);
+    let root = openssl.read("root.crt");
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for (place, secret) in [("shop", "..1"), ("other", "..1")] {
+        let volume = dir.join(place).join(secret);
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("ca.crt"), &root).unwrap();
+        // As the kubelet does it.
+        symlink(secret, dir.join(place).join("..data")).unwrap();
+        symlink("..data/ca.crt", dir.join(place).join("ca.crt")).unwrap();
+    }
+    symlink("../other/ca.crt", dir.join("shop/theirs.crt")).unwrap();
+    symlink(openssl.path("root.crt"), dir.join("shop/far.crt")).unwrap();
+    symlink("/proc/self/root/etc", dir.join("shop/etc")).unwrap();
+    let pipe = dir.join("shop/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+
+    opened(dir, "shop", &dir.join("shop/ca.crt")).unwrap();
+    for path in [
+        dir.join("other/ca.crt"),
+        dir.join("shop/../other/ca.crt"),
+        dir.join("shop/theirs.crt"),
+        dir.join("shop/far.crt"),
+        dir.join("shop/etc/hostname"),
+        dir.join("shop"),
+        openssl.path("root.crt"),
+        pipe,
+        PathBuf::from("/proc/1/root/etc/hostname"),
+        PathBuf::from("shop/ca.crt"),
+    ] {
+        assert!(opened(dir, "shop", &path).is_err(), "{}", path.display());
+    }
+    let error = opened(dir, "shop", &openssl.path("root.crt")).unwrap_err();
+    assert!(
+        error.contains("not below") && error.contains("shop"),
+        "{error}"
     );
 }
