@@ -55,10 +55,10 @@ impl Diff {
     /// Whether nothing that is allowed would be refused or sent unencrypted, as far as anybody knows.
     #[must_use]
     pub fn is_harmless(&self) -> bool {
-        let mut uncertain = self.uncertain.iter().map(|change| &change.subject.after);
+        let mut uncertain = self.uncertain.iter().map(|change| &change.subject);
         self.cut.is_empty()
             && self.exposed.is_empty()
-            && uncertain.all(|after| after.verdict == Answer::Allow)
+            && !uncertain.any(|subject| subject.after.is_worse_than(&subject.before))
     }
 }
 
@@ -124,6 +124,18 @@ pub struct Judged {
     /// Where a VirtualService sends it, if it is another server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Sent>,
+}
+
+impl Judged {
+    /// Whether it is refused, or in clear, where it was not.
+    fn is_worse_than(&self, before: &Self) -> bool {
+        let in_clear = |judged: &Self| judged.security == Transport::Plaintext;
+        match (before.verdict, self.verdict) {
+            (Answer::Allow, Answer::Deny) => true,
+            (Answer::Allow, Answer::Allow) => in_clear(self) && !in_clear(before),
+            (Answer::Deny, _) => false,
+        }
+    }
 }
 
 /// Where connections are sent.
@@ -248,12 +260,12 @@ impl<'a> Trial<'a> {
             Led::Elsewhere(way) => self.sent_away(seen, server, &way),
             Led::Perhaps(way) => {
                 let (before, _) = self.before(seen, server);
-                let after = way.judged(before.security);
+                let (before, after) = (before.told(), way.judged(before.security));
                 match self.arriving(seen, server) {
                     worst @ Outcome::Changed(Effect::Cut | Effect::Exposed, _) => worst,
-                    changed @ Outcome::Changed(..) if after.verdict == Answer::Allow => changed,
+                    changed @ Outcome::Changed(..) if !after.is_worse_than(&before) => changed,
                     _ => {
-                        let subject = subject(seen, before.told(), after);
+                        let subject = subject(seen, before, after);
                         Outcome::Changed(Effect::Uncertain, subject)
                     }
                 }
@@ -287,9 +299,7 @@ impl<'a> Trial<'a> {
     fn sent_away(&self, seen: &SeenFlow, server: &'a Workload, way: &Way) -> Outcome {
         let (before, _) = self.before(seen, server);
         let (before, after) = (before.told(), way.judged(before.security));
-        let is_exposed = before.security == Transport::MutualTls
-            && after.security == Transport::Plaintext
-            && !way.stays_inside;
+        let is_exposed = after.is_worse_than(&before) && !way.stays_inside;
         let effect = match (before.verdict, after.verdict) {
             (Answer::Allow, Answer::Deny) => Effect::Cut,
             (Answer::Deny, Answer::Allow) => Effect::Allowed,

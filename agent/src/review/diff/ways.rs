@@ -47,7 +47,7 @@ pub(super) struct Ways<'a> {
     untried: &'a [String],
     /// Those of which it is said where connections go, now or then.
     routed: Vec<&'a Arc<Service>>,
-    known: HashMap<(ObjectName, ObjectName, u16), Arc<Way>>,
+    known: HashMap<(ObjectName, ObjectName, u16, IpAddr), Arc<Way>>,
 }
 
 /// A port of a service, as a client of a pod asks for it.
@@ -168,6 +168,7 @@ impl<'a> Ways<'a> {
             asked.client.name.clone(),
             asked.service.name.clone(),
             asked.port,
+            asked.address,
         );
         if let Some(known) = self.known.get(&key) {
             return Some(Arc::clone(known));
@@ -218,9 +219,14 @@ impl Asked<'_> {
 
 impl Way {
     /// The worst is the highest.
-    fn rank(&self) -> (bool, Option<Answer>) {
+    fn rank(&self) -> (bool, Option<Answer>, bool) {
         let explanation = self.explanation.as_ref();
-        (explanation.is_none(), explanation.map(|e| e.verdict))
+        let in_clear = explanation.is_some_and(|e| e.transport == Transport::Plaintext);
+        (
+            explanation.is_none(),
+            explanation.map(|e| e.verdict),
+            in_clear && !self.stays_inside,
+        )
     }
 
     /// `security`: of the flow as it was seen.

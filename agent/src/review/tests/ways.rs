@@ -164,6 +164,28 @@ fn another_host_may_have_led_there() {
 }
 
 #[test]
+fn of_several_ways_the_one_in_clear_is_told() {
+    let present = [ANOTHER, &sent("another", "{host: customers}")];
+    let in_clear = "{host: legacy.other-ns.svc.cluster.local}";
+    let by = "VirtualService/default/r-customers";
+    let candidate = sent("customers", in_clear) + "---\n" + &sent("another", "{host: another}");
+    let diff = tried(&present, &[&candidate], false, [named(Some(CUSTOMERS))]);
+    assert_eq!(
+        told(&diff),
+        [format!("exposed {FRONT} Plaintext None {by}")]
+    );
+    // Nobody knows whether it was `another` that its client has asked for.
+    let candidate = sent("another", in_clear);
+    let diff = tried(&present, &[&candidate], false, [named(Some(CUSTOMERS))]);
+    let by = "VirtualService/default/r-another";
+    assert_eq!(
+        told(&diff),
+        [format!("uncertain {FRONT} Plaintext None {by}")]
+    );
+    assert!(!diff.is_harmless());
+}
+
+#[test]
 fn of_a_directory_all_ways_are_tried() {
     let snapshot = snapshot(&[ANOTHER]);
     let flows: Vec<_> = declared(&snapshot)
