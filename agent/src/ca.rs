@@ -24,7 +24,7 @@ pub use client::{
 pub use embedded::EmbeddedCa;
 pub use error::CaError;
 pub use issuer::{Issue, IssueError, Issuer};
-pub use offline::{KeyType, Kind, LeafName, Order};
+pub use offline::{Issued, KeyType, Kind, LeafName, Order};
 pub use rotate::{Anchor, AnchorUse, CaState, Rotate};
 pub use rotation::{Rotated, Rotation, Stage};
 pub use service::{

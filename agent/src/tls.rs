@@ -37,6 +37,7 @@ pub use originate::{ClientFiles, OriginateError, web_client};
 pub use pem::{PemError, certified};
 pub use revocation::{CrlError, RevocationList};
 pub use roots::has_expired;
+pub use said::Hearing;
 pub use schedule::Schedule;
 pub use shown::ClientChain;
 pub use terminate::{Material, TerminateError, Termination, Terminations};

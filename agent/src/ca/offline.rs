@@ -70,14 +70,24 @@ pub(super) struct Made {
     pub(super) chain: String,
     /// None for a root.
     pub(super) roots: Vec<CertificateDer<'static>>,
+    /// Why the CA doesn't know of it.
+    unrecorded: Option<CaError>,
+}
+
+/// What has been written.
+#[derive(Debug)]
+pub struct Issued {
+    pub files: Vec<PathBuf>,
+    /// Why the CA, whose directory is for reading alone, has no record of it: a change of its key won't wait for it.
+    pub unrecorded: Option<CaError>,
 }
 
 impl Order {
-    /// Makes it and writes the files into an existing directory. Returns their paths.
+    /// Makes it and writes the files into an existing directory.
     ///
     /// # Errors
     /// When the CA can't sign, or when one of the files is there already.
-    pub fn fill(&self, out: &Path, now: SystemTime) -> Result<Vec<PathBuf>, CaError> {
+    pub fn fill(&self, out: &Path, now: SystemTime) -> Result<Issued, CaError> {
         let made = self.make(now)?;
         let names = match self.kind {
             Kind::Root { .. } | Kind::Intermediate { .. } => ["ca.key", "ca.crt", "root.crt"],
@@ -93,7 +103,10 @@ impl Order {
             files.push((roots_path, 0o644, roots.as_bytes()));
         }
         directory::write_new(&files)?;
-        Ok(files.into_iter().map(|(path, ..)| path).collect())
+        Ok(Issued {
+            files: files.into_iter().map(|(path, ..)| path).collect(),
+            unrecorded: made.unrecorded,
+        })
     }
 
     /// Makes it, and writes nothing.
@@ -108,11 +121,12 @@ impl Order {
         let end = now + self.ttl;
         let end = latest.map_or(end, |latest| latest.min(end));
         params.not_after = end.into();
+        let mut unrecorded = None;
         let (chain, roots) = match above {
             None => (pem(params.self_signed(&key)?.der()), Vec::new()),
             Some((authority, locked)) => {
                 if matches!(self.kind, Kind::Leaf { .. }) {
-                    locked.issue(end)?;
+                    unrecorded = locked.issue(end)?;
                 }
                 let signed = params.signed_by(&key, &authority.issuer)?;
                 let above = authority.chain.iter().map(|der| pem(der));
@@ -124,6 +138,7 @@ impl Order {
             key_pem,
             chain,
             roots,
+            unrecorded,
         })
     }
 

@@ -96,8 +96,14 @@ fn print_keys(
 /// When nothing could be issued or written.
 pub fn ca_issue(args: &CaIssueArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let order = config::order(args)?;
-    let files = order.fill(&args.out, SystemTime::now())?;
-    let lines = files.iter().map(|path| format!("{}\n", path.display()));
+    let issued = order.fill(&args.out, SystemTime::now())?;
+    if let Some(error) = &issued.unrecorded {
+        eprintln!("warning: {error}: `sealane ca rotate` will not wait for this certificate's end");
+    }
+    let lines = issued
+        .files
+        .iter()
+        .map(|path| format!("{}\n", path.display()));
     print_text(lines.collect::<String>().into_bytes(), out)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 
 mod enforce;
 mod enter;
+mod first;
 mod forward;
 mod head;
 mod inside;

@@ -6,43 +6,88 @@ use std::io;
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::{
-    Established, Opener,
-    record::{HEADER, MAX_RECORD, Opened},
+    Established, Opener, Secret,
+    record::{Control, HEADER, MAX_RECORD, Opened},
 };
 
+/// Records without data between such with data, at most.
+const MAX_EMPTY: usize = 32;
+
+/// Reads what a peer says.
+pub struct Hearing<'a> {
+    stream: &'a mut TcpStream,
+    key: &'a mut Secret,
+    opener: Opener,
+    record: Vec<u8>,
+    output: Vec<u8>,
+}
+
 impl<P> Established<P> {
-    /// Adds the next record's plaintext to `said`.
-    ///
     /// # Errors
-    /// The socket's; when the peer has ended, or says something that is not for the application.
-    pub async fn hear(&mut self, said: &mut Vec<u8>) -> io::Result<()> {
-        let record = next_record(&mut self.stream).await?;
+    /// When the keys can't be used.
+    pub fn hear(&mut self) -> io::Result<Hearing<'_>> {
         let secrets = &mut self.secrets;
-        let opener = Opener::new(secrets.suite, &secrets.rx);
-        let mut opener = opener.map_err(io::Error::other)?;
-        let mut output = vec![0; MAX_RECORD];
-        let opened = opener.open(&record, &mut output);
-        match opened.map_err(io::Error::other)? {
-            Opened::Data { length, .. } => said.extend_from_slice(&output[..length]),
-            Opened::Incomplete | Opened::Control { .. } => {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        secrets.rx.advance_to(opener.rx.sequence);
-        Ok(())
+        let opener = Opener::new(secrets.suite, &secrets.rx).map_err(io::Error::other)?;
+        Ok(Hearing {
+            stream: &mut self.stream,
+            key: &mut secrets.rx,
+            opener,
+            record: Vec::new(),
+            output: vec![0; MAX_RECORD],
+        })
     }
 }
 
-/// A length that is impossible is left for whoever opens it.
-async fn next_record(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut record = vec![0; HEADER];
-    stream.read_exact(&mut record).await?;
-    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
-    if length <= MAX_RECORD {
-        record.resize(HEADER + length, 0);
-        stream.read_exact(&mut record[HEADER..]).await?;
+impl Hearing<'_> {
+    /// Adds the next data to `said`; nothing when the peer has ended.
+    ///
+    /// # Errors
+    /// The socket's; when the peer says something that is not for the application.
+    pub async fn next(&mut self, said: &mut Vec<u8>) -> io::Result<()> {
+        for _ in 0..MAX_EMPTY {
+            if !self.next_record().await? {
+                return Ok(());
+            }
+            let opened = self.opener.open(&self.record, &mut self.output);
+            let opened = opened.map_err(io::Error::other)?;
+            self.key.advance_to(self.opener.rx.sequence);
+            match opened {
+                Opened::Data { length: 0, .. } => {}
+                Opened::Data { length, .. } => {
+                    said.extend_from_slice(&self.output[..length]);
+                    return Ok(());
+                }
+                Opened::Control { control, .. } => match control {
+                    Control::Nothing => {}
+                    Control::CloseNotify => return Ok(()),
+                    Control::Alert(alert) => {
+                        return Err(io::Error::other(format!("alert {}", alert.0)));
+                    }
+                    Control::KeyUpdate { .. } => {
+                        return Err(io::Error::other("a change of keys before any data"));
+                    }
+                },
+                Opened::Incomplete => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        Err(io::Error::other("too many records without data"))
     }
-    Ok(record)
+
+    /// Whether there is one. A length that is impossible is left for whoever opens it.
+    async fn next_record(&mut self) -> io::Result<bool> {
+        self.record.resize(HEADER, 0);
+        let read = self.stream.read(&mut self.record).await?;
+        if read == 0 {
+            return Ok(false);
+        }
+        self.stream.read_exact(&mut self.record[read..]).await?;
+        let length = usize::from(u16::from_be_bytes([self.record[3], self.record[4]]));
+        if length <= MAX_RECORD {
+            self.record.resize(HEADER + length, 0);
+            self.stream.read_exact(&mut self.record[HEADER..]).await?;
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +133,8 @@ mod tests {
                 established.stream = TcpStream::from_std(stream).unwrap();
                 let mut said = Vec::new();
                 for expected in [&b"one "[..], b"one two ", b"one two three"] {
-                    established.hear(&mut said).await.unwrap();
+                    let mut hearing = established.hear().unwrap();
+                    hearing.next(&mut said).await.unwrap();
                     assert_eq!(said, expected);
                 }
             });

@@ -116,13 +116,15 @@ impl Locked {
     }
 
     /// Records a certificate that is issued by hand, before anybody has it. Where keys are others' nothing depends on it.
-    pub(in crate::ca) fn issue(&self, end: SystemTime) -> Result<(), CaError> {
+    /// Returns why a directory that is for reading alone has no record of it.
+    pub(in crate::ca) fn issue(&self, end: SystemTime) -> Result<Option<CaError>, CaError> {
         if self.paths.check_ours().is_err() {
-            return Ok(());
+            return Ok(None);
         }
         match self.record()?.issued(end).map(|record| self.turn(&record)) {
-            Some(Err(error)) if !error.is_readonly() => Err(error),
-            _ => Ok(()),
+            Some(Err(error)) if error.is_readonly() => Ok(Some(error)),
+            Some(Err(error)) => Err(error),
+            Some(Ok(())) | None => Ok(None),
         }
     }
 }

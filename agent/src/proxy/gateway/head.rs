@@ -1,8 +1,10 @@
 //! The head of a connection's first request of HTTP, within bounds: which host it is for. What follows it is nobody's
 //! business here.
 
+use std::net::Ipv6Addr;
+
 /// Bytes of a head, at most.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
 const MAX_HOST: usize = 255;
 
@@ -12,9 +14,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a head asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// Host as the client writes it, and what follows it.
+    /// Host as the client writes it, its name (see [`name_of`]), and what follows it.
     Request {
         host: String,
+        name: String,
         path: String,
     },
     /// HTTP/1.0 needs no host, and HTTP/2 says it where HTTP/1 doesn't look.
@@ -55,7 +58,9 @@ fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
         Some(rest) => {
             let (named, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             // Both are passed on, and who takes the request may go by either.
-            if host.is_some_and(|host| name_of(host) != name_of(named)) {
+            if let Some(host) = host
+                && name_of(host)? != name_of(named)?
+            {
                 return None;
             }
             (Some(named), path)
@@ -72,23 +77,38 @@ fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
     let Some(host) = host else {
         return Some(Head::Unnamed);
     };
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-    let fits = !host.is_empty() && host.len() <= MAX_HOST && host.bytes().all(good);
+    let name = name_of(host)?;
     // What goes back into a header is what a header may have.
     let printable = path.bytes().all(|b| (0x21..0x7f).contains(&b));
-    (fits && printable).then(|| Head::Request {
+    printable.then(|| Head::Request {
         host: host.to_owned(),
+        name,
         path,
     })
 }
 
-/// Without the port, and without the dot of an absolute name, which servers leave out as well.
-pub(super) fn name_of(host: &str) -> String {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
+/// Without the port, and without the dot of an absolute name, which servers leave out as well. `None`: not a host and
+/// perhaps a port (RFC 9110, section 7.2), and servers differ about what such a thing means.
+fn name_of(host: &str) -> Option<String> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            (&host[..address.len() + 2], port)
+        }
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let good = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+            let is_label = |label: &str| !label.is_empty() && label.bytes().all(good);
+            (name.split('.').all(is_label).then_some(name)?, port)
+        }
     };
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let fits = host.len() <= MAX_HOST && (port.is_empty() || port.starts_with(':'));
+    let is_port = digits.is_empty() || digits.parse::<u16>().is_ok();
+    let is_plain = digits.bytes().all(|b| b.is_ascii_digit());
+    (fits && is_port && is_plain).then(|| name.to_ascii_lowercase())
 }
 
 /// An answer that says nothing else.
@@ -103,6 +123,7 @@ mod tests {
     fn request(host: &str, path: &str) -> Option<Head> {
         Some(Head::Request {
             host: host.to_owned(),
+            name: name_of(host).unwrap(),
             path: path.to_owned(),
         })
     }
@@ -150,6 +171,10 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: b.example:x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            b"GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
             b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -169,7 +194,40 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(name_of("A.example:80"), "a.example");
-        assert_eq!(name_of("[::1]:80"), "[::1]");
+        for (host, expected) in [
+            ("A.example:80", "a.example"),
+            ("a_b.example.:", "a_b.example"),
+            ("[::1]:80", "[::1]"),
+            ("[2001:DB8::1]", "[2001:db8::1]"),
+            ("192.0.2.1:8080", "192.0.2.1"),
+        ] {
+            assert_eq!(name_of(host).as_deref(), Some(expected), "{host}");
+        }
+        // Some servers stop at the first colon, others at the last one.
+        for host in [
+            "",
+            ".",
+            ":80",
+            "b.example:x",
+            "b.example:80:443",
+            "b.example:+80",
+            "b.example:65536",
+            "b.example..",
+            "b..example",
+            "b.example:80.",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[::1]x:80",
+            "[b.example]",
+            "a b",
+            "a/b",
+            "a,b",
+            "a@b",
+            "b.example]",
+            "%62",
+        ] {
+            assert_eq!(name_of(host), None, "{host}");
+        }
     }
 }

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use super::{
     Entrance,
     enter::Client,
+    first::{first_head, refused},
     forward::Asked,
-    head::{Head, name_of, parse, plain},
+    head::{Head, plain},
 };
 use crate::{
     offload::KeyLimit,
@@ -20,7 +21,6 @@ use crate::{
         outcome::Failure,
         refuse::tell_secured,
     },
-    telemetry::RefusalReason,
     tls::{Established, Sealer},
 };
 
@@ -72,15 +72,15 @@ pub(super) async fn hear<P>(
     }
     let mut said = Vec::new();
     let within = client.gateway.timeouts.handshake;
-    let head = match timeout(within, read(&mut established, &mut said)).await {
-        Ok(Ok(head)) => head,
-        Ok(Err(error)) => {
+    let head = match established.hear() {
+        Ok(mut hearing) => first_head(&mut hearing, &mut said, within).await,
+        Err(error) => Err(refused(error.to_string())),
+    };
+    let head = match head {
+        Ok(head) => head,
+        Err(failure) => {
             reset(established.stream);
-            return Err(refused(error.to_string()));
-        }
-        Err(_elapsed) => {
-            reset(established.stream);
-            return Err(refused("no request in time".to_owned()));
+            return Err(failure);
         }
     };
     let (status, why) = match judge(client, &head, asked, tls) {
@@ -111,27 +111,17 @@ fn judge(
     asked: &Asked,
     tls: &ServerTls,
 ) -> Result<String, (&'static str, String)> {
-    let Head::Request { host, .. } = head else {
+    let Head::Request { name: host, .. } = head else {
         let why = "no request of HTTP/1 that says its host".to_owned();
         return Err(("400 Bad Request", why));
     };
-    let host = name_of(host);
     let entrance = client.entrance();
-    if entrance.is_ok_and(|entrance| entrance.admits(asked, &host, tls)) {
-        return Ok(host);
+    if entrance.is_ok_and(|entrance| entrance.admits(asked, host, tls)) {
+        return Ok(host.clone());
     }
     let name = asked.name.as_deref().unwrap_or("no name");
     let why = format!("a request for {host} inside of TLS for {name}");
     Err(("421 Misdirected Request", why))
-}
-
-async fn read<P>(established: &mut Established<P>, said: &mut Vec<u8>) -> io::Result<Head> {
-    loop {
-        if let Some(head) = parse(said) {
-            return Ok(head);
-        }
-        established.hear(said).await?;
-    }
 }
 
 async fn tell<P>(established: &mut Established<P>, answer: &str) -> io::Result<()> {
@@ -141,8 +131,4 @@ async fn tell<P>(established: &mut Established<P>, answer: &str) -> io::Result<(
     let sealer = Sealer::new(secrets.suite, &secrets.tx, KeyLimit::DEFAULT);
     let mut sealer = sealer.map_err(io::Error::other)?;
     tell_secured(stream, &mut sealer, answer.as_bytes()).await
-}
-
-fn refused(text: String) -> Failure {
-    Failure::RefusedBecause(RefusalReason::NoRoute, text)
 }

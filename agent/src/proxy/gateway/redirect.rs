@@ -1,19 +1,16 @@
 //! HTTP in clear, where the host makes a difference: the head of a connection's first request is read, within bounds, and
 //! the connection goes where its host leads. With `httpsRedirect` it is answered with the same place in HTTPS.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{
     Entrance,
     enter::{Client, Entered},
+    first::{first_head, refused},
     forward::{Asked, Way},
-    head::{Head, name_of, parse, plain},
+    head::{Head, plain},
 };
 use crate::{
     policy::Work,
@@ -32,18 +29,11 @@ pub(super) async fn answer(
 ) -> Result<Option<Entered>, Failure> {
     let within = client.gateway.timeouts.handshake;
     let mut bytes = Vec::new();
-    let head = match timeout(within, read(&mut stream, &mut bytes)).await {
-        Ok(Ok(head)) => head,
-        Ok(Err(error)) => {
+    let head = match first_head(&mut stream, &mut bytes, within).await {
+        Ok(head) => head,
+        Err(failure) => {
             reset(stream);
-            if bytes.is_empty() && error.kind() == io::ErrorKind::UnexpectedEof {
-                return Err(Failure::Abandoned);
-            }
-            return Err(refused(&error.to_string()));
-        }
-        Err(_elapsed) => {
-            reset(stream);
-            return Err(refused("no request in time"));
+            return Err(failure);
         }
     };
     let (text, refusal) = match decide(client, &head) {
@@ -77,9 +67,9 @@ fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Fai
             return Err((plain("400 Bad Request"), Some(failure)));
         }
         Head::Unnamed => None,
-        Head::Request { host, .. } => Some(name_of(host)),
+        Head::Request { name, .. } => Some(name.as_str()),
     };
-    let asked = client.asked(name.as_deref());
+    let asked = client.asked(name);
     let found = client.entrance().and_then(|entrance| {
         let way = entrance.way(&asked)?;
         Ok((entrance, way))
@@ -91,7 +81,7 @@ fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Fai
             let failure = Failure::Refused(RefusalReason::NoRoute);
             Err((plain("503 Service Unavailable"), Some(failure)))
         }
-        (Ok((_, None)), Head::Request { host, path }) => Err((moved(host, path), None)),
+        (Ok((_, None)), Head::Request { host, path, .. }) => Err((moved(host, path), None)),
         (Ok((_, None)), _) => Err((plain("400 Bad Request"), None)),
         (Err(failure), head) => {
             let status = match (failure.refusal(), head) {
@@ -100,22 +90,6 @@ fn decide(client: &Client<'_>, head: &Head) -> Result<Found, (String, Option<Fai
                 _ => "503 Service Unavailable",
             };
             Err((plain(status), Some(failure)))
-        }
-    }
-}
-
-fn refused(text: &str) -> Failure {
-    Failure::RefusedBecause(RefusalReason::NoRoute, text.to_owned())
-}
-
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Head> {
-    loop {
-        if let Some(head) = parse(bytes) {
-            return Ok(head);
-        }
-        bytes.reserve(2048);
-        if stream.read_buf(bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
@@ -135,11 +109,32 @@ mod tests {
 
     use super::*;
     use crate::{
-        proxy::gateway::testing::{GATEWAY, entrance, gateway, route},
+        proxy::{
+            connections::Registered,
+            gateway::{
+                Gateway,
+                head::parse,
+                testing::{GATEWAY, entrance, gateway, route},
+            },
+        },
         telemetry::Direction,
     };
 
     const WANTED: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+    fn registered(gateway: &Gateway) -> Registered {
+        let addresses = ["10.0.0.1:1", "10.0.0.9:80"].map(|a| a.parse().unwrap());
+        let [from, to] = addresses;
+        gateway.connections.open(Direction::Inbound, from, to)
+    }
+
+    fn client<'a>(gateway: &'a Gateway, registered: &'a Registered) -> Client<'a> {
+        Client {
+            gateway,
+            connection: &registered.connection,
+            port: 80,
+        }
+    }
 
     /// First line of the answer; `None`: the connection goes on.
     fn decided(client: &Client<'_>, head: &[u8]) -> Option<String> {
@@ -165,14 +160,8 @@ mod tests {
             entrance(&[&gateway, &routes[0], &routes[1], &routes[2]])
         };
         let gateway = gateway(with("", ""));
-        let addresses = ["10.0.0.1:1", "10.0.0.9:80"].map(|a| a.parse().unwrap());
-        let [from, to] = addresses;
-        let registered = gateway.connections.open(Direction::Inbound, from, to);
-        let client = Client {
-            gateway: &gateway,
-            connection: &registered.connection,
-            port: 80,
-        };
+        let registered = registered(&gateway);
+        let client = client(&gateway, &registered);
         assert_eq!(decided(&client, WANTED), None);
         let clear = r#"protocol: HTTP}, hosts: ["*"]}"#;
         let secured = |protocol: &str, mode: &str| {
@@ -200,14 +189,8 @@ mod tests {
     #[test]
     fn heads_that_are_bad_go_nowhere_also_where_there_is_one_place_only() {
         let gateway = gateway(entrance(&[GATEWAY, &route("a", "*", "http: [{", "web")]));
-        let addresses = ["10.0.0.1:1", "10.0.0.9:80"].map(|a| a.parse().unwrap());
-        let [from, to] = addresses;
-        let registered = gateway.connections.open(Direction::Inbound, from, to);
-        let client = Client {
-            gateway: &gateway,
-            connection: &registered.connection,
-            port: 80,
-        };
+        let registered = registered(&gateway);
+        let client = client(&gateway, &registered);
         let two = b"GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n";
         assert!(decided(&client, two).unwrap().starts_with("400"));
         assert_eq!(decided(&client, b"GET / HTTP/1.0\r\n\r\n"), None);
@@ -222,7 +205,7 @@ mod tests {
             bytes.extend(b" HTTP/1.1\r\nHost: ");
             bytes.extend((0..random.usize(..10)).map(|_| random.u8(..)));
             bytes.extend(b"\r\n\r\n");
-            if let Some(Head::Request { host, path }) = parse(&bytes) {
+            if let Some(Head::Request { host, path, .. }) = parse(&bytes) {
                 let answer = moved(&host, &path);
                 assert_eq!(answer.matches("\r\n").count(), 5, "{answer:?}");
                 assert!(answer.is_ascii());

@@ -1,5 +1,5 @@
-//! Requests inside of TLS that ends here, where servers of one port want different things of their clients: what is
-//! shown to one of them must not open another (RFC 9110, section 7.4).
+//! The first request inside of TLS that ends here, where servers of one port want different things of their clients: what
+//! is shown to one of them must not open another (RFC 9110, section 7.4). Requests behind it are not looked at.
 
 use super::{Caller, Gateways, best};
 use crate::policy::traffic::gateway::{Clients, Credential, ServerTls, TlsVersion, Work};
