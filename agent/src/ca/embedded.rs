@@ -79,7 +79,7 @@ impl EmbeddedCa {
         let recorded = locked.use_life(recorded, ttl, now)?;
         let authority = Authority::new(&locked.files()?, &locked.paths, Some(domain), now)?;
         authority.try_out(domain, &authority.roots, now)?;
-        if let Some(warning) = recorded.warning() {
+        if let Some(warning) = recorded.warning(now) {
             tracing::warn!(warning, "{UNRECORDED}");
         }
         Ok(Self {

@@ -29,6 +29,8 @@ pub enum Rotate {
     Intermediate { issuer: PathBuf },
     /// Nothing, after all.
     Abort,
+    /// Nothing else, but without regard for certificates that were issued by hand.
+    Hurry,
 }
 
 /// How a CA is.
@@ -101,7 +103,7 @@ impl CaState {
             anchors: authority.anchors.clone(),
             not_after: timestamp(authority.not_after),
             by_hand: recorded.record.by_hand(now),
-            unrecorded: recorded.warning(),
+            unrecorded: recorded.warning(now),
             error: None,
         }
     }
@@ -133,6 +135,11 @@ impl Rotate {
                 let aborted = record.aborted()?;
                 locked.turn(&aborted)?;
                 aborted
+            }
+            Self::Hurry => {
+                locked.paths.check_ours()?;
+                locked.turn(&record.hurried())?;
+                locked.advance(now)?
             }
             Self::Root { .. } | Self::Intermediate { .. } => {
                 self.begin(dir, &locked, &record, now)?
@@ -168,7 +175,7 @@ impl Rotate {
                 let new = root(locked, &present, domain.as_ref(), now)?;
                 (Rotated::Root, new, false)
             }
-            Self::Abort => return Err(CaError::NothingToAbort),
+            Self::Abort | Self::Hurry => return Err(CaError::NothingToAbort),
         };
         // Found now what would be found when it is to sign.
         Authority::new(&new.files(), &locked.paths, None, now)?;

@@ -161,6 +161,16 @@ impl Record {
         }
     }
 
+    /// Nobody waits for certificates that were issued by hand any more.
+    pub(super) fn hurried(&self) -> Self {
+        let mut hurried = self.clone();
+        hurried.by_hand = None;
+        hurried.rotation = self
+            .rotation
+            .map(|r| hurried.entered(r.what, r.stage, r.since.into()));
+        hurried
+    }
+
     /// The next stage, if it is time.
     pub(super) fn advanced(&self, now: SystemTime) -> Option<Self> {
         let rotation = self.rotation.filter(|r| r.until <= timestamp(now))?;

@@ -308,7 +308,7 @@ pub struct CaWhichArgs {
 
 /// What `sealane ca rotate` was given.
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["root", "intermediate", "abort"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["root", "intermediate", "abort", "forget_issued"])))]
 pub struct CaRotateArgs {
     /// Make a new root in the place of the self-made one
     #[arg(long)]
@@ -322,8 +322,13 @@ pub struct CaRotateArgs {
     #[arg(long)]
     pub abort: bool,
 
+    /// Wait no longer for certificates that `sealane ca issue` has made: whoever still has one of the old key is refused
+    /// when the rotation is over
+    #[arg(long)]
+    pub forget_issued: bool,
+
     /// Directory of the CA above: ca.key, ca.crt, root.crt
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "abort"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "abort", "forget_issued"])]
     pub issuer: Option<PathBuf>,
 
     /// Trust domain of the new root, where the present one doesn't say it

@@ -157,6 +157,9 @@ pub fn rotate(args: &CaRotateArgs) -> Result<Rotate, ConfigError> {
     if args.abort {
         return Ok(Rotate::Abort);
     }
+    if args.forget_issued {
+        return Ok(Rotate::Hurry);
+    }
     if let Some(issuer) = &args.issuer {
         let issuer = absolute("--issuer", issuer)?;
         return Ok(Rotate::Intermediate { issuer });

@@ -1,6 +1,12 @@
 //! `sealane-apiserver`: the test API server as a program, so that `kubectl` and agents in processes of their own can use it.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Parser};
@@ -21,6 +27,9 @@ struct Args {
     /// A kubeconfig is written here, for a member of system:masters
     #[arg(long)]
     kubeconfig_out: PathBuf,
+    /// NAMESPACE/NAME=FILE: a kubeconfig is written here, for this service account
+    #[arg(long = "account")]
+    accounts: Vec<String>,
     /// One more name or address in the server's certificate
     #[arg(long = "name")]
     names: Vec<String>,
@@ -88,9 +97,17 @@ async fn main() -> Result<()> {
             }))
             .await?;
     }
+    for account in &args.accounts {
+        let (name, file) = account.split_once('=').context("--account")?;
+        let (namespace, name) = name.split_once('/').context("--account")?;
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        let group = format!("system:serviceaccounts:{namespace}");
+        let groups = ["system:serviceaccounts", &group, "system:authenticated"];
+        write(Path::new(file), &server.kubeconfig(&user, &groups)?)?;
+    }
+    // The last: who waits for it may go on.
     let kubeconfig = server.kubeconfig("admin", &["system:masters"])?;
-    let file = &args.kubeconfig_out;
-    fs::write(file, kubeconfig).with_context(|| format!("writing {}", file.display()))?;
+    write(&args.kubeconfig_out, &kubeconfig)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "serving https://{}", server.address())?;
     if let Some(admin) = server.admin() {
@@ -99,4 +116,8 @@ async fn main() -> Result<()> {
     drop(out);
     tokio::signal::ctrl_c().await?;
     Ok(())
+}
+
+fn write(file: &Path, kubeconfig: &str) -> Result<()> {
+    fs::write(file, kubeconfig).with_context(|| format!("writing {}", file.display()))
 }

@@ -24,11 +24,18 @@ const API: u16 = 6443;
 const ORDERS: u16 = 6444;
 /// Of ConfigMaps with policy, and of the agents' account.
 pub const SYSTEM: &str = "sealane-system";
+/// What agents and the CA may do, as it is shipped.
+const ACCESS: [&str; 3] = [
+    include_str!("../../../deploy/base/agent-access.yaml"),
+    include_str!("../../../deploy/base/ca-access.yaml"),
+    include_str!("../../../deploy/base/source-access.yaml"),
+];
 
 /// A running API server, on the underlay. Dropping it kills it.
 #[derive(Debug)]
 pub struct Cluster {
-    pub kubeconfig: PathBuf,
+    agent: PathBuf,
+    authority: PathBuf,
     netns: PathBuf,
     orders: SocketAddr,
     process: Process,
@@ -58,13 +65,19 @@ impl Cluster {
     pub fn start_with(world: &World, family: Family, flags: &[&str]) -> Result<Self> {
         let binary = world.run.product("sealane-apiserver")?;
         let netns = world.underlay.path();
-        let kubeconfig = world.scratch("cluster")?.join("kubeconfig");
+        let directory = world.scratch("cluster")?;
+        let [kubeconfig, agent, authority] =
+            ["kubeconfig", "agent", "authority"].map(|name| directory.join(name));
         let address = |port| SocketAddr::new(World::underlay_address(family), port);
         let mut command = enter::command(Some(&netns), None, &binary.to_string_lossy())?;
         command.args(["--istio", "--bookmarks", "2", "--history", "200"]);
         command.args(["--listen", &address(API).to_string()]);
         command.args(["--admin", &address(ORDERS).to_string()]);
         command.arg("--kubeconfig-out").arg(&kubeconfig);
+        for (account, file) in [("sealane-agent", &agent), ("sealane-ca", &authority)] {
+            let account = format!("{SYSTEM}/{account}={}", file.display());
+            command.arg("--account").arg(account);
+        }
         command.args(flags);
         let mut process = Process::spawn("apiserver", &world.logs, command)?;
         until("the API server", START, || {
@@ -78,13 +91,27 @@ impl Cluster {
             }
         }
         let cluster = Self {
-            kubeconfig,
+            agent,
+            authority,
             netns,
             orders: address(ORDERS),
             process,
         };
         cluster.namespace(SYSTEM, false)?;
+        ACCESS.iter().try_for_each(|text| cluster.apply(text))?;
         Ok(cluster)
+    }
+
+    /// Stores what a manifest of `deploy/base` has, in the namespace into which it is deployed.
+    fn apply(&self, manifest: &str) -> Result<()> {
+        for mut object in serde_saphyr::from_multiple::<Value>(manifest)? {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            if !kind.starts_with("Cluster") {
+                object["metadata"]["namespace"] = json!(SYSTEM);
+            }
+            self.put(&object)?;
+        }
+        Ok(())
     }
 
     /// What `sealane-apiserver` takes as an order.
@@ -259,6 +286,26 @@ impl Cluster {
         Ok(token.trim().to_owned())
     }
 
+    /// Runs `sealane ca keep --once` by the CA's account.
+    ///
+    /// # Errors
+    /// When the directory and the Secret can't be made to agree.
+    pub fn keep(&self, world: &World, directory: &Path) -> Result<()> {
+        let binary = world.run.product("sealane")?;
+        let mut command = enter::command(Some(&self.netns), None, &binary.to_string_lossy())?;
+        command.args(["ca", "keep", "--once", "--log-level", "debug"]);
+        command.arg("--directory").arg(directory);
+        command.arg("--secret").arg(format!("{SYSTEM}/sealane-ca"));
+        command
+            .arg("--roots")
+            .arg(format!("{SYSTEM}/sealane-ca-roots"));
+        command.args(self.authority_flags());
+        let output = command.output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "sealane ca keep: {told}");
+        Ok(())
+    }
+
     /// What it has served.
     ///
     /// # Errors
@@ -274,10 +321,16 @@ impl Cluster {
         &self.process
     }
 
-    /// Flags for agents that use it.
+    /// Flags for agents that use it, by their account.
     #[must_use]
     pub fn flags(&self) -> [&str; 2] {
-        ["--kubeconfig", path_text(&self.kubeconfig)]
+        ["--kubeconfig", path_text(&self.agent)]
+    }
+
+    /// Flags for a CA that uses it, by its account.
+    #[must_use]
+    pub fn authority_flags(&self) -> [&str; 2] {
+        ["--kubeconfig", path_text(&self.authority)]
     }
 }
 

@@ -11,6 +11,7 @@ mod gateways;
 mod harness;
 mod input;
 mod kubernetes;
+mod kubernetes_keep;
 mod life;
 mod load;
 mod metrics;
@@ -63,6 +64,7 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-churn", kubernetes::churn),
     scenario("kubernetes-unknown", kubernetes::unknown),
     scenario("kubernetes-authority", kubernetes::authority),
+    scenario("kubernetes-keep", kubernetes_keep::keep),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

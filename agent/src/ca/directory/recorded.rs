@@ -9,6 +9,9 @@ use crate::ca::{
     rotation::{Record, steps},
 };
 
+/// Everybody who has the directory looks every second whether a stage is over.
+const LATE: Duration = Duration::from_secs(60);
+
 /// A record as it is on disk.
 pub(in crate::ca) struct Recorded {
     pub(in crate::ca) record: Record,
@@ -35,10 +38,12 @@ impl Recorded {
         }
     }
 
-    /// What is worth a warning. That keys given read-only can't be changed is as it should be.
-    pub(in crate::ca) fn warning(&self) -> Option<String> {
-        let error = self.error.as_ref().filter(|error| !error.is_readonly());
-        error.map(ToString::to_string)
+    /// What is worth a warning. That keys given read-only can't be changed is as it should be, as long as somebody else
+    /// changes them when it is time.
+    pub(in crate::ca) fn warning(&self, now: SystemTime) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let is_late = || self.record.advanced(now - LATE).is_some();
+        (!error.is_readonly() || is_late()).then(|| error.to_string())
     }
 }
 

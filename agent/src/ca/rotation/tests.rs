@@ -99,6 +99,21 @@ fn what_was_issued_by_hand_is_waited_for() {
 }
 
 #[test]
+fn who_hurries_waits_for_what_is_renewed_alone() {
+    let record = Record::default().used(minute(), at(0)).unwrap();
+    let record = record.issued(at(100_000)).unwrap();
+    let waiting = record.begun(Rotated::Root, false, at(10));
+    let hurried = waiting.hurried();
+    let plain = Record::default().used(minute(), at(0)).unwrap();
+    assert_eq!(hurried, plain.begun(Rotated::Root, false, at(10)));
+    assert_eq!(
+        record.hurried(),
+        plain,
+        "nothing is going on, and nothing begins"
+    );
+}
+
+#[test]
 fn records_of_versions_that_knew_nothing_by_hand_are_read() {
     let record: Record = serde_json::from_str(r#"{"rotation": null, "lives": {}}"#).unwrap();
     assert_eq!(record, Record::default());

@@ -332,7 +332,7 @@ pub fn authority(stage: &Stage<'_>) -> Result<()> {
         for node in NodeName::ALL {
             cluster.declare(&agent(node))?;
         }
-        let authority = Authority::start(world, stage.family, &cluster.flags())?;
+        let authority = Authority::start(world, stage.family, &cluster.authority_flags())?;
         let token = |node| cluster.token(&agent(node), AUDIENCE, HOUR);
         let agents = authority.start_agents_with(world, &cluster.flags(), token);
         started = Some(authority);
