@@ -5,6 +5,8 @@ mod alerts;
 mod drift;
 mod flags;
 mod metrics;
+mod mode;
+mod preflight;
 mod rbac;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -36,9 +38,11 @@ impl Rendered {
 /// Finds faults, each in a line of its own.
 type Check = fn(&Rendered) -> Result<Vec<String>>;
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 8] = [
     ("schemas", schemas),
     ("base and chart are the same", drift::findings),
+    ("policy stays", mode::findings),
+    ("preflight is as the agent", preflight::findings),
     ("alerts", alerts::findings),
     ("metrics of alerts and dashboard", metrics::findings),
     ("rights are used", rbac::findings),

@@ -47,6 +47,8 @@ def refusals(deploy):
     for values in (
         {"polcy": {"mode": "STRICT"}},
         {"policy": {"mode": "strict"}},
+        {"rootNamespace": ""},
+        {"ca": {"tokenAudience": ""}},
         {"agent": {"extraArgs": ["drain=1m"]}},
         {"agent": {"admin": "15020"}},
         {"ca": {"enabled": False}},
