@@ -18,6 +18,8 @@ use serde_json::Value;
 use crate::{process, setup::manifests, tally::Tally, workspace};
 
 const RENDER: &str = include_str!("deploy/render.py");
+/// Of kinds that Kubernetes doesn't have.
+const OPERATOR: &str = include_str!("deploy/operator.json");
 
 /// What a cluster would be given.
 #[derive(Deserialize)]
@@ -87,7 +89,8 @@ fn render() -> Result<Rendered> {
         bail!("no kustomize: run `cargo xtask setup`");
     };
     let mut python = manifests::python()?;
-    python.args(["-c", RENDER]).arg(directory()).args(kustomize);
+    python.args(["-c", RENDER]).arg(directory()).arg(OPERATOR);
+    python.args(kustomize);
     let text = process::output(&mut python).context("render deploy/")?;
     let rendered: Rendered = serde_json::from_str(&text).context("what was rendered")?;
     ensure!(!rendered.objects.is_empty(), "nothing in deploy/");
