@@ -4,6 +4,7 @@
 //! keeps the shared maps as [`Desired`] says. [`Flows`] answers for one connection where it wanted to go and
 //! tells the kernel whose it is. Does not know policy: `app` computes [`Desired`].
 
+mod bpffs;
 mod cgroup;
 mod desired;
 mod enrol;
@@ -19,6 +20,7 @@ mod run;
 mod sock_diag;
 mod unseen;
 
+pub use bpffs::Ground;
 pub use cgroup::hierarchy as cgroup_hierarchy;
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod, as_proxy};

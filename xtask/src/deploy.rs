@@ -5,6 +5,8 @@ mod alerts;
 mod drift;
 mod flags;
 mod metrics;
+mod mode;
+mod preflight;
 mod rbac;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -16,6 +18,8 @@ use serde_json::Value;
 use crate::{process, setup::manifests, tally::Tally, workspace};
 
 const RENDER: &str = include_str!("deploy/render.py");
+/// Of kinds that Kubernetes doesn't have.
+const OPERATOR: &str = include_str!("deploy/operator.json");
 
 /// What a cluster would be given.
 #[derive(Deserialize)]
@@ -36,9 +40,11 @@ impl Rendered {
 /// Finds faults, each in a line of its own.
 type Check = fn(&Rendered) -> Result<Vec<String>>;
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 8] = [
     ("schemas", schemas),
     ("base and chart are the same", drift::findings),
+    ("policy stays", mode::findings),
+    ("preflight is as the agent", preflight::findings),
     ("alerts", alerts::findings),
     ("metrics of alerts and dashboard", metrics::findings),
     ("rights are used", rbac::findings),
@@ -83,7 +89,8 @@ fn render() -> Result<Rendered> {
         bail!("no kustomize: run `cargo xtask setup`");
     };
     let mut python = manifests::python()?;
-    python.args(["-c", RENDER]).arg(directory()).args(kustomize);
+    python.args(["-c", RENDER]).arg(directory()).arg(OPERATOR);
+    python.args(kustomize);
     let text = process::output(&mut python).context("render deploy/")?;
     let rendered: Rendered = serde_json::from_str(&text).context("what was rendered")?;
     ensure!(!rendered.objects.is_empty(), "nothing in deploy/");

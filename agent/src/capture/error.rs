@@ -8,8 +8,8 @@ use super::netns::NetnsError;
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(
-        "{path}: not on a bpf file system; mount one with `mount -t bpf bpf /sys/fs/bpf` or choose another \
-         place with --bpffs"
+        "{path}: not on a bpf file system; mount one on the node with `mount -t bpf bpf /sys/fs/bpf` (where nodes are \
+         containers, as with kind: `docker exec NODE mount -t bpf bpf /sys/fs/bpf`) or choose another place with --bpffs"
     )]
     NotBpffs { path: PathBuf },
     #[error("{path}: {source}")]

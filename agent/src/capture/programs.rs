@@ -20,6 +20,7 @@ use aya::{
 use sealane_common::LAYOUT_VERSION;
 
 use super::{
+    bpffs::Ground,
     error::CaptureError,
     flows::Flows,
     maps::{self, Maps},
@@ -65,26 +66,23 @@ pub(super) struct Pins {
 
 impl Pins {
     fn create(config: &CaptureConfig) -> Result<Self, CaptureError> {
+        let failed = |path: &Path, source| CaptureError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        let ground = Ground::of(&config.bpffs).map_err(|error| failed(&config.bpffs, error))?;
+        if !ground.is_bpffs {
+            return Err(CaptureError::NotBpffs {
+                path: config.bpffs.clone(),
+            });
+        }
         let maps = config.bpffs.join(format!("v{LAYOUT_VERSION}"));
         let links = maps.join("links");
-        fs::create_dir_all(&links).map_err(|source| CaptureError::Directory {
-            path: links.clone(),
-            source,
-        })?;
-        /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h
-        const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-        match rustix::fs::statfs(&maps) {
-            Ok(stat) if stat.f_type as u64 == BPF_FS_MAGIC => Ok(Self {
-                loader: Loader::new(&maps, config.trace),
-                links,
-            }),
-            _ => {
-                let _ = fs::remove_dir_all(&maps);
-                Err(CaptureError::NotBpffs {
-                    path: config.bpffs.clone(),
-                })
-            }
-        }
+        fs::create_dir_all(&links).map_err(|error| failed(&links, error))?;
+        Ok(Self {
+            loader: Loader::new(&maps, config.trace),
+            links,
+        })
     }
 
     /// Pins a fresh link in the place of the one that is there, in one step: at no moment is there none. (No
@@ -233,5 +231,23 @@ pub fn cleanup(bpffs: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysfs_is_named_with_the_remedy_before_anything_is_made_in_it() {
+        let config = CaptureConfig {
+            cgroup_root: PathBuf::new(),
+            bpffs: PathBuf::from("/sys/kernel/sealane"),
+            trace: false,
+            hold_back: false,
+        };
+        let error = Pins::create(&config).unwrap_err();
+        assert!(matches!(error, CaptureError::NotBpffs { .. }), "{error}");
+        assert!(error.to_string().contains("mount -t bpf"), "{error}");
     }
 }

@@ -82,7 +82,8 @@ impl Compiled {
     pub fn new(documents: Documents, settings: &Settings) -> Self {
         let policy = settings.compile(documents.clone());
         let ignored = policy.ignored().iter().map(ToString::to_string);
-        let odd = documents.odd_principals();
+        let mut odd = documents.odd_principals();
+        odd.extend(documents.beside_root(&settings.root_namespace));
         Self {
             warnings: ignored.chain(odd.iter().map(Doubt::to_string)).collect(),
             policy: Arc::new(policy),

@@ -3,6 +3,7 @@
 mod pods;
 mod ports;
 mod principals;
+mod root;
 mod subsets;
 
 use std::{collections::HashSet, sync::Arc};
@@ -16,6 +17,11 @@ use pods::Pods;
 pub enum Doubt {
     #[error("{document} is for {host}, which no service and no ServiceEntry has")]
     NoHost { document: DocumentRef, host: Host },
+    #[error(
+        "{document} is for the pods of its own namespace only: documents for the whole mesh are those of {root} \
+         (--root-namespace)"
+    )]
+    NotRoot { document: DocumentRef, root: String },
     #[error("{document}: its selector matches no pod {}", among(.namespace.as_deref()))]
     NoWorkload {
         document: DocumentRef,

@@ -31,13 +31,15 @@ const MAKERS: [&str; 9] = [
     "seconds_histogram(",
     "opts(",
 ];
-/// Labels that Prometheus sets, or that have the agent's words about others' things.
-const FREE_LABELS: [&str; 5] = [
+/// Labels that Prometheus sets, that pods have, or that have the agent's words about others' things.
+const FREE_LABELS: [&str; 7] = [
     "job",
     "instance",
     "reporter",
     "connection_security_policy",
     "le",
+    "app_kubernetes_io_name",
+    "app_kubernetes_io_component",
 ];
 
 pub(super) fn findings(_: &Rendered) -> Result<Vec<String>> {

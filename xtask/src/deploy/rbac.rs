@@ -11,8 +11,47 @@ use crate::workspace;
 /// Kinds of the agent's that have no API to be watched through (Istio removed it in 1.6).
 const GONE: [&str; 2] = ["Policy", "MeshPolicy"];
 
-/// Account, group, resource, verb.
-type Right = (String, String, String, String);
+const NAMESPACE: &str = "sealane-system";
+const AGENT: &str = "sealane-system/sealane-agent";
+const CA: &str = "sealane-system/sealane-ca";
+
+/// One thing that somebody may do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Right {
+    /// NAMESPACE/NAME of a service account; of others kind and name.
+    who: String,
+    /// The namespace that it is limited to; `None`: the whole cluster.
+    within: Option<String>,
+    group: String,
+    resource: String,
+    /// The only object that it is for; `None`: all.
+    object: Option<String>,
+    verb: String,
+}
+
+impl Right {
+    fn new(who: &str, (group, resource): (&str, &str), verb: &str) -> Self {
+        let [who, group, resource, verb] = [who, group, resource, verb].map(str::to_owned);
+        Self {
+            who,
+            within: None,
+            group,
+            resource,
+            object: None,
+            verb,
+        }
+    }
+
+    fn within(mut self, namespace: &str) -> Self {
+        self.within = Some(namespace.to_owned());
+        self
+    }
+
+    fn only(mut self, object: &str) -> Self {
+        self.object = Some(object.to_owned());
+        self
+    }
+}
 
 pub(super) fn findings(rendered: &Rendered) -> Result<Vec<String>> {
     let needed = needed()?;
@@ -38,28 +77,32 @@ fn needed() -> Result<BTreeSet<Right>> {
     let source = fs::read_to_string(workspace::root().join(KINDS)).context(KINDS)?;
     let kinds = kinds(&source);
     ensure!(kinds.len() > 5, "{KINDS}: no table of the kinds that count");
-    let right = |account: &str, group: &str, resource: &str, verb: &str| -> Right {
-        [account, group, resource, verb].map(str::to_owned).into()
-    };
     let mut needed = BTreeSet::new();
     for (group, resource) in &kinds {
         for (account, verb) in [
-            ("sealane-agent", "list"),
-            ("sealane-agent", "watch"),
-            ("sealane-ca", "list"),
-            ("sealane-ca", "watch"),
+            (AGENT, "list"),
+            (AGENT, "watch"),
+            (CA, "list"),
+            (CA, "watch"),
         ] {
-            needed.insert(right(account, group, resource, verb));
+            let right = Right::new(account, (group, resource), verb);
+            // Policy is read from those beside the agents only.
+            needed.insert(match resource.as_str() {
+                "configmaps" => right.within(NAMESPACE),
+                _ => right,
+            });
         }
     }
-    for (group, resource, verb) in [
-        ("authentication.k8s.io", "tokenreviews", "create"),
-        ("", "secrets", "get"),
-        ("", "secrets", "update"),
-        ("", "configmaps", "get"),
-        ("", "configmaps", "update"),
+    let reviews = ("authentication.k8s.io", "tokenreviews");
+    needed.insert(Right::new(CA, reviews, "create"));
+    for (resource, object) in [
+        ("secrets", "sealane-ca"),
+        ("configmaps", "sealane-ca-roots"),
     ] {
-        needed.insert(right("sealane-ca", group, resource, verb));
+        for verb in ["get", "update"] {
+            let right = Right::new(CA, ("", resource), verb);
+            needed.insert(right.within(NAMESPACE).only(object));
+        }
     }
     Ok(needed)
 }
@@ -90,37 +133,64 @@ fn plural(kind: &str) -> String {
 fn given(objects: &[Value]) -> BTreeSet<Right> {
     let mut given = BTreeSet::new();
     for binding in of_kinds(objects, &["RoleBinding", "ClusterRoleBinding"]) {
-        let kind = [text(binding, "/roleRef/kind")];
-        let name = text(binding, "/roleRef/name");
-        let named = |role: &&Value| text(role, "/metadata/name") == name;
-        let roles = of_kinds(objects, &kind).filter(named);
-        for rule in roles.flat_map(|role| list(role, "/rules")) {
-            for subject in list(binding, "/subjects") {
-                given.extend(rights(text(subject, "/name"), rule));
-            }
+        let namespace = text(binding, "/metadata/namespace");
+        let within = (text(binding, "/kind") == "RoleBinding").then_some(namespace);
+        let rights = rules(objects, binding);
+        for subject in list(binding, "/subjects") {
+            let who = who(subject);
+            given.extend(rights.iter().cloned().map(|right| Right {
+                who: who.clone(),
+                within: within.map(str::to_owned),
+                ..right
+            }));
         }
     }
     given
 }
 
-fn rights(account: &str, rule: &Value) -> Vec<Right> {
+fn who(subject: &Value) -> String {
+    let [kind, namespace, name] = ["/kind", "/namespace", "/name"].map(|f| text(subject, f));
+    match kind {
+        "ServiceAccount" => format!("{namespace}/{name}"),
+        _ => format!("{kind} {name}"),
+    }
+}
+
+/// What the role of a binding allows, nobody in particular. Of a role that is not among the objects: anything.
+fn rules(objects: &[Value], binding: &Value) -> Vec<Right> {
+    let kinds = [text(binding, "/roleRef/kind")];
+    let name = text(binding, "/roleRef/name");
+    let namespace = text(binding, "/metadata/namespace");
+    let mut roles = of_kinds(objects, &kinds).filter(|role| {
+        let is_near = kinds != ["Role"] || text(role, "/metadata/namespace") == namespace;
+        is_near && text(role, "/metadata/name") == name
+    });
+    match roles.next() {
+        Some(role) => list(role, "/rules").iter().flat_map(rights).collect(),
+        None => vec![Right::new("", ("", name), "whatever that role allows")],
+    }
+}
+
+fn rights(rule: &Value) -> Vec<Right> {
     let texts = |field: &str| {
         let values = list(rule, field).iter().filter_map(Value::as_str);
-        values.map(str::to_owned).collect::<Vec<_>>()
+        values.collect::<Vec<_>>()
     };
-    let (groups, resources, verbs) = (texts("/apiGroups"), texts("/resources"), texts("/verbs"));
-    let mut rights = Vec::new();
+    let (groups, verbs) = (texts("/apiGroups"), texts("/verbs"));
+    let objects = texts("/resourceNames");
+    let mut resources = Vec::new();
     for group in &groups {
-        for resource in &resources {
-            let right = |verb: &String| {
-                (
-                    account.to_owned(),
-                    group.clone(),
-                    resource.clone(),
-                    verb.clone(),
-                )
-            };
-            rights.extend(verbs.iter().map(right));
+        resources.extend(texts("/resources").into_iter().map(|r| (*group, r)));
+    }
+    resources.extend(texts("/nonResourceURLs").into_iter().map(|url| ("", url)));
+    let mut rights = Vec::new();
+    for resource in resources {
+        for verb in &verbs {
+            let right = Right::new("", resource, verb);
+            match objects.as_slice() {
+                [] => rights.push(right),
+                objects => rights.extend(objects.iter().map(|o| right.clone().only(o))),
+            }
         }
     }
     rights
@@ -178,20 +248,44 @@ mod tests {
         );
     }
 
+    fn binding(kind: &str, role: &str) -> Value {
+        json!({"kind": format!("{kind}Binding"), "roleRef": {"kind": kind, "name": role},
+            "metadata": {"namespace": "n"},
+            "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": "n"}]})
+    }
+
+    fn role(kind: &str, rule: &Value) -> Value {
+        json!({"kind": kind, "metadata": {"name": "r", "namespace": "n"}, "rules": [rule]})
+    }
+
     #[test]
     fn rights_are_given_by_bindings_and_idle_roles_are_found() {
-        let role = json!({"kind": "Role", "metadata": {"name": "r"}, "rules": [
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]});
-        let binding = json!({"kind": "RoleBinding", "roleRef": {"kind": "Role", "name": "r"},
-            "subjects": [{"name": "a"}]});
-        let objects = [role.clone(), binding];
-        let verbs: Vec<_> = given(&objects)
-            .into_iter()
-            .map(|right| (right.0, right.3))
-            .collect();
-        let pair = |account: &str, verb: &str| (account.to_owned(), verb.to_owned());
-        assert_eq!(verbs, [pair("a", "list"), pair("a", "watch")]);
+        let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]});
+        let role = role("Role", &rule);
+        let objects = [role.clone(), binding("Role", "r")];
+        let right = |verb| Right::new("n/a", ("", "pods"), verb).within("n");
+        let found: Vec<_> = given(&objects).into_iter().collect();
+        assert_eq!(found, [right("list"), right("watch")]);
         assert_eq!(idle(&objects).count(), 0);
         assert_eq!(idle(&[role]).collect::<Vec<_>>(), ["Role r"]);
+    }
+
+    #[test]
+    fn a_right_to_more_is_another_right() {
+        let mut rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+        let all = Right::new("n/a", ("", "secrets"), "get");
+        let own = |rule: &Value, kind| given(&[role(kind, rule), binding(kind, "r")]);
+        let everywhere = own(&rule, "ClusterRole");
+        assert_eq!(everywhere, BTreeSet::from([all.clone()]));
+        rule["resourceNames"] = json!(["key"]);
+        let one = own(&rule, "Role");
+        assert_eq!(one, BTreeSet::from([all.clone().within("n").only("key")]));
+        // Somebody else's binding, and roles that are not ours.
+        let mut other = binding("Role", "r");
+        other["subjects"][0]["namespace"] = json!("m");
+        let whose = given(&[role("Role", &rule), other]);
+        assert!(whose.iter().all(|right| right.who == "m/a"));
+        let foreign = given(&[binding("ClusterRole", "cluster-admin")]);
+        assert_eq!(foreign.first().unwrap().resource, "cluster-admin");
     }
 }

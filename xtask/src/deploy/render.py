@@ -1,6 +1,6 @@
 """Renders what is in deploy/ as a cluster would get it, for `cargo xtask test`.
 
-Arguments: the repository's deploy directory, then the words of the command that builds a kustomization. Writes one JSON
+Arguments: the repository's deploy directory, the schemas of the Prometheus operator's kinds, then the words of the command that builds a kustomization. Writes one JSON
 object: "objects", lists of objects by what they were rendered from, and "findings", what schemas and linter say.
 """
 
@@ -9,13 +9,14 @@ import pathlib
 import subprocess
 import sys
 
+import jsonschema
 import kubernetes_validate
 import yaml
 from helm_python import Chart, HelmError, lint
 
 KUBERNETES = "1.32"
-# Kinds of operators: their schemas are not Kubernetes' own.
-FOREIGN = ("monitoring.coreos.com/v1",)
+# Of the Prometheus operator, whose schemas are not Kubernetes' own.
+OPERATOR = "monitoring.coreos.com/v1"
 # Severities of the linter's findings: 1 is a remark.
 WARNING = 2
 
@@ -47,6 +48,8 @@ def refusals(deploy):
     for values in (
         {"polcy": {"mode": "STRICT"}},
         {"policy": {"mode": "strict"}},
+        {"rootNamespace": ""},
+        {"ca": {"tokenAudience": ""}},
         {"agent": {"extraArgs": ["drain=1m"]}},
         {"agent": {"admin": "15020"}},
         {"ca": {"enabled": False}},
@@ -59,18 +62,20 @@ def refusals(deploy):
         yield f"values.schema.json takes {values}"
 
 
-def invalid(name, objects):
+def invalid(name, objects, operator):
     for item in objects:
-        if item["apiVersion"] in FOREIGN:
-            continue
+        kind = item["kind"]
         try:
-            kubernetes_validate.validate(item, KUBERNETES, strict=True)
-        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-            yield f"{name}: {item['kind']} {item['metadata']['name']}: {getattr(error, 'message', error)}"
+            if item["apiVersion"] == OPERATOR:
+                jsonschema.validate(item["spec"], {**operator, "$ref": f"#/$defs/{kind}"})
+            else:
+                kubernetes_validate.validate(item, KUBERNETES, strict=True)
+        except (jsonschema.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
+            yield f"{name}: {kind} {item['metadata']['name']}: {getattr(error, 'message', error)}"
 
 
 def main():
-    deploy, command = pathlib.Path(sys.argv[1]), sys.argv[2:]
+    deploy, operator, command = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
     objects, findings = {}, list(refusals(deploy))
     for name, items in kustomizations(deploy, command):
         objects[name] = items
@@ -78,7 +83,7 @@ def main():
         objects[name] = items
         findings += [f"{name}: {text}" for text in told]
     for name, items in objects.items():
-        findings += invalid(name, items)
+        findings += invalid(name, items, operator)
     json.dump({"objects": objects, "findings": findings}, sys.stdout)
 
 

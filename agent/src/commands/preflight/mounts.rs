@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{Check, Subject};
-use crate::{cli::PreflightArgs, config};
-
-/// `BPF_FS_MAGIC`, include/uapi/linux/magic.h
-const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+use crate::{capture::Ground, cli::PreflightArgs, config};
 
 /// The root of the pods' cgroups where there is one, and what was found.
 pub(super) fn checks(args: &PreflightArgs) -> (Option<PathBuf>, Vec<Check>) {
@@ -36,7 +33,7 @@ const BPFFS: Subject = Subject {
     needed: true,
     purpose: "programs and maps are pinned there, and outlive the agent",
     without: "an agent does not start: nothing would be enforced while it is away",
-    remedy: "`mount -t bpf bpf /sys/fs/bpf` on the node; in a container, mount that by hostPath",
+    remedy: "`mount -t bpf bpf /sys/fs/bpf` on the node (with kind: `docker exec NODE mount -t bpf bpf /sys/fs/bpf`); in a container, mount that by hostPath",
 };
 
 const BTF: Subject = Subject {
@@ -62,16 +59,14 @@ const IPV6: Subject = Subject {
 
 /// The place of the pins, or the nearest directory above that exists.
 fn bpffs(path: &Path) -> Result<String, String> {
-    let present = path.ancestors().find(|ancestor| ancestor.is_dir());
-    let Some(present) = present else {
-        return Err(format!("{} does not exist", path.display()));
-    };
-    let shown = present.display();
-    let stat = rustix::fs::statfs(present).map_err(|errno| format!("{shown}: {errno}"))?;
-    if u64::try_from(stat.f_type) != Ok(BPF_FS_MAGIC) {
+    let ground = Ground::of(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let shown = ground.directory.display();
+    if !ground.is_bpffs {
         return Err(format!("{shown} is of another file system"));
     }
-    let attempt = present.join(format!("sealane-preflight-{}", std::process::id()));
+    let attempt = ground
+        .directory
+        .join(format!("sealane-preflight-{}", std::process::id()));
     fs::create_dir(&attempt).map_err(|error| format!("{shown} can't be written to: {error}"))?;
     fs::remove_dir(&attempt).map_err(|error| format!("{}: {error}", attempt.display()))?;
     Ok(shown.to_string())

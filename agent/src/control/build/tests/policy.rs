@@ -49,3 +49,40 @@ spec: {selector: {matchLabels: {a: b}}, mtls: {mode: STRICT}}
     let mode = mesh.policy.workload_mode(&mesh.workloads[0]).mode;
     assert_eq!(mode, Mode::Permissive);
 }
+
+#[test]
+fn what_looks_mesh_wide_beside_the_root_is_a_warning() {
+    let document = |kind: &str, namespace: &str, selector: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: {namespace}}}\n\
+             spec: {{selector: {{matchLabels: {{{selector}}}}}}}\n"
+        )
+    };
+    let told = |text: &str, root: &str| {
+        let settings = Settings {
+            root_namespace: root.to_owned(),
+            ..settings()
+        };
+        let mut collector = Collector::default();
+        collector.file("mesh.yaml", text);
+        assert!(collector.errors.is_empty(), "{:?}", collector.errors);
+        Compiled::new(collector.objects.documents, &settings).warnings
+    };
+    for kind in ["PeerAuthentication", "AuthorizationPolicy"] {
+        let mesh_wide = document(kind, "istio-system", "");
+        assert!(told(&mesh_wide, "istio-system").is_empty());
+        let warning = format!(
+            "{kind}/istio-system/p is for the pods of its own namespace only: documents for the whole mesh are those \
+             of sealane-system (--root-namespace)"
+        );
+        assert_eq!(told(&mesh_wide, "sealane-system"), [warning]);
+        let misplaced = document(kind, "sealane-system", "");
+        assert_eq!(told(&misplaced, "istio-system").len(), 1);
+        for other in [
+            document(kind, "istio-system", "a: b"),
+            document(kind, "shop", ""),
+        ] {
+            assert!(told(&other, "sealane-system").is_empty());
+        }
+    }
+}
