@@ -66,6 +66,8 @@ pub struct AgentConfig {
     pub source: SourceConfig,
     /// A directory of the cgroup v2 hierarchy.
     pub cgroup_root: PathBuf,
+    /// None: found by the port on which it listens.
+    pub kubelet_cgroup: Option<PathBuf>,
     pub bpffs: PathBuf,
     pub ca: CaSource,
     pub mesh: MeshConfig,
@@ -213,6 +215,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             source: source::source(&args.source, args.unknown_pods)?
                 .ok_or(ConfigError::NoSource)?,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
+            kubelet_cgroup: optional("--kubelet-cgroup", args.kubelet_cgroup.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca: ca::source(&args.ca, mesh.trust_domain.clone(), svid_ttl)?,
             trust: trust::trust(&args.trust, &mesh)?,
@@ -344,6 +347,10 @@ fn absolute(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
             path: path.to_owned(),
         })
     }
+}
+
+fn optional(flag: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+    path.map(|path| absolute(flag, path)).transpose()
 }
 
 fn socket(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {

@@ -217,6 +217,8 @@ pub enum Security {
     /// With a server that is not of the mesh.
     Tls,
     Plaintext,
+    /// The kubelet's, in clear where policy lets nobody else's through.
+    Probe,
 }
 
 /// `GET /v1/certs`: the SVID of one identity. Never holds a key.
@@ -300,6 +302,7 @@ impl Security {
             Self::MutualTls => "mutual_tls",
             Self::Tls => "tls",
             Self::Plaintext => "plaintext",
+            Self::Probe => "probe",
         }
     }
 }
