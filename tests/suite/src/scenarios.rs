@@ -21,6 +21,7 @@ mod outside_names;
 mod paths;
 mod peers;
 mod policy;
+mod probes;
 mod protocols;
 mod records;
 mod restarts;
@@ -63,6 +64,9 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-churn", kubernetes::churn),
     scenario("kubernetes-unknown", kubernetes::unknown),
     scenario("kubernetes-authority", kubernetes::authority),
+    scenario("probes-kubelet", probes::kubelet),
+    scenario("probes-changes", probes::changes),
+    scenario("probes-named", probes::named),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),
