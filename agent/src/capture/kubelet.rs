@@ -61,9 +61,7 @@ pub enum Absent {
         "no process of root listens on TCP port {PORT} of the node: --kubelet-cgroup says where it is"
     )]
     NoListener,
-    #[error(
-        "processes in several cgroups listen on TCP port {PORT}: --kubelet-cgroup says which"
-    )]
+    #[error("processes in several cgroups listen on TCP port {PORT}: --kubelet-cgroup says which")]
     Several,
     #[error("it is in cgroup {0}, which is a pod's, that of the whole node, or out of sight")]
     Unfit(u64),

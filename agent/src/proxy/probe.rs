@@ -14,12 +14,7 @@ use super::{
     connections::{Connection, Session},
     enforce::decision_on,
 };
-use crate::{
-    capture::Stranger,
-    policy::Verdict,
-    telemetry::ProbeResult,
-    workload::Workload,
-};
+use crate::{capture::Stranger, policy::Verdict, telemetry::ProbeResult, workload::Workload};
 
 /// What a connection without the mesh's TLS is.
 pub(super) enum Clear {

@@ -130,7 +130,10 @@ fn probed(name: &str) -> PodSpec {
     PodSpec::new(NodeName::B, MESH, name)
         .app("web")
         .port("http", WEB)
-        .container("livenessProbe", json!({"httpGet": {"path": "/", "port": "http"}}))
+        .container(
+            "livenessProbe",
+            json!({"httpGet": {"path": "/", "port": "http"}}),
+        )
         .container(
             "readinessProbe",
             json!({"httpGet": {"port": TLS, "scheme": "HTTPS"}}),
@@ -287,7 +290,9 @@ pub fn named(stage: &Stage<'_>) -> Result<()> {
     for process in [&node.pod, &node.kubelet, &node.service] {
         node.is_refused("with a cgroup that isn't the kubelet's", process, WEB)?;
     }
-    ensure!(node.counted("no_kubelet")? == 3.0, "refusals are not counted");
+    ensure!(
+        node.counted("no_kubelet")? == 3.0,
+        "refusals are not counted"
+    );
     Ok(())
 }
-
