@@ -189,3 +189,55 @@ fn read_messages(mut bytes: &[u8], each: &mut impl FnMut(&InetResponse)) -> io::
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// In the network namespace of the test.
+    fn here() -> SockDiag {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG).unwrap();
+        socket.bind_auto().unwrap();
+        socket.connect(&SocketAddr::new(0, 0)).unwrap();
+        SockDiag(socket)
+    }
+
+    fn ends(stream: &TcpStream) -> (net::SocketAddr, net::SocketAddr) {
+        let of = |address: net::SocketAddr| canonical(address.ip(), address.port());
+        (
+            of(stream.local_addr().unwrap()),
+            of(stream.peer_addr().unwrap()),
+        )
+    }
+
+    #[test]
+    fn a_connection_is_found_by_its_ends_as_long_as_it_is_open() {
+        let diag = here();
+        for (at, to) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("127.0.0.1:0", "::ffff:127.0.0.1"),
+            ("[::1]:0", "::1"),
+        ] {
+            let Ok(listener) = TcpListener::bind(at) else {
+                // Without IPv6.
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect((to, port)).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            let (local, remote) = ends(&client);
+            let found = diag.established(local, remote).unwrap();
+            assert!(found.as_ref().and_then(cgroup).is_some(), "{to}: {found:?}");
+            let other = net::SocketAddr::new(local.ip(), local.port() ^ 1);
+            for nobody in [(other, remote), (remote, other)] {
+                let found = diag.established(nobody.0, nobody.1).unwrap();
+                assert_eq!(found, None, "{to}: the listener is no connection");
+            }
+            drop(client);
+            assert_eq!(diag.established(local, remote).unwrap(), None, "{to}");
+            drop(server);
+        }
+    }
+}
