@@ -216,8 +216,8 @@ fn number_of(path: &Path) -> Result<u64, Absent> {
     Ok(metadata?.ino())
 }
 
-/// The cgroups in which sockets were made that listen there. Anybody may bind the port while the kubelet is away: only
-/// those of root count.
+/// The cgroups in which sockets were made that listen there, in the first network that has any. Anybody may bind the port
+/// while the kubelet is away: only those of root count.
 fn listeners(networks: &[Netns]) -> io::Result<BTreeSet<u64>> {
     let mut found = BTreeSet::new();
     for netns in networks {
@@ -227,6 +227,9 @@ fn listeners(networks: &[Netns]) -> io::Result<BTreeSet<u64>> {
                 found.extend(sock_diag::cgroup(response));
             }
         })?;
+        if !found.is_empty() {
+            break;
+        }
     }
     Ok(found)
 }
