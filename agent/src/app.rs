@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{AdminSocket, serve_http},
     ca::{CaClient, EmbeddedCa, Issuer, SvidReader, Svids},
-    capture::{Capture, CaptureConfig, Desired, Flows, Notice},
+    capture::{Capture, CaptureConfig, Desired, Flows, Kubelet, Notice},
     config::{AgentConfig, CaSource, SourceConfig},
     control::{Settings, SourceStatus},
     identity::{SpiffeId, Svid},
@@ -117,7 +117,9 @@ impl Parts {
             svids: svids.reader(),
             trust: trusted.clone(),
         };
-        let proxy = Arc::new(proxy(config, reader, flows, credentials, offload, counters));
+        let kubelet = Kubelet::new(config.kubelet_cgroup.clone()).context("kubelet")?;
+        let seen = (flows, kubelet);
+        let proxy = Arc::new(proxy(config, reader, seen, credentials, offload, counters));
         let inspector = Arc::new(Inspector {
             started: SystemTime::now(),
             store: store.clone(),
@@ -220,7 +222,7 @@ fn capture_config(config: &AgentConfig) -> CaptureConfig {
 fn proxy(
     config: &AgentConfig,
     store: Reader,
-    flows: Flows,
+    (flows, kubelet): (Flows, Kubelet),
     credentials: NodeCredentials,
     offload: Offload,
     metrics: Metrics,
@@ -234,6 +236,7 @@ fn proxy(
         ),
         offload,
         flows,
+        kubelet: Arc::new(kubelet),
         connections: Arc::new(Connections::default()),
         pending: Arc::new(Pending::default()),
         pods: Pods::default(),

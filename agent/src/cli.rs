@@ -163,6 +163,11 @@ pub struct AgentArgs {
     #[arg(long, value_name = "DIR", env = "SEALANE_CGROUP_ROOT")]
     pub cgroup_root: Option<PathBuf>,
 
+    /// Cgroup in which this node's kubelet runs, as a directory: its probes reach pods in clear where they declare them
+    /// [default: that of the process of root that listens on TCP port 10250]
+    #[arg(long, value_name = "DIR", env = "SEALANE_KUBELET_CGROUP")]
+    pub kubelet_cgroup: Option<PathBuf>,
+
     /// Directory in a BPF file system where programs and maps are pinned, one per agent
     #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
     pub bpffs: PathBuf,

@@ -68,6 +68,8 @@ pub struct AgentConfig {
     pub client_files: ClientFiles,
     /// A directory of the cgroup v2 hierarchy.
     pub cgroup_root: PathBuf,
+    /// None: found by the port on which it listens.
+    pub kubelet_cgroup: Option<PathBuf>,
     pub bpffs: PathBuf,
     pub ca: CaSource,
     pub mesh: MeshConfig,
@@ -217,6 +219,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             client_files: source::client_files(args.client_files.as_deref(), &source)?,
             source,
             cgroup_root: cgroup::root(args.cgroup_root.as_deref())?,
+            kubelet_cgroup: optional("--kubelet-cgroup", args.kubelet_cgroup.as_deref())?,
             bpffs: absolute("--bpffs", &args.bpffs)?,
             ca: ca::source(&args.ca, mesh.trust_domain.clone(), svid_ttl)?,
             trust: trust::trust(&args.trust, &mesh)?,
@@ -348,6 +351,10 @@ fn absolute(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
             path: path.to_owned(),
         })
     }
+}
+
+fn optional(flag: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+    path.map(|path| absolute(flag, path)).transpose()
 }
 
 fn socket(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {

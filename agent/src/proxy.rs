@@ -14,6 +14,7 @@ mod inbound;
 mod limits;
 mod outbound;
 mod outcome;
+mod probe;
 mod protect;
 mod recent;
 mod refuse;
@@ -37,7 +38,7 @@ pub use unseen::{Pods, enforce_unseen};
 use accept::{Place, accept};
 
 use crate::{
-    capture::{Flows, Listeners, Pod},
+    capture::{Flows, Kubelet, Listeners, Pod},
     store::Reader,
     telemetry::Metrics,
     tls::TlsConfigs,
@@ -49,6 +50,7 @@ pub struct Proxy {
     pub tls: TlsConfigs,
     pub offload: Offload,
     pub flows: Flows,
+    pub kubelet: Arc<Kubelet>,
     pub connections: Arc<Connections>,
     pub pending: Arc<Pending>,
     pub pods: Pods,

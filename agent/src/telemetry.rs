@@ -12,7 +12,7 @@ pub use access::AccessRecord;
 pub use authority::CaMetrics;
 pub use labels::{
     CaCrowding, CaRefusal, CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure,
-    IssueFailure, RefusalReason, Reporter, ResponseFlags, Security, Side, Transport,
+    IssueFailure, ProbeResult, RefusalReason, Reporter, ResponseFlags, Security, Side, Transport,
 };
 pub use log::init;
 pub use metrics::{ActiveConnection, Metrics};

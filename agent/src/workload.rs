@@ -147,6 +147,8 @@ pub struct Workload {
     pub addresses: Arc<[IpAddr]>,
     pub labels: Arc<BTreeMap<String, String>>,
     pub container_ports: Arc<[ContainerPort]>,
+    /// Ports on which its kubelet connects to it, for probes and lifecycle hooks, in ascending order.
+    pub probe_ports: Arc<[u16]>,
     /// Whether its namespace and its own annotations put it into the mesh.
     pub enrolled: bool,
     /// Known for pods of this node that say so.

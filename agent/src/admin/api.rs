@@ -38,6 +38,8 @@ pub struct Status {
     pub capture: Capture,
     #[serde(default)]
     pub kernel_tls: KernelTls,
+    #[serde(default)]
+    pub kubelet: Kubelet,
     pub workloads: Vec<Workload>,
     /// Objects left out because another one has their address.
     #[serde(default)]
@@ -117,6 +119,15 @@ pub struct Cipher {
     pub bytes_per_second: u64,
 }
 
+/// Whose probes are let through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubelet {
+    /// In which it makes its connections, as the agent sees it.
+    pub cgroup: Option<String>,
+    /// Why nobody is taken for it.
+    pub error: Option<String>,
+}
+
 /// A pod of this node that belongs to the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
@@ -137,6 +148,9 @@ pub struct Workload {
     /// Peer authentication of single ports.
     #[serde(default)]
     pub ports: BTreeMap<u16, String>,
+    /// Ports on which the kubelet is let through in clear, whatever policy says.
+    #[serde(default)]
+    pub probes: Vec<u16>,
     /// Open at this moment.
     pub connections: u64,
 }
@@ -217,6 +231,8 @@ pub enum Security {
     /// With a server that is not of the mesh.
     Tls,
     Plaintext,
+    /// The kubelet's, in clear where policy lets nobody else's through.
+    Probe,
 }
 
 /// `GET /v1/certs`: the SVID of one identity. Never holds a key.
@@ -300,6 +316,7 @@ impl Security {
             Self::MutualTls => "mutual_tls",
             Self::Tls => "tls",
             Self::Plaintext => "plaintext",
+            Self::Probe => "probe",
         }
     }
 }

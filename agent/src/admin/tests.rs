@@ -59,6 +59,10 @@ impl Inspect for Stub {
                 aes_driver: Some("generic-gcm-aesni".into()),
                 missing: vec!["rekey: busy".into()],
             },
+            kubelet: api::Kubelet {
+                cgroup: Some("/host/cgroup/system.slice/kubelet.service".into()),
+                error: None,
+            },
             workloads: vec![api::Workload {
                 name: "shop/web".into(),
                 identity: "spiffe://cluster.local/ns/shop/sa/web".into(),
@@ -69,6 +73,7 @@ impl Inspect for Stub {
                 mode: "STRICT".into(),
                 policy: Some("PeerAuthentication/shop/default".into()),
                 ports: [(8443, "DISABLE".to_owned())].into(),
+                probes: vec![8080, 9090],
                 connections: 2,
             }],
             conflicts: vec![],

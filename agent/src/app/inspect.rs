@@ -103,6 +103,7 @@ impl Inspect for Inspector {
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
             },
             kernel_tls: offload::status(&self.proxy.offload),
+            kubelet: self.kubelet(),
             workloads: self.workloads(&capture),
             conflicts: snapshot
                 .conflicts()
@@ -185,6 +186,14 @@ impl Inspector {
         }
     }
 
+    fn kubelet(&self) -> api::Kubelet {
+        let found = self.proxy.kubelet.cgroup();
+        api::Kubelet {
+            error: found.as_ref().err().map(ToString::to_string),
+            cgroup: found.ok().map(|path| path.display().to_string()),
+        }
+    }
+
     fn workloads(&self, capture: &CaptureStatus) -> Vec<api::Workload> {
         let snapshot = self.store.current();
         let open = self.open_connections();
@@ -249,6 +258,7 @@ fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
         mode: String::new(),
         policy: None,
         ports: std::collections::BTreeMap::new(),
+        probes: workload.probe_ports.to_vec(),
         connections: 0,
     }
 }

@@ -4,11 +4,17 @@
 //! root lies above it and is told as `/..` for each level. On hybrid systems neither is `/sys/fs/cgroup` itself.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::{ffi::OsStringExt, fs::MetadataExt as _},
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{DirEntryExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
+
+/// In `kubepods`, `kubepods.slice`, `kubelet-kubepods.slice` and the names below them.
+const PODS: &[u8] = b"kubepods";
 
 /// One mount of the hierarchy.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +61,30 @@ fn holding(top: &Path, process: &str) -> Option<PathBuf> {
         ahead.extend(directories.map(|entry| entry.path()));
     }
     None
+}
+
+/// The directory with this number below `top`, unless it is a pod's or that of all pods. `top` itself doesn't count.
+pub(super) fn outside_pods(top: &Path, number: u64) -> Option<PathBuf> {
+    let mut ahead = vec![top.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        // Others end meanwhile.
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let directories = entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+        for entry in directories.filter(|entry| !is_pods(&entry.file_name())) {
+            if entry.ino() == number {
+                return Some(entry.path());
+            }
+            ahead.push(entry.path());
+        }
+    }
+    None
+}
+
+/// Whether this is what kubelet calls the cgroup of all pods, or a part of that.
+pub(super) fn is_pods(name: &OsStr) -> bool {
+    name.as_encoded_bytes()
+        .windows(PODS.len())
+        .any(|part| part == PODS)
 }
 
 /// By the name that the kernel gives it.
@@ -199,6 +229,29 @@ mod tests {
     #[test]
     fn broken_lines_are_passed_over() {
         assert_eq!(mounts(b"\n1 2\n1 2 3 / /x rw -\nx - cgroup2\n\\"), []);
+    }
+
+    #[test]
+    fn cgroups_of_pods_are_not_looked_into() {
+        let top = tempfile::tempdir().unwrap();
+        let number = |path: &str| {
+            let path = top.path().join(path);
+            fs::create_dir_all(&path).unwrap();
+            fs::metadata(path).unwrap().ino()
+        };
+        let find = |number| outside_pods(top.path(), number);
+        let service = number("system.slice/kubelet.service");
+        let path = top.path().join("system.slice/kubelet.service");
+        assert_eq!(find(service), Some(path));
+        assert!(find(number("kubelet.slice")).is_some());
+        for pods in [
+            "kubepods",
+            "kubepods.slice/pod1/x",
+            "kubelet.slice/kubelet-kubepods.slice",
+        ] {
+            assert_eq!(find(number(pods)), None, "{pods}");
+        }
+        assert_eq!(find(number("")), None);
     }
 
     #[test]

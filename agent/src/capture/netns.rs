@@ -16,6 +16,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::offload::sys;
 
+/// The node's own network, whatever this process's is.
+pub(super) const NODE: &str = "/proc/1/ns/net";
+
 /// Identifies a network namespace for as long as the machine runs (`bpf_get_netns_cookie`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetnsCookie(pub u64);
@@ -142,7 +145,7 @@ impl Netns {
     pub fn is_home(&self) -> bool {
         let own = rustix::fs::fstat(self.file.as_fd());
         let home = rustix::fs::fstat(self.home.0.as_fd());
-        let node = rustix::fs::stat("/proc/1/ns/net");
+        let node = rustix::fs::stat(NODE);
         [home, node].iter().any(|other| {
             matches!((other, &own), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
         })

@@ -10,7 +10,7 @@ use netlink_packet_sock_diag::{
 
 use super::{
     Pod,
-    sock_diag::{SockDiag, cgroup},
+    sock_diag::{SockDiag, canonical, cgroup},
 };
 
 /// One inbound connection, as the pod's application has it.
@@ -73,7 +73,6 @@ impl UnseenSockets {
 impl Unseen {
     fn of(response: &InetResponse) -> Self {
         let id = &response.header.socket_id;
-        let canonical = |ip: std::net::IpAddr, port| SocketAddr::new(ip.to_canonical(), port);
         Self {
             local: canonical(id.source_address, id.source_port),
             remote: canonical(id.destination_address, id.destination_port),

@@ -97,6 +97,7 @@ fn look(args: &PreflightArgs) -> Vec<Check> {
     let (root, mounts) = mounts::checks(args);
     checks.extend(mounts);
     checks.extend(tried::capture(root.as_deref()));
+    checks.push(tried::kubelet());
     checks.extend(tried::kernel_tls());
     checks
 }

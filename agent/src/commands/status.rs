@@ -48,6 +48,7 @@ fn summary(status: &api::Status) -> String {
         ("Trust", trusted(&status.trusted)),
         ("Capture", capture(&status.capture)),
         ("Kernel TLS", kernel_tls(&status.kernel_tls)),
+        ("Kubelet", kubelet(&status.kubelet)),
     ])
 }
 
@@ -67,6 +68,14 @@ pub(super) fn source(source: &api::Source, generation: u64) -> String {
             format!("{dir} (generation {generation}, loaded {loaded})")
         },
     )
+}
+
+fn kubelet(kubelet: &api::Kubelet) -> String {
+    match (&kubelet.cgroup, &kubelet.error) {
+        (Some(cgroup), _) => format!("in {cgroup}"),
+        (None, Some(error)) => format!("not known: {error}"),
+        (None, None) => "not known".to_owned(),
+    }
 }
 
 fn trusted(sources: &[api::Trusted]) -> String {
@@ -152,16 +161,13 @@ fn workloads(workloads: &[api::Workload]) -> String {
             .iter()
             .map(|(port, mode)| format!("{port}={mode}"))
             .collect();
-        let ports = if ports.is_empty() {
-            ABSENT.to_owned()
-        } else {
-            ports.join(",")
-        };
+        let probes: Vec<_> = w.probes.iter().map(ToString::to_string).collect();
         vec![
             w.name.clone(),
             w.state.as_str().to_owned(),
             w.mode.clone(),
-            ports,
+            listed(&ports),
+            listed(&probes),
             or_absent(w.policy.as_deref()),
             w.connections.to_string(),
             addresses.join(","),
@@ -174,6 +180,7 @@ fn workloads(workloads: &[api::Workload]) -> String {
         "STATE",
         "MODE",
         "PORTS",
+        "PROBES",
         "POLICY",
         "CONNECTIONS",
         "ADDRESSES",
@@ -181,4 +188,11 @@ fn workloads(workloads: &[api::Workload]) -> String {
         "ERROR",
     ];
     render(&header, rows)
+}
+
+fn listed(texts: &[String]) -> String {
+    match texts {
+        [] => ABSENT.to_owned(),
+        texts => texts.join(","),
+    }
 }

@@ -145,6 +145,8 @@ fn status_tells_errors_and_modes() {
         "  no policy was loaded\n",
         "  pods.yaml:3: spec.mtls.mode: unknown variant\n",
         "8443=DISABLE",
+        "8080,9090",
+        "kubelet.service",
         "PeerAuthentication/shop/default",
         "10.0.0.1,fd00::1",
     ] {

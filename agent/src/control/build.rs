@@ -286,6 +286,7 @@ impl Enrolled<'_> {
             addresses: Arc::clone(&pod.addresses),
             labels: Arc::clone(&pod.labels),
             container_ports: Arc::clone(&pod.container_ports),
+            probe_ports: Arc::clone(&pod.probe_ports),
             enrolled,
             sandbox: pod.sandbox.clone(),
             telemetry: Arc::clone(&pod.telemetry),
@@ -312,6 +313,7 @@ fn is_same(known: &Workload, pod: &PodFacts, identity: &SpiffeId, enrolled: bool
     Arc::ptr_eq(&known.labels, &pod.labels)
         && Arc::ptr_eq(&known.addresses, &pod.addresses)
         && Arc::ptr_eq(&known.container_ports, &pod.container_ports)
+        && Arc::ptr_eq(&known.probe_ports, &pod.probe_ports)
         && Arc::ptr_eq(&known.telemetry, &pod.telemetry)
         && known.enrolled == enrolled
         && known.identity == *identity

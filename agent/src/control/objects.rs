@@ -18,6 +18,7 @@ mod pasted;
 mod pieces;
 mod pod;
 mod policy;
+mod probe;
 mod service;
 mod site;
 mod switch;

@@ -24,6 +24,7 @@ pub(crate) fn workload(namespace: &str, own: &str) -> Workload {
         addresses: ["10.0.0.1".parse().unwrap()].into(),
         labels: Arc::new(labels(own)),
         container_ports: [].into(),
+        probe_ports: [].into(),
         enrolled: true,
         sandbox: None,
         uid: None,

@@ -80,6 +80,8 @@ pub enum Session {
     /// With somebody who is not of the mesh, as a DestinationRule says, or a Gateway.
     Tls(Box<Agreed>),
     Plaintext,
+    /// As the kubelet sends it, on a port that its pod declares for that.
+    Probe,
 }
 
 /// What a handshake has agreed on.
@@ -196,7 +198,7 @@ impl Session {
                 server_name,
                 ..
             } => (Some(client), server_name.as_deref()),
-            Self::Tls(_) | Self::Plaintext => (None, None),
+            Self::Tls(_) | Self::Plaintext | Self::Probe => (None, None),
         }
     }
 }

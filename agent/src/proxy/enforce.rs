@@ -9,6 +9,7 @@ use super::{
     Proxy,
     connections::{Connection, Session},
     outcome::Failure,
+    probe,
 };
 use crate::{
     policy::{Attributes, ClientTls, Decision, Mode, Refusal, Verdict},
@@ -122,22 +123,35 @@ fn must_be_tls(snapshot: &Snapshot, connection: &Connection) -> bool {
     }
 }
 
-/// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, or when its server
-/// isn't in the mesh.
+/// What policy says of an inbound connection. `None` while it isn't known yet how it is protected, when its server isn't in
+/// the mesh, and for probes as long as the server declares them.
 pub(super) fn decision<'s>(
     snapshot: &'s Snapshot,
     connection: &Connection,
 ) -> Option<Decision<'s>> {
     let (server, port) = server(snapshot, connection)?;
-    let (principal, sni) = connection.session()?.proven();
+    match connection.session()? {
+        Session::Probe if probe::is_declared(server, port) => None,
+        session => Some(decision_on(snapshot, server, connection, session)),
+    }
+}
+
+/// What it says of an inbound connection that is protected in this way.
+pub(super) fn decision_on<'s>(
+    snapshot: &'s Snapshot,
+    server: &'s Workload,
+    connection: &Connection,
+    session: &Session,
+) -> Decision<'s> {
+    let (principal, sni) = session.proven();
     let attributes = Attributes {
         principal,
         source: connection.client.ip(),
         destination: connection.destination.ip(),
-        port,
+        port: connection.destination.port(),
         sni,
     };
-    Some(snapshot.policy.evaluate(server, &attributes))
+    snapshot.policy.evaluate(server, &attributes)
 }
 
 /// The server as it is now, if it is in the mesh, and its port.

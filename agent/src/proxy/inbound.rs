@@ -12,6 +12,7 @@ use super::{
     dial::{self, Published},
     enforce::{decision, trusted},
     outcome::{Failure, handshake_timeout},
+    probe::{Clear, in_clear},
     protect::{Peer, Prepared, protected},
     refuse::refuse,
     relay::{Relay, Wire},
@@ -155,9 +156,8 @@ async fn secure(
     let mode = connection.route().map_or(Mode::Strict, |r| r.mode);
     if mode == Mode::Disable {
         // Only here to be authorized.
-        connection.set_session(Session::Plaintext);
-        let bytes = Vec::new();
-        return Ok(Accepted::Plaintext { stream, bytes });
+        let clear = in_clear(proxy, server, connection, &stream).await;
+        return Ok(unprotected(connection, stream, Vec::new(), &clear));
     }
     let strict = mode == Mode::Strict;
     let patience = patience(proxy, strict, from_mesh(connection));
@@ -172,30 +172,61 @@ async fn secure(
             ));
         }
     };
-    let FirstBytes {
-        greeting, bytes, ..
-    } = first;
-    match (greeting, strict) {
+    match (first.greeting, strict) {
         (Greeting::Closed, true) => Err(Failure::Abandoned),
-        (Greeting::MeshTls, _) | (Greeting::OtherTls, true) => {
-            let left = proxy.timeouts.handshake.saturating_sub(begun.elapsed());
-            handshake(proxy, server, connection, stream, bytes, left).await
-        }
         (Greeting::Silent, true) => {
             reset(stream);
             Err(handshake_timeout(&proxy.metrics, Side::Server))
         }
-        // Before a single byte of TLS: a plaintext client must see a reset, not garbage.
-        (Greeting::Plaintext, true) => {
-            reset(stream);
-            Err(Failure::Refused(RefusalReason::PlaintextInStrict))
+        (Greeting::MeshTls, _) => {
+            handshake(proxy, server, connection, stream, first.bytes, begun).await
         }
+        (_, true) => strictly(proxy, server, connection, stream, first, begun).await,
         // A client that has ended already may still wait for what the server has to say.
         (_, false) => {
-            connection.set_session(Session::Plaintext);
-            Ok(Accepted::Plaintext { stream, bytes })
+            let clear = in_clear(proxy, server, connection, &stream).await;
+            Ok(unprotected(connection, stream, first.bytes, &clear))
         }
     }
+}
+
+/// Nobody but the kubelet may do without the mesh's TLS, and it may speak the application's own.
+async fn strictly(
+    proxy: &Proxy,
+    server: &Arc<Workload>,
+    connection: &Connection,
+    stream: TcpStream,
+    first: FirstBytes,
+    begun: Instant,
+) -> Result<Accepted, Failure> {
+    let clear = in_clear(proxy, server, connection, &stream).await;
+    let why = match (clear, first.greeting) {
+        (clear @ Clear::Probe, _) => {
+            return Ok(unprotected(connection, stream, first.bytes, &clear));
+        }
+        (_, Greeting::OtherTls) => {
+            return handshake(proxy, server, connection, stream, first.bytes, begun).await;
+        }
+        (Clear::NotProbe(stranger), _) => Some(stranger),
+        (Clear::Plaintext, _) => None,
+    };
+    // Before a single byte of TLS: a plaintext client must see a reset, not garbage.
+    reset(stream);
+    let reason = RefusalReason::PlaintextInStrict;
+    Err(why.map_or(Failure::Refused(reason), |stranger| {
+        Failure::RefusedBecause(reason, format!("not a probe of the kubelet: {stranger}"))
+    }))
+}
+
+/// As it comes, with what has been read of it.
+fn unprotected(
+    connection: &Connection,
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    clear: &Clear,
+) -> Accepted {
+    connection.set_session(clear.session());
+    Accepted::Plaintext { stream, bytes }
 }
 
 fn from_mesh(connection: &Connection) -> bool {
@@ -220,8 +251,9 @@ async fn handshake(
     connection: &Connection,
     stream: TcpStream,
     received: Vec<u8>,
-    within: Duration,
+    begun: Instant,
 ) -> Result<Accepted, Failure> {
+    let within = proxy.timeouts.handshake.saturating_sub(begun.elapsed());
     connection.enter(Phase::Handshaking);
     let config = match proxy.tls.server(&server.identity) {
         Ok(config) => config,

@@ -219,9 +219,9 @@ impl Proxy {
     }
 }
 
-/// `None`: outbound, or it isn't known where it leads.
+/// `None`: outbound, or it isn't known where it leads; or a probe, for which no policy holds.
 fn flow(connection: &Connection, session: &Session) -> Option<Flow> {
-    if connection.direction != Direction::Inbound {
+    if connection.direction != Direction::Inbound || matches!(session, Session::Probe) {
         return None;
     }
     let route = connection.route()?;

@@ -43,9 +43,12 @@ impl<C: Carrier> Report<C> {
         &self.registered.connection
     }
 
-    /// Counts the beginning of the relay.
+    /// Counts the beginning of the relay. Istio's metrics don't know probes.
     pub(super) fn opened(&mut self) {
         self.connection().enter(Phase::Open);
+        if matches!(self.connection().session(), Some(Session::Probe)) {
+            return;
+        }
         let series = self
             .carrier
             .metrics()
@@ -127,7 +130,7 @@ impl<C: Carrier> Report<C> {
             },
             response_flags,
             security: match self.security() {
-                Security::Tls => Security::Unknown,
+                Security::Tls | Security::Probe => Security::Unknown,
                 known => known,
             },
         }
@@ -136,7 +139,7 @@ impl<C: Carrier> Report<C> {
     fn principals(&self) -> (Option<&SpiffeId>, Option<&SpiffeId>) {
         match self.connection().session() {
             Some(Session::MutualTls { client, server, .. }) => (Some(client), Some(server)),
-            Some(Session::Tls(_) | Session::Plaintext) | None => (None, None),
+            Some(Session::Tls(_) | Session::Plaintext | Session::Probe) | None => (None, None),
         }
     }
 
@@ -144,6 +147,7 @@ impl<C: Carrier> Report<C> {
         match self.connection().session() {
             Some(Session::MutualTls { .. }) => Security::MutualTls,
             Some(Session::Tls(_)) => Security::Tls,
+            Some(Session::Probe) => Security::Probe,
             Some(Session::Plaintext) | None => Security::Unknown,
         }
     }

@@ -15,7 +15,7 @@ use crate::identity::SpiffeId;
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
-    RefusalReason, Side, Transport, tcp::TcpTable,
+    ProbeResult, RefusalReason, Side, Transport, tcp::TcpTable,
 };
 
 /// Series of Istio's TCP metrics: far more than one node's pods and their peers make.
@@ -52,6 +52,7 @@ pub(super) struct ConnectionFamilies {
     pub(super) handshake_duration: HistogramVec,
     pub(super) active: IntGaugeVec,
     pub(super) refused: IntCounterVec,
+    pub(super) probes: IntCounterVec,
     pub(super) cuts: IntCounterVec,
     pub(super) cut_duration: Histogram,
     pub(super) dry_runs: IntCounterVec,
@@ -113,6 +114,12 @@ impl ConnectionFamilies {
                 "connections_refused_total",
                 "Connections refused, by reason.",
                 &["direction", "reason"],
+            )?,
+            probes: counters(
+                r,
+                "probe_connections_total",
+                "Connections that policy refuses, on ports where kubelet probes the pod, by whether they are its own.",
+                &["result"],
             )?,
             cuts: counters(
                 r,
@@ -312,6 +319,10 @@ impl Families {
                 .with_label_values(&[transport.as_str()]);
         }
         zero(&connections.dry_runs, ["allowed", "denied"].into_iter());
+        zero(
+            &connections.probes,
+            ProbeResult::ALL.iter().map(|r| r.as_str()),
+        );
         zero(&connections.cuts, CutReason::ALL.iter().map(|r| r.as_str()));
         zero(
             &node.enrolment_errors,

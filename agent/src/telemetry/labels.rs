@@ -106,6 +106,8 @@ label_values! {
         MutualTls = "mutual_tls",
         /// With a server that is not of the mesh. Not in metrics, where Istio has no word for it.
         Tls = "tls",
+        /// In clear, and the kubelet's. Not in metrics either.
+        Probe = "probe",
         None = "none",
         /// What Istio's ambient mode and Kiali's graphs take plaintext for.
         Unknown = "unknown",
@@ -194,6 +196,19 @@ label_values! {
         /// Too many connections at once.
         Limit = "limit",
         Draining = "draining",
+    }
+
+    /// Whether a connection that policy refuses, on a port where the kubelet probes the pod, is its own.
+    ProbeResult {
+        /// It is, and was let through.
+        Passed = "passed",
+        /// No open socket of this node is at its other end.
+        NoSocket = "no_socket",
+        /// Another process of this node has made it.
+        OtherProcess = "other_process",
+        /// Nobody is taken for the kubelet.
+        NoKubelet = "no_kubelet",
+        Error = "error",
     }
 
     /// Why an established connection was cut.

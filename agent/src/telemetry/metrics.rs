@@ -9,7 +9,7 @@ use prometheus::{Encoder, Error, IntGauge, Registry, TextEncoder};
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
-    RefusalReason, Side, TcpLabels, TcpSeries, Transport,
+    ProbeResult, RefusalReason, Side, TcpLabels, TcpSeries, Transport,
     families::{EXPIRY_SERIES, Families, NO_REASON},
 };
 use crate::identity::SpiffeId;
@@ -101,6 +101,12 @@ impl Metrics {
     pub fn connection_refused(&self, direction: Direction, reason: RefusalReason) {
         let labels = [direction.as_str(), reason.as_str()];
         self.0.connections.refused.with_label_values(&labels).inc();
+    }
+
+    /// It was asked whether a connection that policy refuses is the kubelet's.
+    pub fn probed(&self, result: ProbeResult) {
+        let probes = &self.0.connections.probes;
+        probes.with_label_values(&[result.as_str()]).inc();
     }
 
     /// A connection under mutual TLS goes on in this way.

@@ -350,12 +350,16 @@ fn object(spec: &PodSpec, uid: &str, addresses: &[IpAddr]) -> Value {
     let ports: Vec<_> = ports
         .map(|(name, port)| json!({"name": name, "containerPort": port}))
         .collect();
+    let mut container = json!({"name": "main", "image": "example/main", "ports": ports});
+    for (field, value) in &spec.container {
+        container[field] = value.clone();
+    }
     let mut object = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": metadata(namespace, name, uid, &json!({"app": app})),
         "spec": {
             "nodeName": node.name(), "serviceAccountName": app,
-            "containers": [{"name": "main", "image": "example/main", "ports": ports}],
+            "containers": [container],
         },
         "status": {"phase": "Pending"},
     });

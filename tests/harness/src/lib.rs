@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod enter;
 pub mod fault;
 pub mod gateway;
+pub mod host;
 pub mod hosts;
 pub mod http;
 pub mod isolation;
@@ -40,6 +41,7 @@ pub mod world;
 
 pub use agent::Agent;
 pub use gateway::Gateway;
+pub use host::HostProcess;
 pub use hosts::HostName;
 pub use isolation::Run;
 pub use operator::Operator;

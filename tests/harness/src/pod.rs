@@ -82,6 +82,8 @@ pub struct PodSpec {
     pub sandbox: bool,
     /// Named container ports.
     pub ports: Vec<(String, u16)>,
+    /// More fields of its container, on clusters.
+    pub container: serde_json::Map<String, serde_json::Value>,
 }
 
 impl PodSpec {
@@ -96,6 +98,7 @@ impl PodSpec {
             inject: None,
             sandbox: true,
             ports: Vec::new(),
+            container: serde_json::Map::new(),
         }
     }
 
@@ -117,6 +120,13 @@ impl PodSpec {
     #[must_use]
     pub fn port(mut self, name: &str, port: u16) -> Self {
         self.ports.push((name.into(), port));
+        self
+    }
+
+    /// With a field of its container.
+    #[must_use]
+    pub fn container(mut self, field: &str, value: serde_json::Value) -> Self {
+        self.container.insert(field.into(), value);
         self
     }
 }

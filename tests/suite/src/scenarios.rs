@@ -22,6 +22,7 @@ mod outside_names;
 mod paths;
 mod peers;
 mod policy;
+mod probes;
 mod protocols;
 mod records;
 mod restarts;
@@ -65,6 +66,9 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-unknown", kubernetes::unknown),
     scenario("kubernetes-authority", kubernetes::authority),
     scenario("kubernetes-keep", kubernetes_keep::keep),
+    scenario("probes-kubelet", probes::kubelet),
+    scenario("probes-changes", probes::changes),
+    scenario("probes-named", probes::named),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

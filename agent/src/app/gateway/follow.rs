@@ -311,6 +311,7 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
         addresses: [].into(),
         labels: Arc::new(config.labels.clone()),
         container_ports: [].into(),
+        probe_ports: [].into(),
         enrolled: false,
         sandbox: None,
         uid: None,

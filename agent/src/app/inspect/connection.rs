@@ -81,7 +81,7 @@ impl Observer<'_> {
                 Some(Session::MutualTls { .. }) => observed.mutual_tls += 1,
                 Some(Session::Tls(_)) => observed.tls += 1,
                 Some(Session::Plaintext) => observed.plaintext += 1,
-                None => {}
+                Some(Session::Probe) | None => {}
             }
         }
     }
@@ -143,6 +143,7 @@ fn security(session: Option<&Session>) -> api::Security {
     match session {
         Some(Session::MutualTls { .. }) => api::Security::MutualTls,
         Some(Session::Tls(_)) => api::Security::Tls,
+        Some(Session::Probe) => api::Security::Probe,
         Some(Session::Plaintext) | None => api::Security::Plaintext,
     }
 }
@@ -150,7 +151,7 @@ fn security(session: Option<&Session>) -> api::Security {
 fn principals(session: &Session) -> Option<(String, String)> {
     match session {
         Session::MutualTls { client, server, .. } => Some((client.to_string(), server.to_string())),
-        Session::Tls(_) | Session::Plaintext => None,
+        Session::Tls(_) | Session::Plaintext | Session::Probe => None,
     }
 }
 
@@ -158,7 +159,7 @@ fn tls(session: &Session) -> Option<(ProtocolVersion, CipherSuite)> {
     match session {
         Session::MutualTls { version, suite, .. } => Some((*version, *suite)),
         Session::Tls(agreed) => Some((agreed.version, agreed.suite)),
-        Session::Plaintext => None,
+        Session::Plaintext | Session::Probe => None,
     }
 }
 

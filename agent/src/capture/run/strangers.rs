@@ -13,15 +13,13 @@ use sealane_common::map;
 use super::Capture;
 use crate::{
     capture::{
+        cgroup,
         maps::map_error,
-        netns::{Home, NetnsCookie},
+        netns::{Home, NODE, NetnsCookie},
         programs::CaptureConfig,
     },
     workload::NetnsFile,
 };
-
-/// The node's own network, whatever this process's is.
-const NODE: &str = "/proc/1/ns/net";
 
 /// Levels below the root in which kubelet's `kubepods` is looked for.
 const DEEPEST: usize = 2;
@@ -68,10 +66,9 @@ fn find(dir: &Path, depth: usize) -> Option<u64> {
     let directories: Vec<_> = entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .collect();
-    let is_it = |name: &str| name.contains("kubepods");
     let found = directories
         .iter()
-        .find(|entry| entry.file_name().to_str().is_some_and(is_it));
+        .find(|entry| cgroup::is_pods(&entry.file_name()));
     if let Some(entry) = found {
         return Some(entry.metadata().ok()?.ino());
     }

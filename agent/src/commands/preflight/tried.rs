@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Check, Subject};
 use crate::{
-    capture::{self, Tried, What},
+    capture::{self, Kubelet, Tried, What},
     offload::{self, Capabilities},
     tls::Suites,
 };
@@ -91,6 +91,21 @@ const fn needed(purpose: &'static str, without: &'static str, remedy: &'static s
         remedy,
     }
 }
+
+/// Where the kubelet is, of which single machines have none.
+pub(super) fn kubelet() -> Check {
+    let found = Kubelet::new(None).map_err(|error| error.to_string());
+    let cgroup = found.and_then(|kubelet| kubelet.cgroup().map_err(|error| error.to_string()));
+    KUBELET.check("kubelet", cgroup.map(|path| path.display().to_string()))
+}
+
+const KUBELET: Subject = Subject {
+    needed: false,
+    purpose: "its probes reach pods where policy refuses all others in clear",
+    without: "such pods fail their probes by HTTP and gRPC; all else works",
+    remedy: "hostPID for the agent, whose view of the cgroups must be the node's; a kubelet that listens elsewhere is \
+             named by --kubelet-cgroup",
+};
 
 /// Kernel TLS, which makes things fast and nothing else.
 pub(super) fn kernel_tls() -> Vec<Check> {

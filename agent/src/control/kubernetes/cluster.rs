@@ -60,6 +60,7 @@ struct Pool {
     texts: Shared<str>,
     labels: Shared<Labels>,
     ports: Shared<[ContainerPort]>,
+    probes: Shared<[u16]>,
     telemetry: Shared<TelemetryNames>,
 }
 
@@ -181,6 +182,7 @@ impl Cluster {
         self.shared.texts.share(&mut facts.service_account);
         self.shared.labels.share(&mut facts.labels);
         self.shared.ports.share(&mut facts.container_ports);
+        self.shared.probes.share(&mut facts.probe_ports);
         self.shared.telemetry.share(&mut facts.telemetry);
         self.changed |= self.pods.learn(name, facts);
     }

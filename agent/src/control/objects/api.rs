@@ -64,6 +64,29 @@ api! {
         name: Option<String>,
         ports: Option<Vec<ContainerPort>>,
         restart_policy: Option<String>,
+        liveness_probe: Option<Probe>,
+        readiness_probe: Option<Probe>,
+        startup_probe: Option<Probe>,
+        lifecycle: Option<Lifecycle>,
+    }
+    Probe {
+        http_get: Option<Asked>,
+        tcp_socket: Option<Asked>,
+        grpc: Option<Grpc>,
+    }
+    Lifecycle {
+        post_start: Option<Hook>,
+        pre_stop: Option<Hook>,
+    }
+    Hook {
+        http_get: Option<Asked>,
+    }
+    Asked {
+        host: Option<String>,
+        port: Option<IntOrString>,
+    }
+    Grpc {
+        port: Option<i32>,
     }
     ContainerPort {
         name: Option<String>,

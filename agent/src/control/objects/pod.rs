@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use super::{
     BadField, FromObject,
     api::{Container, ObjectMeta, OwnerReference, Pod, PodSpec, PodStatus},
-    metadata, telemetry,
+    metadata, probe, telemetry,
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
@@ -37,6 +37,8 @@ pub struct PodFacts {
     pub node: Arc<str>,
     pub addresses: Arc<[IpAddr]>,
     pub container_ports: Arc<[ContainerPort]>,
+    /// On which its kubelet connects to it, in ascending order.
+    pub probe_ports: Arc<[u16]>,
     /// What it is called in the name of a headless service, if anything.
     pub host_name: Option<PodHost>,
     /// On the network of its node: never a workload.
@@ -76,6 +78,8 @@ impl FromObject for PodFacts {
         });
         let addresses = addresses(&status, &mut bad);
         let container_ports = container_ports(&spec, &mut bad);
+        let containers = lasting(&spec).map(|(_, _, container)| container);
+        let probe_ports = probe::ports(containers, &addresses);
         let own_proxy = lasting(&spec).any(|(_, _, c)| c.name.as_deref() == Some(PROXY));
         if !bad.is_empty() {
             return Err(bad);
@@ -93,6 +97,7 @@ impl FromObject for PodFacts {
             sandbox,
             addresses: addresses.into(),
             container_ports: container_ports.into(),
+            probe_ports: probe_ports.into(),
             host_network: spec.host_network == Some(true),
             finished: is_finished(&status),
             host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),

@@ -42,12 +42,13 @@ spec:
   containers:
   - name: web
     resources: {limits: {cpu: 1, memory: 128Mi}}
+    livenessProbe: {httpGet: {path: /, port: http}}
     ports:
     - {name: http, containerPort: 8080}
     - {name: dns, containerPort: 53, protocol: UDP}
   initContainers:
-  - {name: side, restartPolicy: Always, ports: [{name: admin, containerPort: 9000}]}
-  - {name: once, ports: [{name: never, containerPort: 1}]}
+  - {name: side, restartPolicy: Always, ports: [{name: admin, containerPort: 9000}], startupProbe: {grpc: {port: 9001}}}
+  - {name: once, ports: [{name: never, containerPort: 1}], startupProbe: {tcpSocket: {port: 2}}}
 status:
   podIP: 10.0.0.7
   podIPs: [{ip: 10.0.0.7}, {ip: 'fd00::7'}, {ip: '::ffff:10.0.0.7'}]
@@ -69,6 +70,7 @@ fn a_pod_tells_what_the_mesh_needs() {
         .map(|p| (&*p.name, p.port))
         .collect();
     assert_eq!(ports, [("http", 8080), ("admin", 9000)]);
+    assert_eq!(*pod.probe_ports, [8080, 9001]);
     assert!(pod.ready && !pod.host_network && !pod.finished && pod.own_enrolment.is_none());
 }
 

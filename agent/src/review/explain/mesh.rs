@@ -68,6 +68,7 @@ impl Way<'_> {
         };
         let decision = policy.evaluate(self.destination, &attributes);
         steps.push(step(&decision));
+        steps.extend(self.probes(&decision));
         let principal = |workload: &Workload| workload.identity.to_string();
         Explanation {
             verdict: decision.verdict.into(),
@@ -77,6 +78,15 @@ impl Way<'_> {
             decided_by: course.decided_by(&decision),
             steps,
         }
+    }
+
+    /// What is not so for the kubelet.
+    fn probes(&self, decision: &Decision<'_>) -> Option<String> {
+        let refused = decision.verdict != Verdict::Allow && self.client.workload.is_none();
+        let port = self.endpoint.port;
+        let declared = self.destination.probe_ports.contains(&port);
+        (refused && declared)
+            .then(|| format!("note: the pod's kubelet may, for it probes port {port}"))
     }
 
     fn source_address(&self) -> IpAddr {

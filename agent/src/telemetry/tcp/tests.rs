@@ -151,6 +151,7 @@ fn a_workload_without_a_proven_certificate_has_no_principal() {
         addresses: [].into(),
         labels: Arc::default(),
         container_ports: [].into(),
+        probe_ports: [].into(),
         enrolled: true,
         sandbox: None,
         uid: None,

@@ -109,7 +109,7 @@ impl<'a> Shop<'a> {
     }
 }
 
-fn peer_authentication(namespace: &str, mode: &str) -> String {
+pub(super) fn peer_authentication(namespace: &str, mode: &str) -> String {
     format!(
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: default\n  \
          namespace: {namespace}\nspec:\n  mtls:\n    mode: {mode}\n"
@@ -117,7 +117,7 @@ fn peer_authentication(namespace: &str, mode: &str) -> String {
 }
 
 /// Istio's resource, as `kubectl apply` leaves it: with fields that say nothing about policy.
-fn only_from(namespace: &str, account: &str) -> Value {
+pub(super) fn only_from(namespace: &str, account: &str) -> Value {
     json!({
         "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
         "metadata": {
