@@ -89,6 +89,11 @@ impl Compiled {
             documents: Arc::new(documents),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
 }
 
 /// The names of the mesh.
@@ -257,6 +262,7 @@ impl Enrolled<'_> {
                     place,
                     field: path.then(&FieldPath::of("spec.serviceAccountName")),
                     problem: Problem::Identity(error),
+                    namespace: Some(Arc::clone(&facts.name.namespace)),
                 }),
             }
         }

@@ -22,6 +22,7 @@ pub(super) struct Cluster {
 
 /// The Secret as it was read: a change by others since then is refused by the API server.
 pub(super) struct Held {
+    /// Without the CA's files: what is left is others', and stays.
     secret: Secret,
     pub(super) files: Files,
 }
@@ -46,14 +47,8 @@ impl Cluster {
             .get(name)
             .await
             .with_context(|| format!("Secret {name}"))?;
-        let data = secret.data.take().unwrap_or_default();
-        let files = data
-            .into_iter()
-            .map(|(name, ByteString(bytes))| (name, bytes));
-        Ok(Held {
-            files: files.collect(),
-            secret,
-        })
+        let files = taken(secret.data.get_or_insert_default());
+        Ok(Held { files, secret })
     }
 
     /// # Errors
@@ -64,7 +59,7 @@ impl Cluster {
         let data = files
             .iter()
             .map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
-        secret.data = Some(data.collect());
+        secret.data.get_or_insert_default().extend(data);
         let saved = api.replace(name, &PostParams::default(), &secret).await;
         saved.map(drop).with_context(|| format!("Secret {name}"))
     }
@@ -84,5 +79,24 @@ impl Cluster {
         replaced.with_context(what)?;
         tracing::info!("the roots are published");
         Ok(())
+    }
+}
+
+/// Takes the CA's files out of what a Secret has.
+fn taken(data: &mut BTreeMap<String, ByteString>) -> Files {
+    let own = data.extract_if(.., |name, _| Files::has_place_for(name));
+    own.map(|(name, ByteString(bytes))| (name, bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_others_are_not_taken() {
+        let entry = |name: &str| (name.to_owned(), ByteString(name.into()));
+        let mut data = BTreeMap::from(["ca.key", "notes", "tls.crt"].map(entry));
+        assert!(taken(&mut data).has_key());
+        assert_eq!(data, BTreeMap::from(["notes", "tls.crt"].map(entry)));
     }
 }

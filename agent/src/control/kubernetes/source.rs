@@ -75,9 +75,10 @@ struct State {
     sandboxes: Option<Sandboxes>,
     /// Of documents.
     cache: Cache,
-    /// What the documents said when they last made sense.
+    /// What the documents say; each namespace's, when they last made sense.
     policy: Option<Read>,
-    policy_errors: Vec<String>,
+    /// Why they could not be read at all.
+    policy_error: Option<String>,
     publisher: Publisher,
     /// There is something new to put into force, from then on.
     due: Option<Instant>,
@@ -109,7 +110,7 @@ impl KubernetesSource {
                 sandboxes: cluster.cgroup_root.map(Sandboxes::new),
                 cache: Cache::default(),
                 policy: None,
-                policy_errors: Vec::new(),
+                policy_error: None,
                 publisher,
                 due: None,
                 rested: now,
@@ -206,7 +207,8 @@ impl State {
             self.read_policy(&settings).await;
         }
         let mut errors = self.cluster.errors();
-        errors.extend_from_slice(&self.policy_errors);
+        let of_policy = self.policy.iter().flat_map(|policy| &policy.errors);
+        errors.extend(of_policy.chain(&self.policy_error).cloned());
         if !unheard.is_empty() {
             let kinds: Vec<_> = unheard.iter().map(|feed| feed.kind()).collect();
             errors.push(format!("not heard of yet: {}", kinds.join(", ")));
@@ -229,6 +231,7 @@ impl State {
         let objects = self.cluster.objects(self.own());
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
         let (mut warnings, count) = (policy.warnings.clone(), policy.count);
+        let held_back = policy.held_back.clone();
         let relating = spawn_blocking(move || {
             let mesh = relate(objects, &compiled, &previous, &settings, &mut warnings);
             mesh.map(|mesh| Loaded {
@@ -237,6 +240,7 @@ impl State {
                 files: 0,
                 documents: count.documents,
                 skipped: count.skipped,
+                held_back,
             })
         });
         match relating.await {
@@ -251,19 +255,16 @@ impl State {
             return;
         };
         let (settings, mut cache) = (settings.clone(), std::mem::take(&mut self.cache));
-        let reading = spawn_blocking(move || (texts.read(&settings, &mut cache), cache));
+        let before = self.policy.as_ref().map(|read| read.last_good.clone());
+        let before = before.unwrap_or_default();
+        let reading = spawn_blocking(move || (texts.read(&settings, &before, &mut cache), cache));
         match reading.await {
             Ok((read, cache)) => {
                 self.cache = cache;
-                match read {
-                    Ok(read) => {
-                        self.policy = Some(read);
-                        self.policy_errors.clear();
-                    }
-                    Err(errors) => self.policy_errors = errors.texts(),
-                }
+                self.policy = Some(read);
+                self.policy_error = None;
             }
-            Err(error) => self.policy_errors = vec![format!("reading policy failed: {error}")],
+            Err(error) => self.policy_error = Some(format!("reading policy failed: {error}")),
         }
     }
 
