@@ -10,7 +10,7 @@ use sealane_common::{Event, EventKind};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
 use crate::{
-    capture::Notice,
+    capture::{CaptureStatus, Notice},
     control::SourceStatus,
     proxy::Proxy,
     telemetry::{CaptureEvent, EnrolmentFailure, Metrics},
@@ -115,11 +115,21 @@ fn kernel_event(metrics: &Metrics, told: &mut Told, event: Event) {
 pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metrics: Metrics) {
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
+        let closed = now.held_back.iter().filter(|held| held.closed).count();
+        metrics.set_held_back(now.held_back.len() - closed, closed);
+        metrics.set_not_found(now.not_found.len());
         if now.errors.is_empty() {
             let at = now.loaded_at.map_or_else(SystemTime::now, SystemTime::from);
             metrics.policy_loaded(now.generation, at);
         } else {
             metrics.policy_load_failed();
         }
+    }
+}
+
+/// Counts what capture can't do on this node.
+pub(super) async fn watch_capture(mut status: watch::Receiver<CaptureStatus>, metrics: Metrics) {
+    while status.changed().await.is_ok() {
+        metrics.set_unguarded(status.borrow_and_update().unguarded);
     }
 }

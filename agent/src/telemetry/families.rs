@@ -78,6 +78,8 @@ pub(super) struct NodeFamilies {
     pub(super) enrolment_errors: IntCounterVec,
     pub(super) capture_events: IntCounterVec,
     pub(super) kernel_tls: IntGaugeVec,
+    pub(super) not_found: IntGauge,
+    pub(super) unguarded: IntGauge,
 }
 
 /// Objects and policy.
@@ -85,6 +87,7 @@ pub(super) struct PolicyFamilies {
     pub(super) generation: IntGauge,
     pub(super) load_errors: IntGauge,
     pub(super) last_load: Gauge,
+    pub(super) held_back: IntGaugeVec,
 }
 
 impl ConnectionFamilies {
@@ -222,6 +225,16 @@ impl NodeFamilies {
                 "1 for what kernel TLS can on this node: cipher suites, splice, rekey.",
                 &["capability"],
             )?,
+            not_found: gauge(
+                r,
+                "pods_not_found",
+                "Pods of this node that run, as the API server says, and whose processes aren't found: they are not captured.",
+            )?,
+            unguarded: gauge(
+                r,
+                "unknown_pods_unguarded",
+                "1 while pods that the API server has not spoken of can't be held back, though they should be.",
+            )?,
         })
     }
 }
@@ -243,6 +256,13 @@ impl PolicyFamilies {
                 r,
                 "policy_last_load_timestamp_seconds",
                 "When the generation in force was loaded; 0 before the first.",
+            )?,
+            held_back: gauges(
+                r,
+                "policy_namespaces_held_back",
+                "Namespaces with documents that can't be used, by what is in force there: what they said last, or nothing \
+                 but refusals.",
+                &["state"],
             )?,
         })
     }
@@ -277,6 +297,7 @@ impl Families {
             connections,
             certificates,
             node,
+            policy,
             ..
         } = self;
         for side in Side::ALL.iter().map(|s| s.as_str()) {
@@ -297,6 +318,9 @@ impl Families {
                     .refused
                     .with_label_values(&[direction, reason.as_str()]);
             }
+        }
+        for state in ["last_good", "closed"] {
+            policy.held_back.with_label_values(&[state]);
         }
         for state in ["enrolled", "failed"] {
             node.workloads.with_label_values(&[state]);

@@ -1,7 +1,7 @@
 //! Keeps the store in step with a cluster.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    awaited::Awaited,
     cluster::Cluster,
     feed::{Event, Feed, Istio},
     follow::Follower,
@@ -84,10 +85,10 @@ struct State {
     due: Option<Instant>,
     /// Not before.
     rested: Instant,
-    /// When sandboxes are looked for, when they were, and since when some are missing.
+    /// When sandboxes are looked for, and when they were.
     look: Instant,
     looked: Instant,
-    awaited: HashMap<Arc<str>, Instant>,
+    awaited: Awaited,
 }
 
 impl KubernetesSource {
@@ -116,7 +117,7 @@ impl KubernetesSource {
                 rested: now,
                 look: now,
                 looked: now,
-                awaited: HashMap::new(),
+                awaited: Awaited::default(),
             },
             asking,
         };
@@ -297,11 +298,10 @@ impl State {
 
     /// Looks for the sandboxes of this node's pods.
     async fn look(&mut self) {
-        let pods = self.cluster.own_pods().filter(|pod| !pod.host_network);
-        let wanted: HashSet<_> = pods.filter_map(|pod| pod.uid.clone()).collect();
         let Some(mut sandboxes) = self.sandboxes.take() else {
             return;
         };
+        let wanted = self.cluster.wanted();
         let root = sandboxes.root().to_owned();
         let looking = spawn_blocking(move || {
             let changed = sandboxes.look(&wanted);
@@ -309,33 +309,29 @@ impl State {
                 tracing::warn!(%error, "the pods' cgroups can't be read: what is known of them stays");
                 false
             });
-            let awaited = wanted.into_iter().filter(|uid| sandboxes.is_awaited(uid));
-            let awaited: HashSet<_> = awaited.collect();
-            (sandboxes, changed, awaited)
+            (sandboxes, changed)
         });
-        let (sandboxes, changed, awaited) = match looking.await {
+        let (sandboxes, changed) = match looking.await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "looking for the pods of this node failed");
-                (Sandboxes::new(root), false, HashSet::new())
+                (Sandboxes::new(root), false)
             }
         };
-        self.sandboxes = Some(sandboxes);
         let now = Instant::now();
         if changed {
             // Whatever else happens in the cluster.
             self.due = Some(now);
         }
-        self.awaited.retain(|uid, _| awaited.contains(uid));
-        for uid in awaited {
-            self.awaited.entry(uid).or_insert(now);
-        }
-        let youngest = self.awaited.values().max();
+        self.awaited.update(sandboxes.missing(), now);
+        let not_found = self.awaited.not_found(self.cluster.own_pods(), now);
+        self.publisher.miss(not_found);
+        self.sandboxes = Some(sandboxes);
         self.looked = now;
         self.look = now
-            + match youngest {
+            + match self.awaited.latest() {
                 None => SETTLED,
-                Some(since) if now - *since < STARTING_FOR => STARTING,
+                Some(since) if now - since < STARTING_FOR => STARTING,
                 Some(_) => WAITING,
             };
     }
