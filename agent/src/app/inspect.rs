@@ -294,8 +294,16 @@ pub(super) fn source(dir: String, status: SourceStatus) -> api::Source {
         loaded_at: status.loaded_at,
         errors: status.errors,
         warnings: status.warnings,
-        held_back: status.held_back.into_iter().map(degradation::held_back).collect(),
-        not_found: status.not_found.into_iter().map(degradation::not_found).collect(),
+        held_back: status
+            .held_back
+            .into_iter()
+            .map(degradation::held_back)
+            .collect(),
+        not_found: status
+            .not_found
+            .into_iter()
+            .map(degradation::not_found)
+            .collect(),
     }
 }
 

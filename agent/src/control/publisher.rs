@@ -265,9 +265,14 @@ fn log_new(errors: &[String], before: &[String]) {
 }
 
 fn log_held_back(held_back: &[HeldBack], before: &[HeldBack]) {
-    let known: HashSet<_> = before.iter().map(|held| (&held.namespace, held.closed)).collect();
+    let known: HashSet<_> = before
+        .iter()
+        .map(|held| (&held.namespace, held.closed))
+        .collect();
     for held in held_back {
-        let HeldBack { namespace, closed, .. } = held;
+        let HeldBack {
+            namespace, closed, ..
+        } = held;
         match (known.contains(&(namespace, *closed)), closed) {
             (true, _) => {}
             (false, false) => tracing::warn!(

@@ -57,16 +57,24 @@ impl Documents {
             own.authorization_policies.push(Arc::clone(policy));
         }
         for rule in &self.destination_rules {
-            of(&mut apart, &rule.document).destination_rules.push(rule.clone());
+            of(&mut apart, &rule.document)
+                .destination_rules
+                .push(rule.clone());
         }
         for entry in &self.service_entries {
-            of(&mut apart, entry.document()).service_entries.push(entry.clone());
+            of(&mut apart, entry.document())
+                .service_entries
+                .push(entry.clone());
         }
         for routes in &self.virtual_services {
-            of(&mut apart, &routes.document).virtual_services.push(routes.clone());
+            of(&mut apart, &routes.document)
+                .virtual_services
+                .push(routes.clone());
         }
         for gateway in &self.gateways {
-            of(&mut apart, &gateway.document).gateways.push(gateway.clone());
+            of(&mut apart, &gateway.document)
+                .gateways
+                .push(gateway.clone());
         }
         if self.mesh_mode.is_some() {
             apart.entry(String::new()).or_default().mesh_mode = self.mesh_mode;
@@ -135,10 +143,7 @@ impl Documents {
     }
 }
 
-fn of<'a>(
-    apart: &'a mut BTreeMap<String, Documents>,
-    document: &DocumentRef,
-) -> &'a mut Documents {
+fn of<'a>(apart: &'a mut BTreeMap<String, Documents>, document: &DocumentRef) -> &'a mut Documents {
     apart.entry(document.namespace.clone()).or_default()
 }
 

@@ -149,7 +149,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let of = |name: &str| {
             let checks = checks(Some(root.path())).into_iter();
-            checks.filter(|check| check.name == name).map(|c| c.status).next()
+            checks
+                .filter(|check| check.name == name)
+                .map(|c| c.status)
+                .next()
         };
 
         assert_eq!(of("kubepods cgroup"), Some(Status::Missing));

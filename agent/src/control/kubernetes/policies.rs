@@ -153,7 +153,9 @@ impl Texts {
         let mut collector = Collector::with(std::mem::take(cache));
         let mut reading = Reading::new(&settings.root_namespace);
         for document in &self.0 {
-            let Document { key, name, text, .. } = document;
+            let Document {
+                key, name, text, ..
+            } = document;
             collector.api_object(key, name, text);
             let said = std::mem::take(&mut collector.objects);
             let errors = std::mem::take(&mut collector.errors);

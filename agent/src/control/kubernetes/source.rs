@@ -1,11 +1,6 @@
 //! Keeps the store in step with a cluster.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{

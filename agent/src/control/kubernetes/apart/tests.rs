@@ -240,7 +240,9 @@ fn a_document_that_is_taken_away_mends_its_namespace() {
     agent.mode("shop", "NONSENSE");
     assert_eq!(held(&agent.read()), [("shop", true)]);
     let feed = Feed::Istio(Istio::PeerAuthentication);
-    agent.policies.remove(feed, &ObjectName::new("shop", "default"));
+    agent
+        .policies
+        .remove(feed, &ObjectName::new("shop", "default"));
     let read = agent.read();
     assert!(read.held_back.is_empty() && takes(read.compiled.policy(), "shop"));
 }

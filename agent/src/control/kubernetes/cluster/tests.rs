@@ -155,7 +155,9 @@ fn mirror(pod: &mut Value) {
 /// What the cgroup of each pod of this node is named after.
 fn cgroups(cluster: &Cluster) -> BTreeMap<String, String> {
     let wanted = cluster.wanted().into_iter();
-    wanted.map(|(uid, cgroup)| (uid.to_string(), cgroup.to_string())).collect()
+    wanted
+        .map(|(uid, cgroup)| (uid.to_string(), cgroup.to_string()))
+        .collect()
 }
 
 #[test]
@@ -188,9 +190,15 @@ fn annotations_alone_make_no_static_pod() {
             pod["metadata"]["ownerReferences"] = json!([]);
         }),
         ("a deployment's", &owner("kind", "ReplicaSet")),
-        ("somebody else's Node", &owner("apiVersion", "example.org/v1")),
+        (
+            "somebody else's Node",
+            &owner("apiVersion", "example.org/v1"),
+        ),
         ("another node's", &owner("name", "b")),
-        ("two hashes", &annotation("kubernetes.io/config.hash", "another")),
+        (
+            "two hashes",
+            &annotation("kubernetes.io/config.hash", "another"),
+        ),
         ("a UID of the API's", &|pod| {
             mirror(pod);
             let uid = "8a2f7e9c-11aa-4c4e-9c5e-0123456789ab";
@@ -220,9 +228,12 @@ fn nobody_takes_the_cgroup_of_another_pod() {
     let of_two = cgroups(&cluster);
     assert_eq!(of_two["uid-first"], HASH);
     assert_eq!(of_two["uid-late"], "uid-late");
-    cluster.hear(Feed::Pods, pod("owner", |pod| {
-        pod["metadata"]["uid"] = HASH.into();
-        pod["spec"]["nodeName"] = "b".into();
-    }));
+    cluster.hear(
+        Feed::Pods,
+        pod("owner", |pod| {
+            pod["metadata"]["uid"] = HASH.into();
+            pod["spec"]["nodeName"] = "b".into();
+        }),
+    );
     assert_eq!(cgroups(&cluster)["uid-first"], "uid-first");
 }

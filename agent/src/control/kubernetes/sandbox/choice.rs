@@ -7,12 +7,7 @@
 //! runtimes that don't pin, the first that was seen is kept for as long as any process is left of those that were there
 //! when it was last looked; a sandbox that was made anew has none.
 
-use std::{
-    collections::HashSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _, path::Path};
 
 /// As the node sees them, wherever this process is.
 const PINNED: [&str; 2] = ["/proc/1/root/run/netns", "/proc/1/root/var/run/netns"];
@@ -48,7 +43,9 @@ pub(super) fn pinned() -> HashSet<u64> {
     let Ok(own) = fs::metadata("/proc/self/ns/net") else {
         return HashSet::new();
     };
-    let entries = PINNED.iter().filter_map(|dir| fs::read_dir(Path::new(dir)).ok());
+    let entries = PINNED
+        .iter()
+        .filter_map(|dir| fs::read_dir(Path::new(dir)).ok());
     let files = entries.flatten().flatten();
     // The directory has plain files, too, of namespaces that are gone.
     let files = files.filter_map(|entry| fs::metadata(entry.path()).ok());
@@ -114,14 +111,26 @@ mod tests {
     fn a_pod_that_moves_all_of_its_processes_stays_where_the_runtime_put_it() {
         assert_eq!(chosen(&[(NEW, 5), (NEW, 20)], &[OLD]), OLD);
         assert_eq!(chosen(&[(NEW, 20)], &[OLD]), OLD, "others started since");
-        assert_eq!(chosen(&[(NEW, 5), (NEW, 20)], &[]), OLD, "nothing is pinned");
-        assert_eq!(chosen(&[(NEW, 5), (OLD, 20)], &[]), OLD, "or only some move");
+        assert_eq!(
+            chosen(&[(NEW, 5), (NEW, 20)], &[]),
+            OLD,
+            "nothing is pinned"
+        );
+        assert_eq!(
+            chosen(&[(NEW, 5), (OLD, 20)], &[]),
+            OLD,
+            "or only some move"
+        );
     }
 
     #[test]
     fn a_sandbox_that_was_made_anew_is_found() {
         assert_eq!(chosen(&[(NEW, 20)], &[NEW]), NEW);
-        assert_eq!(chosen(&[(NEW, 20)], &[OLD, NEW]), NEW, "the old one is left over");
+        assert_eq!(
+            chosen(&[(NEW, 20)], &[OLD, NEW]),
+            NEW,
+            "the old one is left over"
+        );
         assert_eq!(chosen(&[(NEW, 20)], &[]), NEW, "nothing is pinned");
     }
 
