@@ -1,15 +1,19 @@
 //! Every metric family: name, help, labels and the series that exist from the start.
 
 mod authority;
+mod register;
 
 use std::{collections::HashSet, sync::Mutex};
 
 use prometheus::{
-    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry,
 };
 
 pub(super) use authority::CaFamilies;
+use register::{
+    add, counter, counters, gauge, gauges, histogram, opts, seconds_histogram, time, times,
+};
 
 use crate::identity::SpiffeId;
 
@@ -346,56 +350,6 @@ impl Families {
             CaptureEvent::ALL.iter().map(|r| r.as_str()),
         );
     }
-}
-
-fn add<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, Error> {
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("sealane")
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
-    add(registry, IntCounter::with_opts(opts(name, help))?)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
-    add(registry, IntGauge::with_opts(opts(name, help))?)
-}
-
-fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-    add(r, IntCounterVec::new(opts(name, help), labels)?)
-}
-
-fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
-    add(r, IntGaugeVec::new(opts(name, help), labels)?)
-}
-
-/// A gauge of a point in time.
-fn time(registry: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {
-    add(registry, Gauge::with_opts(opts(name, help))?)
-}
-
-/// Gauges of points in time.
-fn times(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-    add(r, GaugeVec::new(opts(name, help), labels)?)
-}
-
-fn seconds_histogram(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<HistogramVec, Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(HANDSHAKE_SECONDS.to_vec());
-    add(r, HistogramVec::new(opts, labels)?)
-}
-
-fn histogram(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-    add(r, Histogram::with_opts(opts)?)
 }
 
 fn zero<'a>(family: &IntCounterVec, values: impl Iterator<Item = &'a str>) {
