@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use sealane_common::{Event, EventKind};
@@ -118,12 +118,10 @@ pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metr
         let closed = now.held_back.iter().filter(|held| held.closed).count();
         metrics.set_held_back(now.held_back.len() - closed, closed);
         metrics.set_not_found(now.not_found.len());
-        if now.errors.is_empty() {
-            let at = now.loaded_at.map_or_else(SystemTime::now, SystemTime::from);
-            metrics.policy_loaded(now.generation, at);
-        } else {
-            metrics.policy_load_failed();
+        if let Some(at) = now.loaded_at {
+            metrics.policy_loaded(now.generation, at.into());
         }
+        metrics.set_policy_errors(!now.errors.is_empty());
     }
 }
 

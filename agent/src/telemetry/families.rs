@@ -254,7 +254,7 @@ impl PolicyFamilies {
             load_errors: gauge(
                 r,
                 "policy_load_errors",
-                "1 while the last load failed and an earlier generation is in force.",
+                "1 while something of what there is to load can't be used, and what was in force of it stays.",
             )?,
             last_load: time(
                 r,

@@ -235,13 +235,12 @@ impl Metrics {
             .policy
             .generation
             .set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.0.policy.load_errors.set(0);
         self.0.policy.last_load.set(seconds(at));
     }
 
-    /// The last load failed; what was in force stays.
-    pub fn policy_load_failed(&self) {
-        self.0.policy.load_errors.set(1);
+    /// Whether something of what there is to load is not in force.
+    pub fn set_policy_errors(&self, any: bool) {
+        self.0.policy.load_errors.set(i64::from(any));
     }
 
     /// Namespaces whose documents can't be used: what they said last is in force, or nothing but refusals.
