@@ -20,6 +20,10 @@ use crate::{
 pub trait Health: Send + Sync + 'static {
     /// What is missing before it is ready; nothing when it is.
     fn unready(&self) -> Vec<String>;
+    /// What doesn't work as it should while it is ready all the same.
+    fn degraded(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Prometheus's text format 0.0.4.
     fn metrics(&self) -> String;
 }

@@ -174,6 +174,8 @@ impl Parts {
         tokio::spawn(proxy::enforce(Arc::clone(&proxy)));
         tokio::spawn(proxy::enforce_unseen(Arc::clone(&proxy)));
         tokio::spawn(notices::handle(self.notices, proxy));
+        let capture = inspector.capture.clone();
+        tokio::spawn(notices::watch_capture(capture, self.metrics.clone()));
         tokio::spawn(notices::watch_source(self.source_status, self.metrics));
         tokio::spawn(inspect::announce_ready(inspector, stop.clone()));
         tokio::spawn(self.capture.run(desired, stop.clone()))

@@ -31,5 +31,5 @@ pub use kubelet::{Absent, Kubelet, Stranger};
 pub use netns::{Netns, NetnsCookie, NetnsError};
 pub use probe::{Tried, What, probe};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
-pub use run::{Capture, CaptureStatus, Notice, PodState};
+pub use run::{Capture, CaptureStatus, Notice, PodState, cgroup_of_pods};
 pub use unseen::{Unseen, UnseenSockets};

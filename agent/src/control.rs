@@ -18,6 +18,6 @@ pub use error::{LoadError, LoadErrors, Place, Problem};
 pub use file::{DirectoryWatch, FileSource, load, load_changes, load_texts, subdirectories};
 pub use kubernetes::{ClusterSettings, ConnectError, KubernetesSource, TokenReviews, connect};
 pub use objects::Cache;
-pub use publisher::{Loaded, SourceStatus};
+pub use publisher::{HeldBack, Loaded, NotFound, SourceStatus};
 pub use secrets::{Secret, SecretError, Secrets, SecretsError, secrets};
 pub use yaml::{FieldPath, YamlProblem};

@@ -59,6 +59,35 @@ pub struct Source {
     pub errors: Vec<String>,
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Namespaces whose policy documents are not in force as they are.
+    #[serde(default)]
+    pub held_back: Vec<HeldBack>,
+    /// Pods of this node that run and whose processes aren't found: they are not captured.
+    #[serde(default)]
+    pub not_found: Vec<NotFound>,
+}
+
+/// A namespace with documents that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    pub namespace: String,
+    /// Its documents are for the whole mesh.
+    pub mesh_wide: bool,
+    /// They have never been usable since the agent was started: connections to its workloads are refused. Otherwise
+    /// what they said last is in force.
+    pub closed: bool,
+    /// One of those in `errors`.
+    pub error: String,
+}
+
+/// A pod that is not captured because it isn't found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotFound {
+    /// `NAMESPACE/NAME`.
+    pub pod: String,
+    pub since: Timestamp,
+    /// With what to do about it.
+    pub reason: String,
 }
 
 /// The CA.

@@ -33,11 +33,18 @@ async fn metrics(State(health): State<Arc<dyn Health>>) -> impl IntoResponse {
 
 async fn ready(State(health): State<Arc<dyn Health>>) -> (StatusCode, String) {
     let missing = health.unready();
-    if missing.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+    if !missing.is_empty() {
+        let text = list("not ready", &missing);
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready:\n- {}\n", missing.join("\n- ")),
-    )
+    let degraded = health.degraded();
+    let text = match degraded.is_empty() {
+        true => "ready\n".to_owned(),
+        false => list("ready, but", &degraded),
+    };
+    (StatusCode::OK, text)
+}
+
+fn list(title: &str, lines: &[String]) -> String {
+    format!("{title}:\n- {}\n", lines.join("\n- "))
 }

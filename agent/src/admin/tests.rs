@@ -13,6 +13,14 @@ use crate::control;
 /// An agent that is ready, or lacks a policy.
 pub(crate) struct Stub {
     pub(crate) ready: bool,
+    pub(crate) degraded: &'static [&'static str],
+}
+
+impl Stub {
+    pub(crate) fn new(ready: bool) -> Self {
+        let degraded = &[];
+        Self { ready, degraded }
+    }
 }
 
 impl Inspect for Stub {
@@ -31,6 +39,17 @@ impl Inspect for Stub {
                 loaded_at: Some(jiff::Timestamp::UNIX_EPOCH),
                 errors: vec!["pods.yaml:3: spec.mtls.mode: unknown variant".into()],
                 warnings: vec![],
+                held_back: vec![api::HeldBack {
+                    namespace: "blog".into(),
+                    mesh_wide: false,
+                    closed: true,
+                    error: "spec".into(),
+                }],
+                not_found: vec![api::NotFound {
+                    pod: "shop/lost".into(),
+                    since: jiff::Timestamp::UNIX_EPOCH,
+                    reason: "no cgroup".into(),
+                }],
             },
             ca: api::Authority {
                 healthy: true,
@@ -155,16 +174,24 @@ impl Health for Stub {
         }
     }
 
+    fn degraded(&self) -> Vec<String> {
+        self.degraded.iter().map(ToString::to_string).collect()
+    }
+
     fn metrics(&self) -> String {
         "sealane_build_info 1\n".into()
     }
 }
 
 async fn over_http(ready: bool) -> (std::net::SocketAddr, CancellationToken) {
+    serving(Stub::new(ready)).await
+}
+
+async fn serving(stub: Stub) -> (std::net::SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(serve_http(listener, Arc::new(Stub { ready }), stop.clone()));
+    tokio::spawn(serve_http(listener, Arc::new(stub), stop.clone()));
     (address, stop)
 }
 
@@ -194,6 +221,18 @@ async fn http_tells_metrics_health_and_readiness() {
     assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(get(address, "/readyz").await.ends_with("\r\n\r\nready\n"));
     assert!(get(address, "/v1/status").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn readiness_names_what_does_not_work_all_the_same() {
+    let (ready, degraded) = (true, &["policy: namespace blog", "pod lost"]);
+    let (address, _stop) = serving(Stub { ready, degraded }).await;
+    let response = get(address, "/readyz").await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert!(
+        response.ends_with("ready, but:\n- policy: namespace blog\n- pod lost\n"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
@@ -249,13 +288,13 @@ async fn the_socket_is_private_answers_in_json_and_goes_with_the_agent() {
     let path = dir.path().join("run/agent.sock");
     let stop = CancellationToken::new();
     let socket = AdminSocket::bind(&path).unwrap();
-    let serving = tokio::spawn(socket.serve(Arc::new(Stub { ready: true }), stop.clone()));
+    let serving = tokio::spawn(socket.serve(Arc::new(Stub::new(true)), stop.clone()));
     let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     let response = exchange(UnixStream::connect(&path).await.unwrap(), "/v1/status").await;
     let (_, body) = response.split_once("\r\n\r\n").unwrap();
     let status: api::Status = serde_json::from_str(body).unwrap();
-    assert_eq!(status, Stub { ready: true }.status());
+    assert_eq!(status, Stub::new(true).status());
     stop.cancel();
     serving.await.unwrap();
     assert!(!path.exists());

@@ -2,6 +2,7 @@
 
 mod certificate;
 pub(super) mod connection;
+mod degradation;
 mod flow;
 
 use std::{
@@ -14,13 +15,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::degradation::Nowhere;
 use super::offload;
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
     capture::{CaptureStatus, PROGRAMS, PodState},
-    config::AgentConfig,
-    control::{Candidate, LoadErrors, Settings, SourceStatus},
+    config::{AgentConfig, SourceConfig},
+    control::{Candidate, LoadErrors, NotFound, Settings, SourceStatus},
     proxy::Proxy,
     review::{self, Authorized, Diff, Explanation, Flows, TargetError, TlsRow},
     store::Reader,
@@ -64,13 +66,32 @@ impl Health for Inspector {
                 None => "source: not loaded yet".to_owned(),
             });
         }
-        if !self.capture.borrow().active {
+        if let Some(held) = source.closed_mesh() {
+            missing.push(format!(
+                "source: the policy of the whole mesh (namespace {}) has never been readable, and every connection is \
+                 refused: {}",
+                held.namespace, held.error
+            ));
+        }
+        let capture = self.capture.borrow();
+        if !capture.active {
             missing.push("capture: not active yet".to_owned());
+        }
+        if capture.unguarded {
+            missing.push(format!(
+                "capture: no kubepods cgroup below {}: pods that are not known yet are not held back; mount the node's \
+                 cgroup v2 hierarchy, or say --unknown-pods=pass",
+                self.config.cgroup_root.display()
+            ));
         }
         if !self.svids.healthy() {
             missing.push("ca: a certificate could not be issued".to_owned());
         }
         missing
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        degradation::lines(&self.source.borrow())
     }
 
     fn metrics(&self) -> String {
@@ -83,6 +104,7 @@ impl Inspect for Inspector {
         let snapshot = self.store.current();
         let unready = self.unready();
         let source = self.source.borrow().clone();
+        let not_found = source.not_found.clone();
         let capture = self.capture.borrow().clone();
         let (pending, limit) = self.proxy.pending.usage();
         let age = self.started.elapsed().unwrap_or_default();
@@ -104,7 +126,7 @@ impl Inspect for Inspector {
             },
             kernel_tls: offload::status(&self.proxy.offload),
             kubelet: self.kubelet(),
-            workloads: self.workloads(&capture),
+            workloads: self.workloads(&capture, &not_found),
             conflicts: snapshot
                 .conflicts()
                 .iter()
@@ -194,9 +216,13 @@ impl Inspector {
         }
     }
 
-    fn workloads(&self, capture: &CaptureStatus) -> Vec<api::Workload> {
+    fn workloads(&self, capture: &CaptureStatus, not_found: &[NotFound]) -> Vec<api::Workload> {
         let snapshot = self.store.current();
         let open = self.open_connections();
+        let nowhere = |workload| match self.config.source {
+            SourceConfig::Directory(_) => Nowhere::Unsaid,
+            SourceConfig::Cluster { .. } => degradation::nowhere(workload, not_found),
+        };
         let mut rows: Vec<_> = snapshot
             .workloads()
             .filter(|w| w.enrolled && *w.node == *self.config.node)
@@ -209,7 +235,7 @@ impl Inspector {
                     policy: effective.document.map(ToString::to_string),
                     ports: ports.into_iter().map(|(p, m)| (p, m.to_string())).collect(),
                     connections: open.get(&workload.name).copied().unwrap_or(0),
-                    ..workload_row(workload, pod)
+                    ..workload_row(workload, pod, || nowhere(workload))
                 }
             })
             .collect();
@@ -235,15 +261,24 @@ impl Inspector {
     }
 }
 
-fn workload_row(workload: &Workload, pod: Option<&PodState>) -> api::Workload {
+/// `nowhere`: why it isn't said where it lives.
+fn workload_row(
+    workload: &Workload,
+    pod: Option<&PodState>,
+    nowhere: impl FnOnce() -> Nowhere,
+) -> api::Workload {
     let (state, error) = match (&workload.sandbox, pod) {
         (_, Some(PodState::Enrolled { .. })) => (api::WorkloadState::Enrolled, None),
         (_, Some(PodState::Failed { error })) => (api::WorkloadState::Failed, Some(error.clone())),
         (Some(_), None) => (api::WorkloadState::Pending, None),
-        (None, None) => {
-            let error = "no annotations sealane.dev/netns and sealane.dev/cgroup".to_owned();
-            (api::WorkloadState::Failed, Some(error))
-        }
+        (None, None) => match nowhere() {
+            Nowhere::Looked => (api::WorkloadState::Pending, None),
+            Nowhere::Missing(error) => (api::WorkloadState::Failed, Some(error)),
+            Nowhere::Unsaid => {
+                let error = "no annotations sealane.dev/netns and sealane.dev/cgroup".to_owned();
+                (api::WorkloadState::Failed, Some(error))
+            }
+        },
     };
     api::Workload {
         name: workload.name.to_string(),
@@ -269,6 +304,16 @@ pub(super) fn source(dir: String, status: SourceStatus) -> api::Source {
         loaded_at: status.loaded_at,
         errors: status.errors,
         warnings: status.warnings,
+        held_back: status
+            .held_back
+            .into_iter()
+            .map(degradation::held_back)
+            .collect(),
+        not_found: status
+            .not_found
+            .into_iter()
+            .map(degradation::not_found)
+            .collect(),
     }
 }
 

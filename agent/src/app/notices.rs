@@ -3,14 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use sealane_common::{Event, EventKind};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
 use crate::{
-    capture::Notice,
+    capture::{CaptureStatus, Notice},
     control::SourceStatus,
     proxy::Proxy,
     telemetry::{CaptureEvent, EnrolmentFailure, Metrics},
@@ -115,11 +115,19 @@ fn kernel_event(metrics: &Metrics, told: &mut Told, event: Event) {
 pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metrics: Metrics) {
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
-        if now.errors.is_empty() {
-            let at = now.loaded_at.map_or_else(SystemTime::now, SystemTime::from);
-            metrics.policy_loaded(now.generation, at);
-        } else {
-            metrics.policy_load_failed();
+        let closed = now.held_back.iter().filter(|held| held.closed).count();
+        metrics.set_held_back(now.held_back.len() - closed, closed);
+        metrics.set_not_found(now.not_found.len());
+        if let Some(at) = now.loaded_at {
+            metrics.policy_loaded(now.generation, at.into());
         }
+        metrics.set_policy_errors(!now.errors.is_empty());
+    }
+}
+
+/// Counts what capture can't do on this node.
+pub(super) async fn watch_capture(mut status: watch::Receiver<CaptureStatus>, metrics: Metrics) {
+    while status.changed().await.is_ok() {
+        metrics.set_unguarded(status.borrow_and_update().unguarded);
     }
 }

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::workload::ObjectName;
 use strangers::Strangers;
+pub use strangers::cgroup_of_pods;
 
 mod apply;
 mod events;
@@ -81,6 +82,8 @@ pub enum Notice {
 pub struct CaptureStatus {
     /// Whether the first desired state has been applied and the lease runs.
     pub active: bool,
+    /// Pods that aren't known can't be held back, though they should be: their cgroup hasn't been found.
+    pub unguarded: bool,
     pub pods: HashMap<ObjectName, PodState>,
 }
 
@@ -203,6 +206,11 @@ impl Capture {
             cgroup: self.own_cgroup,
             pods: self.strangers.pods(),
         };
+        let unguarded = self.strangers.are_unguarded();
+        self.status.send_if_modified(|status| {
+            let before = std::mem::replace(&mut status.unguarded, unguarded);
+            before != unguarded
+        });
         if let Err(error) = self.maps.agent.set(0, state, 0) {
             self.map_failed(&map_error(sealane_common::map::AGENT, error));
         }

@@ -1,6 +1,7 @@
 //! `sealane preflight`: what this node has of what an agent needs. Mends nothing.
 
 mod mounts;
+mod pods;
 mod rights;
 mod tried;
 
@@ -96,6 +97,7 @@ fn look(args: &PreflightArgs) -> Vec<Check> {
     let mut checks = rights::checks();
     let (root, mounts) = mounts::checks(args);
     checks.extend(mounts);
+    checks.extend(pods::checks(root.as_deref()));
     checks.extend(tried::capture(root.as_deref()));
     checks.push(tried::kubelet());
     checks.extend(tried::kernel_tls());

@@ -15,6 +15,16 @@ pub(super) fn table(status: &api::Status) -> String {
         "Errors: the last good state stays in force",
         &status.source.errors,
     );
+    list(
+        &mut text,
+        "Namespaces held back",
+        &held_back(&status.source.held_back),
+    );
+    list(
+        &mut text,
+        "Pods of this node that are not found, and not captured",
+        &not_found(&status.source.not_found),
+    );
     list(&mut text, "Warnings", &status.source.warnings);
     list(&mut text, "Conflicts", &status.conflicts);
     let used: Vec<_> = status
@@ -31,6 +41,26 @@ pub(super) fn table(status: &api::Status) -> String {
         text.push('\n');
     }
     text
+}
+
+fn held_back(namespaces: &[api::HeldBack]) -> Vec<String> {
+    let line = |held: &api::HeldBack| {
+        let what = match held.closed {
+            true => "closed: connections to its workloads are refused",
+            false => "what its documents said last is in force",
+        };
+        let mesh = if held.mesh_wide { " (mesh-wide)" } else { "" };
+        format!("{}{mesh}: {what}: {}", held.namespace, held.error)
+    };
+    namespaces.iter().map(line).collect()
+}
+
+fn not_found(pods: &[api::NotFound]) -> Vec<String> {
+    let line = |missing: &api::NotFound| {
+        let since = instant(missing.since);
+        format!("{} since {since}: {}", missing.pod, missing.reason)
+    };
+    pods.iter().map(line).collect()
 }
 
 fn summary(status: &api::Status) -> String {

@@ -17,7 +17,7 @@ fn agent(dir: &Path, ready: bool) -> (QueryArgs, CancellationToken) {
     let socket = dir.join("agent.sock");
     let stop = CancellationToken::new();
     let listening = AdminSocket::bind(&socket).unwrap();
-    tokio::spawn(listening.serve(Arc::new(Stub { ready }), stop.clone()));
+    tokio::spawn(listening.serve(Arc::new(Stub::new(ready)), stop.clone()));
     (
         QueryArgs {
             socket,
@@ -117,7 +117,7 @@ async fn answers_arrive_as_they_were_given() {
     let (args, _stop) = agent(dir.path(), true);
     let answer = ask(&args.socket, "/v1/connections").await.unwrap();
     let list: Vec<api::Connection> = answer.parse().unwrap();
-    assert_eq!(list, Stub { ready: true }.connections());
+    assert_eq!(list, Stub::new(true).connections());
     let missing = ask(&args.socket, "/v1/nothing").await.err().unwrap();
     assert!(matches!(missing, AskError::Status { .. }));
 }
@@ -138,7 +138,7 @@ async fn without_an_agent_the_remedy_is_told() {
 
 #[test]
 fn status_tells_errors_and_modes() {
-    let text = status::table(&Stub { ready: false }.status());
+    let text = status::table(&Stub::new(false).status());
     for part in [
         "Ready:        no\n",
         "Up:           1h 2m\n",
@@ -149,6 +149,8 @@ fn status_tells_errors_and_modes() {
         "kubelet.service",
         "PeerAuthentication/shop/default",
         "10.0.0.1,fd00::1",
+        "  blog: closed: connections to its workloads are refused: spec\n",
+        "  shop/lost since 1970-01-01",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -156,7 +158,7 @@ fn status_tells_errors_and_modes() {
 
 #[test]
 fn tables_are_plain_columns_when_nobody_looks() {
-    let stub = Stub { ready: true };
+    let stub = Stub::new(true);
     let text = connections::table(&stub.connections());
     let mut lines = text.lines();
     assert!(lines.next().unwrap().starts_with("ID"), "{text}");

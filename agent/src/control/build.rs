@@ -90,6 +90,11 @@ impl Compiled {
             documents: Arc::new(documents),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
 }
 
 /// The names of the mesh.
@@ -258,6 +263,7 @@ impl Enrolled<'_> {
                     place,
                     field: path.then(&FieldPath::of("spec.serviceAccountName")),
                     problem: Problem::Identity(error),
+                    namespace: Some(Arc::clone(&facts.name.namespace)),
                 }),
             }
         }

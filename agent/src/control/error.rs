@@ -76,6 +76,16 @@ pub struct LoadError {
     /// Empty when it is about the document or the file as a whole.
     pub field: FieldPath,
     pub problem: Problem,
+    /// Of the object that it is about; empty for one of the whole mesh, `None` when that can't be told.
+    pub namespace: Option<Arc<str>>,
+}
+
+impl LoadError {
+    /// Whether it is about a document in a value of a `ConfigMap`, rather than the object.
+    #[must_use]
+    pub fn is_in_value(&self) -> bool {
+        self.place.value.is_some()
+    }
 }
 
 impl fmt::Display for LoadError {

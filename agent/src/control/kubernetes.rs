@@ -7,6 +7,8 @@
 //!
 //! Nothing is forgotten because the API server can't be asked: what was heard last stays in force.
 
+mod apart;
+mod awaited;
 mod cluster;
 mod connect;
 mod early;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     policy::{Addresses, Documents},
     store::{Snapshot, Writer},
+    workload::ObjectName,
 };
 
 /// How the source is doing.
@@ -33,6 +34,41 @@ pub struct SourceStatus {
     /// Files and documents of what is in force.
     pub files: usize,
     pub documents: usize,
+    /// Namespaces whose documents are not in force as they are. On a cluster only: a directory counts as a whole.
+    pub held_back: Vec<HeldBack>,
+    /// Pods of this node that run and can't be captured. On a cluster only.
+    pub not_found: Vec<NotFound>,
+}
+
+impl SourceStatus {
+    /// Why nobody can tell what the policy of the mesh as a whole is.
+    #[must_use]
+    pub fn closed_mesh(&self) -> Option<&HeldBack> {
+        let mut held_back = self.held_back.iter();
+        held_back.find(|held| held.mesh_wide && held.closed)
+    }
+}
+
+/// Something is wrong with the documents of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct HeldBack {
+    pub namespace: String,
+    /// It is the root namespace.
+    pub mesh_wide: bool,
+    /// They have never made sense since the agent was started: its workloads are STRICT and take no connection.
+    /// Otherwise what they said last is in force.
+    pub closed: bool,
+    /// One of those that there are.
+    pub error: String,
+}
+
+/// A pod that runs on this node and whose processes aren't found here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotFound {
+    pub pod: ObjectName,
+    pub since: jiff::Timestamp,
+    /// With what to do about it.
+    pub reason: &'static str,
 }
 
 /// What a source says.
@@ -45,6 +81,7 @@ pub struct Loaded {
     pub documents: usize,
     /// Objects without bearing on the mesh.
     pub skipped: usize,
+    pub held_back: Vec<HeldBack>,
 }
 
 /// Feeds the store with what is new.
@@ -111,6 +148,7 @@ impl Publisher {
             files,
             documents,
             skipped,
+            held_back,
         } = loaded;
         let (workloads, services) = (mesh.workloads.len(), mesh.services.len());
         self.names.send_if_modified(|names| {
@@ -138,6 +176,7 @@ impl Publisher {
             tracing::warn!("{warning}");
         }
         log_new(&errors, &before.errors);
+        log_held_back(&held_back, &before.held_back);
         self.status.send_replace(SourceStatus {
             generation,
             loaded_at: Some(jiff::Timestamp::now()),
@@ -145,6 +184,17 @@ impl Publisher {
             warnings,
             files,
             documents,
+            held_back,
+            not_found: before.not_found,
+        });
+    }
+
+    /// Tells which pods of this node are not found.
+    pub fn miss(&mut self, not_found: Vec<NotFound>) {
+        self.status.send_if_modified(|status| {
+            let is_new = status.not_found != not_found;
+            status.not_found = not_found;
+            is_new
         });
     }
 
@@ -211,6 +261,30 @@ impl Publisher {
 fn log_new(errors: &[String], before: &[String]) {
     for error in errors.iter().filter(|error| !before.contains(error)) {
         tracing::error!("{error}");
+    }
+}
+
+fn log_held_back(held_back: &[HeldBack], before: &[HeldBack]) {
+    let known: HashSet<_> = before
+        .iter()
+        .map(|held| (&held.namespace, held.closed))
+        .collect();
+    for held in held_back {
+        let HeldBack {
+            namespace, closed, ..
+        } = held;
+        match (known.contains(&(namespace, *closed)), closed) {
+            (true, _) => {}
+            (false, false) => tracing::warn!(
+                namespace,
+                "policy is held back: what its documents said last stays in force"
+            ),
+            (false, true) => tracing::error!(
+                namespace,
+                "policy is held back: what its documents ask for has never been known, and every connection to its \
+                 workloads is refused until all of them can be used"
+            ),
+        }
     }
 }
 

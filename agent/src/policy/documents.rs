@@ -1,11 +1,17 @@
 //! The documents as a set, before they are compiled.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     AuthorizationPolicy, DestinationRule, DocumentRef, Gateway, Mode, PeerAuthentication,
     ServiceEntry, VirtualService,
 };
+
+/// What stands in the place of documents that can't be read. No object can be called so.
+const HELD_BACK: &str = "(held back)";
 
 /// All documents of a mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +42,59 @@ impl Documents {
         routes.extend_from_slice(&other.virtual_services);
         self.gateways.extend_from_slice(&other.gateways);
         self.mesh_mode = self.mesh_mode.or(other.mesh_mode);
+    }
+
+    /// Those of each namespace apart; what is of the whole mesh without being of a namespace has the empty name.
+    #[must_use]
+    pub fn apart(&self) -> BTreeMap<String, Self> {
+        let mut apart = BTreeMap::<String, Self>::new();
+        for policy in &self.peer_authentications {
+            let own = of(&mut apart, &policy.document);
+            own.peer_authentications.push(policy.clone());
+        }
+        for policy in &self.authorization_policies {
+            let own = of(&mut apart, policy.document());
+            own.authorization_policies.push(Arc::clone(policy));
+        }
+        for rule in &self.destination_rules {
+            of(&mut apart, &rule.document)
+                .destination_rules
+                .push(rule.clone());
+        }
+        for entry in &self.service_entries {
+            of(&mut apart, entry.document())
+                .service_entries
+                .push(entry.clone());
+        }
+        for routes in &self.virtual_services {
+            of(&mut apart, &routes.document)
+                .virtual_services
+                .push(routes.clone());
+        }
+        for gateway in &self.gateways {
+            of(&mut apart, &gateway.document)
+                .gateways
+                .push(gateway.clone());
+        }
+        if self.mesh_mode.is_some() {
+            apart.entry(String::new()).or_default().mesh_mode = self.mesh_mode;
+        }
+        apart
+    }
+
+    /// Of a namespace some of whose documents can't be read: workloads take mutual TLS and, from whomever, no
+    /// connection. What the others say of clients and of hosts stays: without it what should be TLS would leave in
+    /// clear.
+    #[must_use]
+    pub fn closed(self, namespace: &str) -> Self {
+        Self {
+            peer_authentications: vec![PeerAuthentication::strict(namespace, HELD_BACK)],
+            authorization_policies: vec![Arc::new(AuthorizationPolicy::deny_all(
+                namespace, HELD_BACK,
+            ))],
+            mesh_mode: None,
+            ..self
+        }
     }
 
     /// What is in force when `candidate` is applied over these: of documents of one kind and name the candidate's
@@ -82,6 +141,10 @@ impl Documents {
             mesh_mode: candidate.mesh_mode.or(self.mesh_mode),
         }
     }
+}
+
+fn of<'a>(apart: &'a mut BTreeMap<String, Documents>, document: &DocumentRef) -> &'a mut Documents {
+    apart.entry(document.namespace.clone()).or_default()
 }
 
 /// Those that stay, then the candidate's.

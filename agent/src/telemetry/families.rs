@@ -1,15 +1,19 @@
 //! Every metric family: name, help, labels and the series that exist from the start.
 
 mod authority;
+mod register;
 
 use std::{collections::HashSet, sync::Mutex};
 
 use prometheus::{
-    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry,
 };
 
 pub(super) use authority::CaFamilies;
+use register::{
+    add, counter, counters, gauge, gauges, histogram, opts, seconds_histogram, time, times,
+};
 
 use crate::identity::SpiffeId;
 
@@ -79,6 +83,8 @@ pub(super) struct NodeFamilies {
     pub(super) enrolment_errors: IntCounterVec,
     pub(super) capture_events: IntCounterVec,
     pub(super) kernel_tls: IntGaugeVec,
+    pub(super) not_found: IntGauge,
+    pub(super) unguarded: IntGauge,
 }
 
 /// Objects and policy.
@@ -86,6 +92,7 @@ pub(super) struct PolicyFamilies {
     pub(super) generation: IntGauge,
     pub(super) load_errors: IntGauge,
     pub(super) last_load: Gauge,
+    pub(super) held_back: IntGaugeVec,
 }
 
 impl ConnectionFamilies {
@@ -229,6 +236,16 @@ impl NodeFamilies {
                 "1 for what kernel TLS can on this node: cipher suites, splice, rekey.",
                 &["capability"],
             )?,
+            not_found: gauge(
+                r,
+                "pods_not_found",
+                "Pods of this node that run, as the API server says, and whose processes aren't found: they are not captured.",
+            )?,
+            unguarded: gauge(
+                r,
+                "unknown_pods_unguarded",
+                "1 while pods that the API server has not spoken of can't be held back, though they should be.",
+            )?,
         })
     }
 }
@@ -244,12 +261,19 @@ impl PolicyFamilies {
             load_errors: gauge(
                 r,
                 "policy_load_errors",
-                "1 while the last load failed and an earlier generation is in force.",
+                "1 while something of what there is to load can't be used, and what was in force of it stays.",
             )?,
             last_load: time(
                 r,
                 "policy_last_load_timestamp_seconds",
                 "When the generation in force was loaded; 0 before the first.",
+            )?,
+            held_back: gauges(
+                r,
+                "policy_namespaces_held_back",
+                "Namespaces with documents that can't be used, by what is in force there: what they said last, or nothing \
+                 but refusals.",
+                &["state"],
             )?,
         })
     }
@@ -284,6 +308,7 @@ impl Families {
             connections,
             certificates,
             node,
+            policy,
             ..
         } = self;
         for side in Side::ALL.iter().map(|s| s.as_str()) {
@@ -304,6 +329,9 @@ impl Families {
                     .refused
                     .with_label_values(&[direction, reason.as_str()]);
             }
+        }
+        for state in ["last_good", "closed"] {
+            policy.held_back.with_label_values(&[state]);
         }
         for state in ["enrolled", "failed"] {
             node.workloads.with_label_values(&[state]);
@@ -333,56 +361,6 @@ impl Families {
             CaptureEvent::ALL.iter().map(|r| r.as_str()),
         );
     }
-}
-
-fn add<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> Result<C, Error> {
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("sealane")
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
-    add(registry, IntCounter::with_opts(opts(name, help))?)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
-    add(registry, IntGauge::with_opts(opts(name, help))?)
-}
-
-fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-    add(r, IntCounterVec::new(opts(name, help), labels)?)
-}
-
-fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
-    add(r, IntGaugeVec::new(opts(name, help), labels)?)
-}
-
-/// A gauge of a point in time.
-fn time(registry: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {
-    add(registry, Gauge::with_opts(opts(name, help))?)
-}
-
-/// Gauges of points in time.
-fn times(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-    add(r, GaugeVec::new(opts(name, help), labels)?)
-}
-
-fn seconds_histogram(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<HistogramVec, Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(HANDSHAKE_SECONDS.to_vec());
-    add(r, HistogramVec::new(opts, labels)?)
-}
-
-fn histogram(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
-    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-    add(r, Histogram::with_opts(opts)?)
 }
 
 fn zero<'a>(family: &IntCounterVec, values: impl Iterator<Item = &'a str>) {

@@ -241,13 +241,31 @@ impl Metrics {
             .policy
             .generation
             .set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.0.policy.load_errors.set(0);
         self.0.policy.last_load.set(seconds(at));
     }
 
-    /// The last load failed; what was in force stays.
-    pub fn policy_load_failed(&self) {
-        self.0.policy.load_errors.set(1);
+    /// Whether something of what there is to load is not in force.
+    pub fn set_policy_errors(&self, any: bool) {
+        self.0.policy.load_errors.set(i64::from(any));
+    }
+
+    /// Namespaces whose documents can't be used: what they said last is in force, or nothing but refusals.
+    pub fn set_held_back(&self, last_good: usize, closed: usize) {
+        for (state, count) in [("last_good", last_good), ("closed", closed)] {
+            let gauge = self.0.policy.held_back.with_label_values(&[state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Pods that run on this node and aren't found here.
+    pub fn set_not_found(&self, pods: usize) {
+        let count = i64::try_from(pods).unwrap_or(i64::MAX);
+        self.0.node.not_found.set(count);
+    }
+
+    /// Whether pods that aren't known can't be held back, though they should be.
+    pub fn set_unguarded(&self, unguarded: bool) {
+        self.0.node.unguarded.set(i64::from(unguarded));
     }
 
     /// All families in Prometheus's text format 0.0.4.

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,7 +45,7 @@ pub struct Cluster {
 /// A pod with the first of its processes, which holds its namespace as `pause` does.
 #[derive(Debug)]
 pub struct ClusterPod {
-    _pause: Process,
+    pause: Process,
     pub pod: Pod,
     pub uid: String,
 }
@@ -222,15 +223,7 @@ impl Cluster {
         let number = number.rsplit('-').next().unwrap_or_default();
         let uid = format!("8a2f7e9c-11aa-4c4e-9c5e-{number:0>12}");
         self.put(&object(&spec, &uid, &[]))?;
-        let cgroup = format!("kubepods/burstable/pod{uid}");
-        let pod = world.sandbox(spec, host, &cgroup)?;
-        let mut pause = pod.command("sleep")?;
-        pause.arg("infinity");
-        Ok(ClusterPod {
-            _pause: pod.spawn("pause", pause)?,
-            pod,
-            uid,
-        })
+        sandboxed(world, spec, host, &uid)
     }
 
     /// Shows a pod of which there is nothing but the object.
@@ -238,7 +231,35 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::put`].
     pub fn declare(&self, spec: &PodSpec) -> Result<()> {
-        self.put(&object(spec, &format!("uid-{}", spec.name), &[]))
+        self.declare_at(spec, &[])
+    }
+
+    /// [`Cluster::declare`], as running if it has addresses.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn declare_at(&self, spec: &PodSpec, addresses: &[IpAddr]) -> Result<()> {
+        self.put(&object(spec, &format!("uid-{}", spec.name), addresses))
+    }
+
+    /// Makes a pod of a manifest of the node, whose hash kubelet calls it by, and shows its mirror as running.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn static_pod(&self, world: &World, spec: PodSpec, hash: &str) -> Result<ClusterPod> {
+        let pod = sandboxed(world, spec, world.next_host(), hash)?;
+        let addresses = [pod.pod.v4.into(), pod.pod.v6.into()];
+        let mut mirror = object(&pod.pod.spec, "mirror-1", &addresses);
+        mirror["metadata"]["annotations"] = json!({
+            "kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash,
+            "kubernetes.io/config.source": "file",
+        });
+        mirror["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "v1", "kind": "Node", "name": pod.pod.spec.node.name(), "uid": "node-1",
+            "controller": true,
+        }]);
+        self.put(&mirror)?;
+        Ok(pod)
     }
 
     /// Shows a pod as running, with its addresses.
@@ -332,6 +353,31 @@ impl Cluster {
     pub fn authority_flags(&self) -> [&str; 2] {
         ["--kubeconfig", path_text(&self.authority)]
     }
+}
+
+impl ClusterPod {
+    /// Ends the process that was the first.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn end_pause(&mut self) -> Result<()> {
+        self.pause.signal(Signal::KILL)?;
+        self.pause.wait(START)?;
+        Ok(())
+    }
+}
+
+/// A pod's cgroup, network and first process.
+fn sandboxed(world: &World, spec: PodSpec, host: u8, uid: &str) -> Result<ClusterPod> {
+    let cgroup = format!("kubepods/burstable/pod{uid}");
+    let pod = world.sandbox(spec, host, &cgroup)?;
+    let mut pause = pod.command("sleep")?;
+    pause.arg("infinity");
+    Ok(ClusterPod {
+        pause: pod.spawn("pause", pause)?,
+        pod,
+        uid: uid.to_owned(),
+    })
 }
 
 fn path_text(path: &Path) -> &str {

@@ -30,6 +30,8 @@ pub(super) struct Strangers {
     root: Option<PathBuf>,
     /// The number of that cgroup, when it has been found.
     pods: u64,
+    /// That it has not, to the log.
+    told: bool,
     /// Not of pods at all.
     node: Vec<NetnsCookie>,
     /// Of pods that are known not to be in the mesh.
@@ -43,6 +45,7 @@ impl Strangers {
         Self {
             root: config.hold_back.then(|| config.cgroup_root.clone()),
             pods: 0,
+            told: false,
             node: [own, node]
                 .into_iter()
                 .flatten()
@@ -55,13 +58,28 @@ impl Strangers {
     /// Number of the cgroup of all pods, zero as long as there is none.
     pub(super) fn pods(&mut self) -> u64 {
         if let (0, Some(root)) = (self.pods, &self.root) {
-            self.pods = find(root, 0).unwrap_or(0);
+            self.pods = cgroup_of_pods(root).map_or(0, |(_, number)| number);
+            if self.pods == 0 && !std::mem::replace(&mut self.told, true) {
+                let root = root.display();
+                tracing::error!(%root, "no kubepods cgroup is found: pods that are not known yet are not held back");
+            }
         }
         self.pods
     }
+
+    /// Whether nobody is held back, though somebody should be, when it was last looked.
+    pub(super) fn are_unguarded(&self) -> bool {
+        self.root.is_some() && self.pods == 0
+    }
 }
 
-fn find(dir: &Path, depth: usize) -> Option<u64> {
+/// Directory and number of the cgroup of all pods below a directory; `None` when it isn't found.
+#[must_use]
+pub fn cgroup_of_pods(root: &Path) -> Option<(PathBuf, u64)> {
+    find(root, 0)
+}
+
+fn find(dir: &Path, depth: usize) -> Option<(PathBuf, u64)> {
     let entries = fs::read_dir(dir).ok()?.flatten();
     let directories: Vec<_> = entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -70,7 +88,7 @@ fn find(dir: &Path, depth: usize) -> Option<u64> {
         .iter()
         .find(|entry| cgroup::is_pods(&entry.file_name()));
     if let Some(entry) = found {
-        return Some(entry.metadata().ok()?.ino());
+        return Some((entry.path(), entry.metadata().ok()?.ino()));
     }
     if depth == DEEPEST {
         return None;
@@ -108,5 +126,20 @@ impl Capture {
                 self.map_failed(&map_error(map::OTHERS, error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_of_all_pods_is_kubelets_and_may_be_missing() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(cgroup_of_pods(root.path()), None);
+        let pods = root.path().join("kubelet.slice/kubelet-kubepods.slice");
+        fs::create_dir_all(pods.join("kubelet-kubepods-burstable.slice")).unwrap();
+        let number = fs::metadata(&pods).unwrap().ino();
+        assert_eq!(cgroup_of_pods(root.path()), Some((pods, number)));
     }
 }

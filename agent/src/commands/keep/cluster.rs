@@ -22,6 +22,7 @@ pub(super) struct Cluster {
 
 /// The Secret as it was read: a change by others since then is refused by the API server.
 pub(super) struct Held {
+    /// Without the CA's files: what is left is others', and stays.
     secret: Secret,
     pub(super) files: Files,
 }
@@ -42,29 +43,16 @@ impl Cluster {
     /// When there is no such Secret, or it may not be read.
     pub(super) async fn secret(&self) -> anyhow::Result<Held> {
         let (api, name) = &self.secret;
-        let mut secret = api
-            .get(name)
-            .await
-            .with_context(|| format!("Secret {name}"))?;
-        let data = secret.data.take().unwrap_or_default();
-        let files = data
-            .into_iter()
-            .map(|(name, ByteString(bytes))| (name, bytes));
-        Ok(Held {
-            files: files.collect(),
-            secret,
-        })
+        let secret = api.get(name).await;
+        let secret = secret.with_context(|| format!("Secret {name}"))?;
+        Ok(Held::of(secret))
     }
 
     /// # Errors
     /// When others have changed the Secret since it was read, or it may not be changed.
     pub(super) async fn save(&self, held: &Held, files: &Files) -> anyhow::Result<()> {
         let (api, name) = &self.secret;
-        let mut secret = held.secret.clone();
-        let data = files
-            .iter()
-            .map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
-        secret.data = Some(data.collect());
+        let secret = held.with(files);
         let saved = api.replace(name, &PostParams::default(), &secret).await;
         saved.map(drop).with_context(|| format!("Secret {name}"))
     }
@@ -84,5 +72,46 @@ impl Cluster {
         replaced.with_context(what)?;
         tracing::info!("the roots are published");
         Ok(())
+    }
+}
+
+impl Held {
+    fn of(mut secret: Secret) -> Self {
+        let data = secret.data.get_or_insert_default();
+        let own = data.extract_if(.., |name, _| Files::has_place_for(name));
+        let own = own.map(|(name, ByteString(bytes))| (name, bytes));
+        Self {
+            files: own.collect(),
+            secret,
+        }
+    }
+
+    /// The Secret with these files, and with what others keep there.
+    fn with(&self, files: &Files) -> Secret {
+        let mut secret = self.secret.clone();
+        let data = files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
+        secret.data.get_or_insert_default().extend(data);
+        secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cas_files_are_replaced_and_keys_of_others_stay() {
+        let entry = |(name, text): (&str, &str)| (name.to_owned(), ByteString(text.into()));
+        let data = |list: &[(&str, &str)]| list.iter().copied().map(entry).collect();
+        let held = Held::of(Secret {
+            data: Some(data(&[("ca.key", "1"), ("next.key", "2"), ("notes", "3")])),
+            ..Secret::default()
+        });
+        assert!(held.files.has_key() && held.files.iter().count() == 2);
+        let files = Files::from_iter([("ca.key".to_owned(), b"2".to_vec())]);
+        let saved: BTreeMap<_, _> = data(&[("ca.key", "2"), ("notes", "3")]);
+        assert_eq!(held.with(&files).data, Some(saved));
     }
 }

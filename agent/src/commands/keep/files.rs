@@ -44,7 +44,7 @@ impl FromIterator<(String, Vec<u8>)> for Files {
     fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(files: I) -> Self {
         let known = files
             .into_iter()
-            .filter(|(name, _)| NAMES.contains(&name.as_str()));
+            .filter(|(name, _)| Self::has_place_for(name));
         Self(
             known
                 .map(|(name, bytes)| (name, Zeroizing::new(bytes)))
@@ -54,6 +54,11 @@ impl FromIterator<(String, Vec<u8>)> for Files {
 }
 
 impl Files {
+    /// Whether a file of the CA is called so.
+    pub(super) fn has_place_for(name: &str) -> bool {
+        NAMES.contains(&name)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &[u8])> {
         self.0.iter().map(|(name, bytes)| (name, bytes.as_slice()))
     }

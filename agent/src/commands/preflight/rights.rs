@@ -1,4 +1,4 @@
-//! What this process may do, and whom it sees.
+//! What this process may do.
 
 use rustix::{
     process::{Resource, getrlimit},
@@ -8,8 +8,6 @@ use rustix::{
 use super::{Check, Subject};
 
 const MANIFEST: &str = "run as root; in a container, add it to securityContext.capabilities as deploy/base/agent.yaml does";
-/// Inode of the first PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-const NODE_PROCESSES: &str = "pid:[4026531836]";
 /// Two for each connection: 8,000 connections.
 const DESCRIPTORS: u64 = 16_384;
 
@@ -49,7 +47,6 @@ const CAPABILITIES: [(&str, CapabilitySet, Subject); 3] = [
 
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = held();
-    checks.push(node_processes());
     checks.push(descriptors());
     checks
 }
@@ -65,21 +62,6 @@ fn held() -> Vec<Check> {
         subject.check(name, outcome)
     };
     CAPABILITIES.iter().map(check).collect()
-}
-
-fn node_processes() -> Check {
-    let subject = Subject {
-        needed: false,
-        purpose: "to find the pods' network namespaces by their processes",
-        without: "an agent that is told its pods by files with sealane.dev/netns works; one that watches the Kubernetes API finds no pod",
-        remedy: "hostPID: true",
-    };
-    let outcome = match std::fs::read_link("/proc/self/ns/pid") {
-        Ok(link) if link.as_os_str() == NODE_PROCESSES => Ok("the node's PID namespace".to_owned()),
-        Ok(link) => Err(format!("{} is not the node's", link.display())),
-        Err(error) => Err(format!("/proc/self/ns/pid: {error}")),
-    };
-    subject.check("processes of the node", outcome)
 }
 
 fn descriptors() -> Check {

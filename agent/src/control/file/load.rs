@@ -129,6 +129,7 @@ fn relate(collector: Collector, settings: &Settings) -> Result<Loaded, LoadError
             files,
             documents,
             skipped,
+            held_back: Vec::new(),
         }),
     }
 }
@@ -186,6 +187,7 @@ fn of_file(name: &str, line: usize, problem: Problem) -> LoadError {
         },
         field: FieldPath::default(),
         problem,
+        namespace: None,
     }
 }
 

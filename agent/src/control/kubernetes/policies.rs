@@ -1,18 +1,23 @@
 //! The policy documents of a cluster: in ConfigMaps, and as resources of Istio.
 //!
-//! All or nothing: while anything is wrong with them, what they said last stays in force. Pods and services are another
-//! matter, and go on.
+//! While anything is wrong with the documents of a namespace, what they said last stays in force (`apart`). Pods and
+//! services are another matter, and go on.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{feed::Feed, mirror::Mirror};
+use super::{
+    apart::{LastGood, Reading, Settled},
+    feed::Feed,
+    mirror::Mirror,
+};
 use crate::{
     control::{
         build::{Compiled, Settings},
         error::LoadErrors,
         objects::{Cache, Collector, Count},
+        publisher::HeldBack,
     },
     workload::ObjectName,
 };
@@ -35,6 +40,8 @@ struct Document {
     key: Arc<str>,
     /// For people.
     name: Arc<str>,
+    /// The object's, where that is its documents' too.
+    namespace: Option<Arc<str>>,
     text: Arc<str>,
 }
 
@@ -57,13 +64,14 @@ impl Policies {
             return mirror.keep(&name);
         }
         let key: Arc<str> = format!("{} {name}", feed.kind()).into();
-        let called = match feed {
-            Feed::ConfigMaps => CONFIG_MAPS.into(),
-            _ => Arc::clone(&key),
+        let (called, namespace) = match feed {
+            Feed::ConfigMaps => (CONFIG_MAPS.into(), None),
+            _ => (Arc::clone(&key), Some(Arc::clone(&name.namespace))),
         };
         let document = Document {
             key,
             name: called,
+            namespace,
             text,
         };
         mirror.put(name, document);
@@ -133,27 +141,45 @@ pub(super) struct Read {
     pub(super) compiled: Arc<Compiled>,
     pub(super) warnings: Vec<String>,
     pub(super) count: Count,
+    /// Of documents that can't be used.
+    pub(super) errors: Vec<String>,
+    pub(super) held_back: Vec<HeldBack>,
+    pub(super) last_good: LastGood,
 }
 
 impl Texts {
-    /// # Errors
-    /// Everything that is wrong with any of them.
-    pub(super) fn read(self, settings: &Settings, cache: &mut Cache) -> Result<Read, LoadErrors> {
+    /// What is in force from now on, given what was.
+    pub(super) fn read(self, settings: &Settings, before: &LastGood, cache: &mut Cache) -> Read {
         let mut collector = Collector::with(std::mem::take(cache));
-        for Document { key, name, text } in &self.0 {
+        let mut reading = Reading::new(&settings.root_namespace);
+        for document in &self.0 {
+            let Document {
+                key, name, text, ..
+            } = document;
             collector.api_object(key, name, text);
+            let said = std::mem::take(&mut collector.objects);
+            let errors = std::mem::take(&mut collector.errors);
+            match &document.namespace {
+                Some(namespace) => reading.of(namespace, key, said, errors),
+                None => reading.shared(key, said, errors),
+            }
         }
         *cache = collector.take_cache();
-        let Collector {
-            objects, errors, ..
-        } = collector;
-        if let Some(errors) = LoadErrors::new(errors) {
-            return Err(errors);
+        let Settled {
+            documents,
+            warnings,
+            count,
+            errors,
+            held_back,
+            last_good,
+        } = reading.settle(before);
+        Read {
+            compiled: Arc::new(Compiled::new(documents, settings)),
+            warnings,
+            count,
+            errors: LoadErrors::new(errors).map_or_else(Vec::new, |errors| errors.texts()),
+            held_back,
+            last_good,
         }
-        Ok(Read {
-            compiled: Arc::new(Compiled::new(objects.documents, settings)),
-            warnings: objects.warnings,
-            count: objects.count,
-        })
     }
 }

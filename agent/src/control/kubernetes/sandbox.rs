@@ -1,7 +1,9 @@
-//! Where the pods of this node live: the cgroup that kubelet names after the pod's UID, and the network namespace of
-//! the oldest process in it.
+//! Where the pods of this node live: the cgroup that kubelet names after the pod's UID, and the network namespace in
+//! which the runtime has started its processes (`choice`).
 //!
 //! A container can't give a cgroup such a name outside of its own, and below a pod's it isn't looked for.
+
+mod choice;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,6 +14,7 @@ use std::{
     sync::Arc,
 };
 
+use self::choice::{Candidate, Choice, Known};
 use super::early;
 use crate::workload::{NetnsFile, Sandbox};
 
@@ -28,6 +31,8 @@ pub(super) struct Sandboxes {
     known: HashMap<Arc<str>, Found>,
     /// Pods whose sandbox was known and is no more.
     gone: HashSet<Arc<str>>,
+    /// Why there is none of others.
+    missing: HashMap<Arc<str>, Missing>,
     /// Namespaces that are no pod's: the node's, and this process's.
     home: Vec<u64>,
 }
@@ -40,7 +45,45 @@ pub(super) struct Found {
     pub(super) addresses: Arc<[IpAddr]>,
     /// Number of the namespace.
     netns: u64,
+    /// When the youngest of its processes has started.
+    youngest: u64,
 }
+
+/// Why a pod has no sandbox, as far as can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    NoCgroups,
+    NoCgroup,
+    NoProcess,
+    Unreadable,
+}
+
+impl Missing {
+    /// With what to do about it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCgroups => {
+                "no pod has a cgroup below --cgroup-root: it must be the node's whole cgroup v2 hierarchy (hostPath \
+                 /sys/fs/cgroup)"
+            }
+            Self::NoCgroup => {
+                "no cgroup below --cgroup-root is named after its UID: kubelet and container runtime must use one cgroup \
+                 driver, and the hierarchy must be the node's"
+            }
+            Self::NoProcess => {
+                "its cgroup has no process with a network of its own: it is between two starts, or the agent doesn't see \
+                 the node's processes (hostPID: true)"
+            }
+            Self::Unreadable => {
+                "the network namespace of its processes can't be opened: the agent needs CAP_SYS_PTRACE and no AppArmor \
+                 profile that denies ptrace (`sealane preflight` tells)"
+            }
+        }
+    }
+}
+
+/// The UIDs of pods, and what kubelet has named their cgroups after: another one for static pods.
+pub(super) type Wanted = HashMap<Arc<str>, Arc<str>>;
 
 impl Sandboxes {
     /// Of pods below a directory of the cgroup v2 hierarchy.
@@ -49,6 +92,7 @@ impl Sandboxes {
             root,
             known: HashMap::new(),
             gone: HashSet::new(),
+            missing: HashMap::new(),
             home: ["/proc/1", "/proc/self"]
                 .iter()
                 .filter_map(|process| netns_of(Path::new(process)).ok())
@@ -64,9 +108,9 @@ impl Sandboxes {
         &self.root
     }
 
-    /// Whether a pod has none yet, as far as is known.
-    pub(super) fn is_awaited(&self, uid: &str) -> bool {
-        !(self.known.contains_key(uid) || self.gone.contains(uid))
+    /// Pods that have none yet, as far as is known, and why.
+    pub(super) fn missing(&self) -> &HashMap<Arc<str>, Missing> {
+        &self.missing
     }
 
     /// Whether a pod has left, whatever the API still says of it.
@@ -78,37 +122,66 @@ impl Sandboxes {
     ///
     /// # Errors
     /// When the hierarchy can't be read, from which nothing follows.
-    pub(super) fn look(&mut self, wanted: &HashSet<Arc<str>>) -> io::Result<bool> {
+    pub(super) fn look(&mut self, wanted: &Wanted) -> io::Result<bool> {
         let cgroups = self.cgroups()?;
+        let cgroup = |uid: &Arc<str>| cgroups.get(&**wanted.get(uid)?);
         let before = self.known.len();
         let gone = &mut self.gone;
-        gone.retain(|uid| wanted.contains(uid) && !cgroups.contains_key(&**uid));
+        gone.retain(|uid| wanted.contains_key(uid) && cgroup(uid).is_none());
         self.known.retain(|uid, _| {
-            let is_there = cgroups.contains_key(&**uid);
-            if !is_there {
+            let is_there = cgroup(uid).is_some();
+            if !is_there && wanted.contains_key(uid) {
                 gone.insert(Arc::clone(uid));
             }
-            is_there && wanted.contains(uid)
+            is_there
         });
+        self.missing.clear();
         let mut changed = self.known.len() != before;
-        for uid in wanted {
-            let Some(cgroup) = cgroups.get(&**uid) else {
-                continue;
-            };
-            let known = self.known.get(uid).map(|known| known.netns);
-            match found(cgroup, &self.home, known) {
-                Ok(Some(found)) if !self.known.get(uid).is_some_and(|k| k.is_as(&found)) => {
-                    self.known.insert(Arc::clone(uid), found);
-                    changed = true;
-                }
-                // Between two sandboxes of a pod, too, there is none.
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(%uid, %error, cgroup = %cgroup.display(), "sandbox of a pod");
-                }
+        let pinned = choice::pinned();
+        for uid in wanted.keys() {
+            match cgroup(uid) {
+                Some(cgroup) => changed |= self.look_in(cgroup, uid, &pinned),
+                None if self.gone.contains(uid) => {}
+                None if cgroups.is_empty() => self.misses(uid, Missing::NoCgroups),
+                None => self.misses(uid, Missing::NoCgroup),
             }
         }
         Ok(changed)
+    }
+
+    fn look_in(&mut self, cgroup: &Path, uid: &Arc<str>, pinned: &HashSet<u64>) -> bool {
+        let known = self.known.get_mut(uid);
+        let place = known.as_ref().map(|known| Known {
+            netns: known.netns,
+            youngest: known.youngest,
+        });
+        let why = match (found(cgroup, &self.home, place, pinned), known) {
+            (Ok(Seen::Stays { youngest }), Some(known)) => {
+                known.youngest = youngest;
+                return false;
+            }
+            (Ok(Seen::In(found)), Some(known)) if known.is_as(&found) => {
+                known.youngest = found.youngest;
+                return false;
+            }
+            (Ok(Seen::In(found)), _) => {
+                self.known.insert(Arc::clone(uid), found);
+                return true;
+            }
+            // Between two sandboxes of a pod, too, there is none.
+            (_, Some(_)) => return false,
+            (Ok(_), None) => Missing::NoProcess,
+            (Err(error), None) => {
+                tracing::debug!(%uid, %error, cgroup = %cgroup.display(), "sandbox of a pod");
+                Missing::Unreadable
+            }
+        };
+        self.misses(uid, why);
+        false
+    }
+
+    fn misses(&mut self, uid: &Arc<str>, why: Missing) {
+        self.missing.insert(Arc::clone(uid), why);
     }
 
     /// The pods' directories, by UID.
@@ -156,20 +229,47 @@ fn pod_uid(name: &str) -> Option<String> {
     (!uid.is_empty() && uid.bytes().all(is_uid)).then(|| uid.replace('_', "-"))
 }
 
-/// `None`: there is no process in it that has a network of its own. A container runtime's own processes come into a pod's
-/// cgroup before they enter its network (`runc init`), and some stay (CRI-O's `conmon`): those in a namespace of `home`
-/// don't count. As long as any process is in the `known` namespace that is the pod's: one that makes another for itself
-/// does not move the pod.
-fn found(cgroup: &Path, home: &[u64], known: Option<u64>) -> io::Result<Option<Found>> {
+/// What a look into a pod's cgroup has shown.
+enum Seen {
+    /// No process that has a network of its own.
+    Nothing,
+    /// The pod is where it was, wherever its processes are.
+    Stays {
+        youngest: u64,
+    },
+    In(Found),
+}
+
+/// A container runtime's own processes come into a pod's cgroup before they enter its network (`runc init`), and some
+/// stay (CRI-O's `conmon`): those in a namespace of `home` don't count.
+fn found(
+    cgroup: &Path,
+    home: &[u64],
+    known: Option<Known>,
+    pinned: &HashSet<u64>,
+) -> io::Result<Seen> {
     let mut processes = Vec::new();
     processes_in(cgroup, 0, &mut processes);
-    let candidates = processes.into_iter().filter_map(|pid| {
-        let netns = netns_of(&PathBuf::from(format!("/proc/{pid}"))).ok()?;
-        let moved = known.is_some_and(|known| known != netns);
-        (!home.contains(&netns)).then_some((moved, started(pid)?, pid))
-    });
-    let Some((_, _, pid)) = candidates.min() else {
-        return Ok(None);
+    let (mut candidates, mut error) = (Vec::new(), None);
+    for pid in processes {
+        match netns_of(&PathBuf::from(format!("/proc/{pid}"))) {
+            Ok(netns) if home.contains(&netns) => {}
+            Ok(netns) => candidates.extend(started(pid).map(|started| Candidate {
+                netns,
+                started,
+                pid,
+            })),
+            Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => error = Some(denied),
+            // It has ended.
+            Err(_) => {}
+        }
+    }
+    let Some(youngest) = candidates.iter().map(|c| c.started).max() else {
+        return error.map_or(Ok(Seen::Nothing), Err);
+    };
+    let pid = match choice::choose(&candidates, known, pinned) {
+        Choice::Stay => return Ok(Seen::Stays { youngest }),
+        Choice::Of(candidate) => candidate.pid,
     };
     let process = PathBuf::from(format!("/proc/{pid}"));
     let netns = fs::File::open(process.join("ns/net"))?;
@@ -178,15 +278,16 @@ fn found(cgroup: &Path, home: &[u64], known: Option<u64>) -> io::Result<Option<F
     // Its number may have become another's meanwhile.
     let still = netns_of(&process)? == number && !home.contains(&number);
     if !(still && is_in(&process, cgroup)?) {
-        return Ok(None);
+        return Ok(Seen::Nothing);
     }
-    Ok(Some(Found {
+    Ok(Seen::In(Found {
         sandbox: Sandbox {
             netns: NetnsFile::open(OwnedFd::from(netns)),
             cgroup: cgroup.to_owned(),
         },
         addresses: addresses.into(),
         netns: number,
+        youngest,
     }))
 }
 

@@ -1,11 +1,6 @@
 //! Keeps the store in step with a cluster.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{
@@ -16,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    awaited::Awaited,
     cluster::Cluster,
     feed::{Event, Feed, Istio},
     follow::Follower,
@@ -75,18 +71,19 @@ struct State {
     sandboxes: Option<Sandboxes>,
     /// Of documents.
     cache: Cache,
-    /// What the documents said when they last made sense.
+    /// What the documents say; each namespace's, when they last made sense.
     policy: Option<Read>,
-    policy_errors: Vec<String>,
+    /// Why they could not be read at all.
+    policy_error: Option<String>,
     publisher: Publisher,
     /// There is something new to put into force, from then on.
     due: Option<Instant>,
     /// Not before.
     rested: Instant,
-    /// When sandboxes are looked for, when they were, and since when some are missing.
+    /// When sandboxes are looked for, and when they were.
     look: Instant,
     looked: Instant,
-    awaited: HashMap<Arc<str>, Instant>,
+    awaited: Awaited,
 }
 
 impl KubernetesSource {
@@ -109,13 +106,13 @@ impl KubernetesSource {
                 sandboxes: cluster.cgroup_root.map(Sandboxes::new),
                 cache: Cache::default(),
                 policy: None,
-                policy_errors: Vec::new(),
+                policy_error: None,
                 publisher,
                 due: None,
                 rested: now,
                 look: now,
                 looked: now,
-                awaited: HashMap::new(),
+                awaited: Awaited::default(),
             },
             asking,
         };
@@ -206,7 +203,8 @@ impl State {
             self.read_policy(&settings).await;
         }
         let mut errors = self.cluster.errors();
-        errors.extend_from_slice(&self.policy_errors);
+        let of_policy = self.policy.iter().flat_map(|policy| &policy.errors);
+        errors.extend(of_policy.chain(&self.policy_error).cloned());
         if !unheard.is_empty() {
             let kinds: Vec<_> = unheard.iter().map(|feed| feed.kind()).collect();
             errors.push(format!("not heard of yet: {}", kinds.join(", ")));
@@ -229,6 +227,7 @@ impl State {
         let objects = self.cluster.objects(self.own());
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
         let (mut warnings, count) = (policy.warnings.clone(), policy.count);
+        let held_back = policy.held_back.clone();
         let relating = spawn_blocking(move || {
             let mesh = relate(objects, &compiled, &previous, &settings, &mut warnings);
             mesh.map(|mesh| Loaded {
@@ -237,6 +236,7 @@ impl State {
                 files: 0,
                 documents: count.documents,
                 skipped: count.skipped,
+                held_back,
             })
         });
         match relating.await {
@@ -251,19 +251,16 @@ impl State {
             return;
         };
         let (settings, mut cache) = (settings.clone(), std::mem::take(&mut self.cache));
-        let reading = spawn_blocking(move || (texts.read(&settings, &mut cache), cache));
+        let before = self.policy.as_ref().map(|read| read.last_good.clone());
+        let before = before.unwrap_or_default();
+        let reading = spawn_blocking(move || (texts.read(&settings, &before, &mut cache), cache));
         match reading.await {
             Ok((read, cache)) => {
                 self.cache = cache;
-                match read {
-                    Ok(read) => {
-                        self.policy = Some(read);
-                        self.policy_errors.clear();
-                    }
-                    Err(errors) => self.policy_errors = errors.texts(),
-                }
+                self.policy = Some(read);
+                self.policy_error = None;
             }
-            Err(error) => self.policy_errors = vec![format!("reading policy failed: {error}")],
+            Err(error) => self.policy_error = Some(format!("reading policy failed: {error}")),
         }
     }
 
@@ -296,11 +293,10 @@ impl State {
 
     /// Looks for the sandboxes of this node's pods.
     async fn look(&mut self) {
-        let pods = self.cluster.own_pods().filter(|pod| !pod.host_network);
-        let wanted: HashSet<_> = pods.filter_map(|pod| pod.uid.clone()).collect();
         let Some(mut sandboxes) = self.sandboxes.take() else {
             return;
         };
+        let wanted = self.cluster.wanted();
         let root = sandboxes.root().to_owned();
         let looking = spawn_blocking(move || {
             let changed = sandboxes.look(&wanted);
@@ -308,33 +304,29 @@ impl State {
                 tracing::warn!(%error, "the pods' cgroups can't be read: what is known of them stays");
                 false
             });
-            let awaited = wanted.into_iter().filter(|uid| sandboxes.is_awaited(uid));
-            let awaited: HashSet<_> = awaited.collect();
-            (sandboxes, changed, awaited)
+            (sandboxes, changed)
         });
-        let (sandboxes, changed, awaited) = match looking.await {
+        let (sandboxes, changed) = match looking.await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "looking for the pods of this node failed");
-                (Sandboxes::new(root), false, HashSet::new())
+                (Sandboxes::new(root), false)
             }
         };
-        self.sandboxes = Some(sandboxes);
         let now = Instant::now();
         if changed {
             // Whatever else happens in the cluster.
             self.due = Some(now);
         }
-        self.awaited.retain(|uid, _| awaited.contains(uid));
-        for uid in awaited {
-            self.awaited.entry(uid).or_insert(now);
-        }
-        let youngest = self.awaited.values().max();
+        self.awaited.update(sandboxes.missing(), now);
+        let not_found = self.awaited.not_found(self.cluster.own_pods(), now);
+        self.publisher.miss(not_found);
+        self.sandboxes = Some(sandboxes);
         self.looked = now;
         self.look = now
-            + match youngest {
+            + match self.awaited.latest() {
                 None => SETTLED,
-                Some(since) if now - *since < STARTING_FOR => STARTING,
+                Some(since) if now - since < STARTING_FOR => STARTING,
                 Some(_) => WAITING,
             };
     }

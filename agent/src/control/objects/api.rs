@@ -30,6 +30,8 @@ api! {
         owner_references: Option<Vec<OwnerReference>>,
     }
     OwnerReference {
+        #[serde(default)]
+        api_version: String,
         kind: String,
         name: String,
         controller: Option<bool>,

@@ -1,5 +1,7 @@
 //! Names of objects: each has one owner.
 
+use std::sync::Arc;
+
 use super::kind::Kind;
 use crate::{
     control::{
@@ -34,6 +36,7 @@ impl Claim {
                 name,
                 first: Box::new(first.place.clone()),
             },
+            namespace: Some(Arc::clone(&self.name.namespace)),
         }
     }
 }

@@ -181,6 +181,7 @@ impl Collector {
                         place: stream.place(document, piece.lines + error.line),
                         field: FieldPath::default(),
                         problem: error.problem.into(),
+                        namespace: None,
                     });
                     return false;
                 }

@@ -28,6 +28,7 @@ impl Collector {
                     place: place(line),
                     field: FieldPath::default(),
                     problem: Problem::Indentation,
+                    namespace: None,
                 });
                 true
             }

@@ -257,6 +257,21 @@ impl Kind {
         }
     }
 
+    /// Whether it is policy of one namespace.
+    #[must_use]
+    pub fn is_of_namespace(self) -> bool {
+        matches!(
+            self,
+            Self::PeerAuthentication
+                | Self::AuthorizationPolicy
+                | Self::DestinationRule
+                | Self::ServiceEntry
+                | Self::VirtualService
+                | Self::Gateway
+                | Self::LegacyPolicy
+        )
+    }
+
     fn core(kind: &str) -> Self {
         match kind {
             "Namespace" => Self::Namespace,

@@ -9,6 +9,9 @@ use crate::{
     workload::ObjectName,
 };
 
+/// Where objects are that don't say.
+pub(super) const DEFAULT: &str = "default";
+
 /// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
 pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
     let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
@@ -34,8 +37,8 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
     }
     let written = metadata.get("namespace").filter(|n| !n.value.is_null());
     let namespace = match written.map(|node| node.value.as_str()) {
-        None | Some(Some("")) => "default",
-        Some(Some(namespace)) if is_name(namespace, 63) && !namespace.contains('.') => namespace,
+        None | Some(Some("")) => DEFAULT,
+        Some(Some(namespace)) if is_namespace(namespace) => namespace,
         Some(Some(other)) => {
             return Err(site.error(&field("namespace"), Problem::Name(other.to_owned())));
         }
@@ -57,6 +60,10 @@ fn without_name(site: &Site<'_>, metadata: Node<'_>) -> String {
         "write one, such as `name: default`"
     };
     remedy.to_owned()
+}
+
+pub(super) fn is_namespace(text: &str) -> bool {
+    is_name(text, 63) && !text.contains('.')
 }
 
 /// A DNS subdomain, as Kubernetes wants names (RFC 1123).

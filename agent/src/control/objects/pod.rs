@@ -21,11 +21,18 @@ const PROXY: &str = "istio-proxy";
 pub const NETNS: &str = "sealane.dev/netns";
 pub const CGROUP: &str = "sealane.dev/cgroup";
 
+/// In a mirror pod, what kubelet calls its static pod.
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+const MD5_DIGITS: usize = 32;
+
 /// What the mesh needs to know of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFacts {
     pub name: ObjectName,
     pub uid: Option<Arc<str>>,
+    /// What kubelet calls the static pod that this one shows.
+    pub static_uid: Option<Arc<str>>,
     pub labels: Arc<BTreeMap<String, String>>,
     /// What the pod itself says about being in the mesh.
     pub own_enrolment: Option<bool>,
@@ -85,6 +92,7 @@ impl FromObject for PodFacts {
             return Err(bad);
         }
         let (sidecar, leaving) = (sidecar(&metadata), metadata.deletion_timestamp.is_some());
+        let static_uid = static_uid(&metadata, spec.node_name.as_deref());
         let owner = controller(metadata.owner_references.as_deref().unwrap_or_default());
         let labels = metadata.labels.unwrap_or_default();
         let account = spec.service_account_name.as_deref();
@@ -106,6 +114,7 @@ impl FromObject for PodFacts {
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
             host_name: host_name(name, &spec, owner),
             telemetry: Arc::new(telemetry::names(name, &labels, owner)),
+            static_uid: static_uid.map(Arc::from),
             uid: metadata.uid.map(Arc::from),
             labels: Arc::new(labels),
             service_account: account.unwrap_or("default").into(),
@@ -275,6 +284,29 @@ fn is_ready(status: &PodStatus) -> bool {
     !conditions
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "False")
+}
+
+/// A static pod has another UID for kubelet than its mirror in the API has: a hash of its manifest
+/// (`pkg/kubelet/config/common.go`: `applyDefaults`), which the mirror's annotations tell
+/// (`pkg/kubelet/pod/mirror_client.go`). Anybody may write annotations, so only such a pod counts as kubelet makes:
+/// owned by the node that it is bound to and nothing else, with two annotations that agree, of which the API server
+/// lets nobody change `config.mirror` later. A hash that is written in the manifest itself doesn't count: no UID that
+/// the API server gives looks like MD5, so that nobody can take another pod's.
+fn static_uid(metadata: &ObjectMeta, node: Option<&str>) -> Option<String> {
+    let annotations = metadata.annotations.as_ref()?;
+    let hash = annotations.get(CONFIG_MIRROR)?;
+    let is_hash = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+    let of_node = |owner: &OwnerReference| {
+        (&*owner.api_version, &*owner.kind) == ("v1", "Node")
+            && owner.controller == Some(true)
+            && Some(&*owner.name) == node
+    };
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let trusted = annotations.get(CONFIG_HASH) == Some(hash)
+        && matches!(owners, [owner] if of_node(owner))
+        && hash.len() == MD5_DIGITS
+        && hash.bytes().all(is_hash);
+    trusted.then(|| hash.clone())
 }
 
 /// A static pod is owned by its node, which is not what runs there.

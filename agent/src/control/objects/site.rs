@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{kind::Kind, pieces::Piece};
+use super::{
+    kind::Kind,
+    name::{DEFAULT, is_namespace},
+    pieces::Piece,
+};
 use crate::{
     control::{
         error::{LoadError, Place, Problem, ValuePlace},
@@ -94,6 +98,25 @@ impl<'a> Site<'a> {
             place: self.place(field),
             field: self.path.clone().then(field),
             problem,
+            namespace: self.namespace(),
+        }
+    }
+
+    /// As [`object_name`](super::name::object_name) has it; empty for an object of the whole mesh, `None` when the
+    /// object doesn't say.
+    fn namespace(&self) -> Option<Arc<str>> {
+        let text = |key| self.node.text(key).unwrap_or_default();
+        let kind = Kind::of(text("apiVersion"), text("kind"));
+        if kind == Kind::MeshPolicy {
+            return Some("".into());
+        }
+        let written = self.node.get("metadata")?.get("namespace");
+        match written.map(|node| node.value).filter(|v| !v.is_null()) {
+            Some(Value::String(namespace)) if !namespace.is_empty() => {
+                is_namespace(namespace).then(|| namespace.as_str().into())
+            }
+            Some(Value::String(_)) | None => kind.is_of_namespace().then(|| DEFAULT.into()),
+            Some(_) => None,
         }
     }
 }

@@ -35,6 +35,7 @@ impl Collector {
                     place,
                     field,
                     problem,
+                    namespace: Some("".into()),
                 });
             }
         };

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{document::AuthorizationPolicySpec, pattern::Pattern, read, term::Rule};
 use crate::{
     identity::TrustDomain,
-    policy::{DocumentRef, Invalid, selector::Labels},
+    policy::{DocumentKind, DocumentRef, Invalid, selector::Labels},
 };
 
 /// What happens to a connection that a rule matches.
@@ -65,6 +65,17 @@ impl AuthorizationPolicy {
             dry_run,
             rules,
         })
+    }
+
+    /// For all workloads of a namespace; of the mesh, if it is the root namespace.
+    pub(in crate::policy) fn deny_all(namespace: &str, name: &str) -> Self {
+        Self {
+            document: DocumentRef::new(DocumentKind::AuthorizationPolicy, namespace, name),
+            labels: Labels::new(),
+            action: Action::Deny,
+            dry_run: false,
+            rules: vec![Rule::default()],
+        }
     }
 
     #[must_use]

@@ -101,6 +101,17 @@ impl PeerAuthentication {
         }
     }
 
+    /// For all workloads of a namespace; of the mesh, if it is the root namespace.
+    pub(in crate::policy) fn strict(namespace: &str, name: &str) -> Self {
+        Self {
+            document: DocumentRef::new(DocumentKind::PeerAuthentication, namespace, name),
+            created: None,
+            labels: Labels::new(),
+            mode: Some(Mode::Strict),
+            ports: BTreeMap::new(),
+        }
+    }
+
     /// Of the workloads that it is for; empty: the whole scope.
     pub(in crate::policy) fn labels(&self) -> &Labels {
         &self.labels

@@ -73,7 +73,7 @@ fn what_happens_is_counted() {
     metrics.connection_refused(Direction::Inbound, RefusalReason::PlaintextInStrict);
     metrics.certificate_issued(&id, UNIX_EPOCH + Duration::from_secs(77));
     metrics.policy_loaded(4, UNIX_EPOCH + Duration::from_secs(9));
-    metrics.policy_load_failed();
+    metrics.set_policy_errors(true);
     let text = metrics.render();
     for line in [
         "sealane_connections_active{direction=\"inbound\"} 1",

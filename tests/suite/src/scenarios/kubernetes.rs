@@ -1,5 +1,11 @@
 //! On a cluster: objects come from an API server, pods are found by their cgroups.
 
+mod bad_document;
+mod not_found;
+
+pub use bad_document::bad_document;
+pub use not_found::{not_found, unguarded};
+
 use std::{
     net::SocketAddr,
     thread,

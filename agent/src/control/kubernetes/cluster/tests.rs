@@ -138,3 +138,102 @@ fn documents_stay_when_a_server_no_longer_has_their_kind() {
     );
     assert!(cluster.policies.take().is_none());
 }
+
+const HASH: &str = "0123456789abcdef0123456789abcdef";
+
+/// As kubelet shows a static pod.
+fn mirror(pod: &mut Value) {
+    pod["metadata"]["annotations"] = json!({
+        "kubernetes.io/config.hash": HASH, "kubernetes.io/config.mirror": HASH,
+        "kubernetes.io/config.source": "file",
+    });
+    pod["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "n-1", "controller": true},
+    ]);
+}
+
+/// What the cgroup of each pod of this node is named after.
+fn cgroups(cluster: &Cluster) -> BTreeMap<String, String> {
+    let wanted = cluster.wanted().into_iter();
+    wanted
+        .map(|(uid, cgroup)| (uid.to_string(), cgroup.to_string()))
+        .collect()
+}
+
+#[test]
+fn static_pods_are_looked_for_by_the_hash_that_their_mirrors_tell() {
+    let mut cluster = whole();
+    cluster.hear(Feed::Pods, pod("one", |_| ()));
+    cluster.hear(Feed::Pods, pod("two", mirror));
+    let cgroups = cgroups(&cluster);
+    assert_eq!(cgroups["uid-one"], "uid-one");
+    assert_eq!(cgroups["uid-two"], HASH);
+}
+
+#[test]
+fn annotations_alone_make_no_static_pod() {
+    let owner = |key: &'static str, value: &'static str| {
+        move |pod: &mut Value| {
+            mirror(pod);
+            pod["metadata"]["ownerReferences"][0][key] = value.into();
+        }
+    };
+    let annotation = |key: &'static str, value: &'static str| {
+        move |pod: &mut Value| {
+            mirror(pod);
+            pod["metadata"]["annotations"][key] = value.into();
+        }
+    };
+    let refused: [(&str, &dyn Fn(&mut Value)); 6] = [
+        ("no owner", &|pod| {
+            mirror(pod);
+            pod["metadata"]["ownerReferences"] = json!([]);
+        }),
+        ("a deployment's", &owner("kind", "ReplicaSet")),
+        (
+            "somebody else's Node",
+            &owner("apiVersion", "example.org/v1"),
+        ),
+        ("another node's", &owner("name", "b")),
+        (
+            "two hashes",
+            &annotation("kubernetes.io/config.hash", "another"),
+        ),
+        ("a UID of the API's", &|pod| {
+            mirror(pod);
+            let uid = "8a2f7e9c-11aa-4c4e-9c5e-0123456789ab";
+            pod["metadata"]["annotations"] = json!({
+                "kubernetes.io/config.hash": uid, "kubernetes.io/config.mirror": uid,
+            });
+        }),
+    ];
+    for (what, change) in refused {
+        let mut cluster = whole();
+        cluster.hear(Feed::Pods, pod("one", change));
+        assert_eq!(cgroups(&cluster)["uid-one"], "uid-one", "{what}");
+    }
+}
+
+#[test]
+fn nobody_takes_the_cgroup_of_another_pod() {
+    let mut cluster = whole();
+    let created = |time: &'static str| {
+        move |pod: &mut Value| {
+            mirror(pod);
+            pod["metadata"]["creationTimestamp"] = time.into();
+        }
+    };
+    cluster.hear(Feed::Pods, pod("late", created("2026-01-02T00:00:00Z")));
+    cluster.hear(Feed::Pods, pod("first", created("2026-01-01T00:00:00Z")));
+    let of_two = cgroups(&cluster);
+    assert_eq!(of_two["uid-first"], HASH);
+    assert_eq!(of_two["uid-late"], "uid-late");
+    cluster.hear(
+        Feed::Pods,
+        pod("owner", |pod| {
+            pod["metadata"]["uid"] = HASH.into();
+            pod["spec"]["nodeName"] = "b".into();
+        }),
+    );
+    assert_eq!(cgroups(&cluster)["uid-first"], "uid-first");
+}
