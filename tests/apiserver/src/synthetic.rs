@@ -1,6 +1,7 @@
 //! Objects in numbers, for measurements, and Istio's custom resource definitions.
 
 mod pod;
+mod service;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::{
     store::{Change, key},
 };
 
-/// Nodes, and running pods spread over them.
+/// Nodes, and running pods spread over them, with the services of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Population {
@@ -50,10 +51,24 @@ impl Population {
             )?;
         }
         for index in 0..self.pods {
-            let pod = pod::running(index, self.nodes.max(1), self.namespaces.max(1));
-            put(cluster, "pods", pod)?;
+            put(cluster, "pods", pod::running(index, 0, self))?;
+        }
+        for workload in 0..self.pods.div_ceil(pod::REPLICAS) {
+            for (id, object) in service::with_slices(workload, self) {
+                put(cluster, id, object)?;
+            }
         }
         Ok(())
+    }
+
+    /// Deletes the pod with this number of the round before; another of another workload has its addresses at once.
+    ///
+    /// # Errors
+    /// When an object can't be made.
+    pub fn succeed(self, cluster: &Cluster, index: u32, round: u32) -> Result<(), Status> {
+        let before = pod::running(index, round.saturating_sub(1), self);
+        remove(cluster, &before)?;
+        put(cluster, "pods", pod::running(index, round, self))
     }
 }
 
