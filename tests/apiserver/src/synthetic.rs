@@ -20,6 +20,9 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Population {
     pub nodes: u32,
+    /// The number of the first pod that is made: those before it are there already.
+    #[serde(default)]
+    pub first: u32,
     pub pods: u32,
     /// Over which the pods are spread: `load-0` and so on.
     pub namespaces: u32,
@@ -50,10 +53,11 @@ impl Population {
                 json!({"metadata": {"name": name, "labels": labels}}),
             )?;
         }
-        for index in 0..self.pods {
+        for index in self.first..self.pods {
             put(cluster, "pods", pod::running(index, 0, self))?;
         }
-        for workload in 0..self.pods.div_ceil(pod::REPLICAS) {
+        let workloads = self.first / pod::REPLICAS..self.pods.div_ceil(pod::REPLICAS);
+        for workload in workloads {
             for (id, object) in service::with_slices(workload, self) {
                 put(cluster, id, object)?;
             }

@@ -23,6 +23,8 @@ use figures::{Figures, Phase, Table};
 /// Pods of each node.
 const DENSITY: u32 = 25;
 const NAMESPACES: u32 = 300;
+/// Pods that are made by one order, so that none takes long.
+const PORTION: usize = (DENSITY * NAMESPACES) as usize;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Of churn: each replacement is two changes, a deletion and a pod that has the addresses.
@@ -40,7 +42,12 @@ pub fn measure(run: &Arc<Run>, pods: u32) -> Result<ExitCode> {
     let world = World::new(run)?;
     let cluster = Cluster::start(&world, Family::V4)?;
     cluster.namespace(MESH, true)?;
-    cluster.order(&json!({"populate": population}))?;
+    for first in (0..pods).step_by(PORTION) {
+        let mut portion = population.clone();
+        portion["first"] = json!(first);
+        portion["pods"] = json!(pods.min(first + DENSITY * NAMESPACES));
+        cluster.order(&json!({"populate": portion}))?;
+    }
     let own = (0..DENSITY)
         .map(|number| {
             let spec = PodSpec::new(NodeName::A, MESH, &format!("own-{number}"));
