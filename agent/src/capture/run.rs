@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cgroup,
     desired::Desired,
+    destinations::Destinations,
     enrol::{Enrolled, Listeners, Pod},
     error::{CaptureError, EnrolError},
     flows::Flows,
@@ -50,7 +51,7 @@ pub struct Capture {
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
-    destinations: HashMap<sealane_common::Address, sealane_common::Destination>,
+    destinations: Arc<Destinations>,
     /// Of these, what an earlier agent captured and this one has not been told of yet.
     inherited: HashSet<sealane_common::Address>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -132,7 +133,7 @@ impl Capture {
             enrolled: HashMap::new(),
             failed: HashMap::new(),
             incomplete: false,
-            destinations: HashMap::new(),
+            destinations: Arc::default(),
             inherited: HashSet::new(),
             notices,
             status,

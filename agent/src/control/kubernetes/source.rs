@@ -283,7 +283,7 @@ impl State {
             }
             let found = sandboxes.get(uid)?;
             let mut pod = PodFacts::clone(pod);
-            pod.sandbox = Some(found.sandbox.clone());
+            pod.sandbox = Some(Arc::new(found.sandbox.clone()));
             if pod.addresses.is_empty() && !pod.host_network {
                 pod.addresses = Arc::clone(&found.addresses);
             }

@@ -38,7 +38,7 @@ pub struct PodFacts {
     pub addresses: Arc<[IpAddr]>,
     pub container_ports: Arc<[ContainerPort]>,
     /// What it is called in the name of a headless service, if anything.
-    pub host_name: Option<PodHost>,
+    pub host_name: Option<Box<PodHost>>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -52,7 +52,7 @@ pub struct PodFacts {
     /// Seconds of the Unix epoch.
     pub created: Option<i64>,
     pub telemetry: Arc<TelemetryNames>,
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<Arc<Sandbox>>,
 }
 
 impl FromObject for PodFacts {
@@ -90,7 +90,7 @@ impl FromObject for PodFacts {
             own_enrolment,
             sidecar,
             own_proxy,
-            sandbox,
+            sandbox: sandbox.map(Arc::new),
             addresses: addresses.into(),
             container_ports: container_ports.into(),
             host_network: spec.host_network == Some(true),
@@ -99,7 +99,7 @@ impl FromObject for PodFacts {
             ready: !leaving && is_ready(&status),
             leaving,
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
-            host_name: host_name(name, &spec, owner),
+            host_name: host_name(name, &spec, owner).map(Box::new),
             telemetry: Arc::new(telemetry::names(name, &labels, owner)),
             uid: metadata.uid.map(Arc::from),
             labels: Arc::new(labels),
