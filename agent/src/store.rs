@@ -9,6 +9,7 @@ mod lead;
 mod outside;
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -23,6 +24,7 @@ pub use lead::{Lead, LeadError};
 use outside::Outside;
 
 use crate::{
+    identity::SpiffeId,
     policy::{Documents, Policy},
     workload::{Bystanders, Endpoint, ObjectName, Service, Workload},
 };
@@ -38,6 +40,8 @@ pub struct Snapshot {
     /// Name servers have been heard about every host outside: no address is missing because it is early.
     pub settled: bool,
     pub bystanders: Arc<Bystanders>,
+    /// Identities of pods that start, each with the node.
+    pub expected: Arc<BTreeSet<(SpiffeId, Arc<str>)>>,
     /// When it came into force.
     published: Option<Instant>,
     workloads: Vec<Arc<Workload>>,

@@ -9,6 +9,7 @@ use std::{
 use sealane_common::{AgentState, Event};
 use tokio::{
     sync::{mpsc, watch},
+    task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -153,7 +154,7 @@ impl Capture {
             first = desired.wait_for(Option::is_some) => {
                 let Ok(first) = first.map(|d| d.clone().unwrap_or_default()) else { return };
                 self.adopt();
-                self.apply(first);
+                block_in_place(|| self.apply(first));
                 programs::remove_other_layouts(&self.config.bpffs);
             }
         }
@@ -169,7 +170,7 @@ impl Capture {
                 changed = desired.changed() => {
                     if changed.is_err() { break }
                     let next = desired.borrow_and_update().clone();
-                    self.apply(next.unwrap_or_default());
+                    block_in_place(|| self.apply(next.unwrap_or_default()));
                 }
                 events = self.events.next() => match events {
                     Ok(events) => self.handle_events(events),

@@ -124,6 +124,8 @@ pub struct Mesh {
     /// What `policy` was compiled from.
     pub documents: Arc<Documents>,
     pub bystanders: Arc<Bystanders>,
+    /// Of pods that have been given to a node and have no address yet.
+    pub expected: Arc<BTreeSet<(SpiffeId, Arc<str>)>>,
 }
 
 impl Mesh {
@@ -131,8 +133,8 @@ impl Mesh {
     /// share is not compared.
     #[must_use]
     pub fn has_objects_of(&self, other: &Self) -> bool {
-        (&self.workloads, &self.services, &self.bystanders)
-            == (&other.workloads, &other.services, &other.bystanders)
+        (&self.workloads, &self.services) == (&other.workloads, &other.services)
+            && (&self.bystanders, &self.expected) == (&other.bystanders, &other.expected)
     }
 
     #[must_use]
@@ -143,6 +145,7 @@ impl Mesh {
         snapshot.documents = self.documents;
         snapshot.settled = self.settled;
         snapshot.bystanders = self.bystanders;
+        snapshot.expected = self.expected;
         snapshot
     }
 }
@@ -185,6 +188,7 @@ pub fn relate(
     } = compiled;
     warnings.extend_from_slice(&compiled.warnings);
     let bystanders = bystanders::found(&namespaces, &pods, &services);
+    let expected = expected(&pods, settings);
     pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     // Names make it total.
     pods.sort_unstable_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
@@ -213,7 +217,25 @@ pub fn relate(
         settled: outside.settled,
         documents: Arc::clone(documents),
         bystanders: Arc::new(bystanders),
+        expected: Arc::new(expected),
     })
+}
+
+/// Identity and node of the pods that start: their agents ask for certificates before the API has their addresses.
+fn expected(
+    pods: &[Located<Arc<PodFacts>>],
+    settings: &Settings,
+) -> BTreeSet<(SpiffeId, Arc<str>)> {
+    let pods = pods.iter().map(|pod| &pod.facts);
+    let starting = pods.filter(|pod| {
+        pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.is_empty())
+    });
+    let identified = starting.filter_map(|pod| {
+        let domain = settings.trust_domains.own.clone();
+        let identity = SpiffeId::new(domain, &pod.name.namespace, &pod.service_account);
+        Some((identity.ok()?, Arc::clone(&pod.node)))
+    });
+    identified.collect()
 }
 
 /// What is said of hosts that none of `services` has.
