@@ -195,7 +195,9 @@ impl Snapshot {
     #[must_use]
     pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         let index = &self.workload_by_address;
-        let at = index.find(&address, |at| self.workloads[at].addresses.contains(&address));
+        let at = index.find(&address, |at| {
+            self.workloads[at].addresses.contains(&address)
+        });
         at.map(|at| &self.workloads[at])
     }
 

@@ -101,7 +101,8 @@ mod tests {
 
     fn list(all: &[(u8, u32)]) -> Destinations {
         let all = all.iter();
-        all.map(|(a, on_loss)| (address(*a), to(*on_loss))).collect()
+        all.map(|(a, on_loss)| (address(*a), to(*on_loss)))
+            .collect()
     }
 
     #[test]

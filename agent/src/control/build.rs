@@ -195,7 +195,12 @@ pub fn relate(
     let services = endpoints::resolve(&services, &endpoint_slices, &pods, settings, previous);
     pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
-    let outside = Outside::of(entries, services.iter().map(Arc::as_ref), &settings.addresses, warnings);
+    let outside = Outside::of(
+        entries,
+        services.iter().map(Arc::as_ref),
+        &settings.addresses,
+        warnings,
+    );
     let inside = services.iter().map(Arc::as_ref);
     let all: Vec<_> = inside.chain(&outside.services).collect();
     // Documents alone: nobody knows what there will be.

@@ -28,7 +28,8 @@ pub(super) fn found(
     let headless = services.iter().filter(|s| s.virtual_addresses.is_empty());
     let headless: BTreeSet<_> = headless.map(|s| &s.name.namespace).collect();
     let named = facts().filter(|pod| headless.contains(&pod.name.namespace));
-    let named = named.filter_map(|pod| Some((pod.name.clone(), PodHost::clone(pod.host_name.as_ref()?))));
+    let named =
+        named.filter_map(|pod| Some((pod.name.clone(), PodHost::clone(pod.host_name.as_ref()?))));
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),

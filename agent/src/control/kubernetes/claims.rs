@@ -14,7 +14,8 @@ pub(super) struct Claims(HashMap<IpAddr, u32>);
 impl Claims {
     /// A list has something new of a pod with these addresses.
     pub(super) fn take(&mut self, addresses: &[IpAddr], round: u32) {
-        self.0.extend(addresses.iter().map(|address| (*address, round)));
+        self.0
+            .extend(addresses.iter().map(|address| (*address, round)));
     }
 
     /// What the last list didn't have is not known any more.

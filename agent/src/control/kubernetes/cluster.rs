@@ -177,7 +177,8 @@ impl Cluster {
         let Some(mut facts) = self.read::<PodFacts>(Feed::Pods, &name, pod) else {
             // What is known may be of another pod, which had the name before.
             if self.pods.get(&name).is_some_and(|known| {
-                known.created != created || known.uid.is_some() && known.uid.as_deref() != uid.as_deref()
+                known.created != created
+                    || known.uid.is_some() && known.uid.as_deref() != uid.as_deref()
             }) {
                 self.pods.remove(&name);
             }
@@ -307,9 +308,8 @@ impl Cluster {
         let services = self.services.values();
         let services = services.flat_map(|service| &service.virtual_addresses);
         let others = self.pods.values();
-        let others = others.filter(|pod| {
-            pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod))
-        });
+        let others = others
+            .filter(|pod| pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod)));
         let pods = others.flat_map(|pod| &*pod.addresses);
         let claimed: Vec<_> = services
             .chain(pods)
@@ -318,7 +318,9 @@ impl Cluster {
         if claimed.is_empty() {
             return Arc::clone(addresses);
         }
-        let unclaimed = addresses.iter().filter(|address| !claimed.contains(address));
+        let unclaimed = addresses
+            .iter()
+            .filter(|address| !claimed.contains(address));
         unclaimed.copied().collect()
     }
 

@@ -287,8 +287,12 @@ impl State {
             let mut pod = PodFacts::clone(pod);
             pod.sandbox = Some(Arc::new(found.sandbox.clone()));
             if pod.addresses.is_empty() && !pod.host_network {
-                let is_gone =
-                    |other: &PodFacts| other.uid.as_deref().is_some_and(|uid| sandboxes.is_gone(uid));
+                let is_gone = |other: &PodFacts| {
+                    other
+                        .uid
+                        .as_deref()
+                        .is_some_and(|uid| sandboxes.is_gone(uid))
+                };
                 pod.addresses = self.cluster.unclaimed(&pod, &found.addresses, is_gone);
             }
             Some(pod)
