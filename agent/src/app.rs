@@ -25,7 +25,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet, block_in_place},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -293,7 +293,8 @@ async fn follow(
         svids.want(&identities).await;
         let certificates = snapshot.policy.clients().certificates().cloned();
         proxy.tls.retain(identities, certificates.collect());
-        desired.send_replace(Some(desired::desired(&snapshot, &node)));
+        let wanted = block_in_place(|| desired::desired(&snapshot, &node));
+        desired.send_replace(Some(wanted));
     }
 }
 

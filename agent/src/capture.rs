@@ -7,6 +7,7 @@
 mod bpffs;
 mod cgroup;
 mod desired;
+mod destinations;
 mod enrol;
 mod error;
 mod flows;
@@ -24,6 +25,7 @@ mod unseen;
 pub use bpffs::Ground;
 pub use cgroup::hierarchy as cgroup_hierarchy;
 pub use desired::{Desired, DesiredPod};
+pub use destinations::Destinations;
 pub use enrol::{Listeners, Pod, as_proxy};
 pub use error::{CaptureError, EnrolError};
 pub use flows::{Flows, OriginalDst};

@@ -4,11 +4,12 @@
 //! or decide.
 
 mod headless;
+mod index;
 mod lead;
 mod outside;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,10 +19,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use headless::Headless;
+use index::Index;
 pub use lead::{Lead, LeadError};
 use outside::Outside;
 
 use crate::{
+    identity::SpiffeId,
     policy::{Documents, Policy},
     workload::{Bystanders, Endpoint, ObjectName, Service, Workload},
 };
@@ -37,13 +40,19 @@ pub struct Snapshot {
     /// Name servers have been heard about every host outside: no address is missing because it is early.
     pub settled: bool,
     pub bystanders: Arc<Bystanders>,
+    /// Identities of pods that start, each with the node.
+    pub expected: Arc<BTreeSet<(SpiffeId, Arc<str>)>>,
     /// When it came into force.
     published: Option<Instant>,
-    workloads: HashMap<ObjectName, Arc<Workload>>,
-    workload_by_address: HashMap<IpAddr, Arc<Workload>>,
-    services: HashMap<ObjectName, Arc<Service>>,
-    service_by_address: HashMap<IpAddr, Arc<Service>>,
-    service_by_endpoint: HashMap<Endpoint, Arc<Service>>,
+    workloads: Vec<Arc<Workload>>,
+    workload_by_name: Index,
+    workload_by_address: Index,
+    /// Those of Kubernetes before those outside.
+    services: Vec<Arc<Service>>,
+    service_by_name: Index,
+    /// Of Kubernetes.
+    service_by_address: Index,
+    service_by_endpoint: Index,
     headless: Headless,
     outside: Outside,
     conflicts: Vec<Conflict>,
@@ -64,26 +73,31 @@ impl Snapshot {
     /// earlier keeps it.
     #[must_use]
     pub fn new(
-        workloads: impl IntoIterator<Item = impl Into<Arc<Workload>>>,
-        services: Vec<Service>,
+        workloads: Vec<Arc<Workload>>,
+        services: Vec<Arc<Service>>,
         policy: impl Into<Arc<Policy>>,
     ) -> Self {
+        let addresses = workloads.iter().map(|w| w.addresses.len()).sum();
         let mut snapshot = Self {
             policy: policy.into(),
+            workload_by_name: Index::with_capacity(workloads.len()),
+            workload_by_address: Index::with_capacity(addresses),
             ..Self::default()
         };
+        snapshot.workloads.reserve_exact(workloads.len());
         for workload in workloads {
-            snapshot.add_workload(workload.into());
+            snapshot.add_workload(workload);
         }
+        snapshot.services.reserve_exact(services.len());
         for service in services {
-            snapshot.add_service(Arc::new(service));
+            snapshot.add_service(service);
         }
         snapshot
     }
 
     fn add_workload(&mut self, workload: Arc<Workload>) {
         let taken = workload.addresses.iter().find_map(|address| {
-            let winner = self.workload_by_address.get(address)?;
+            let winner = self.workload_at(*address)?;
             Some(Conflict {
                 address: *address,
                 winner: winner.name.clone(),
@@ -94,11 +108,14 @@ impl Snapshot {
             self.conflicts.push(conflict);
             return;
         }
+        let at = self.workloads.len();
         for address in &*workload.addresses {
-            self.workload_by_address
-                .insert(*address, Arc::clone(&workload));
+            self.workload_by_address.insert(address, at);
         }
-        self.workloads.insert(workload.name.clone(), workload);
+        if self.workload(&workload.name).is_none() {
+            self.workload_by_name.insert(&workload.name, at);
+        }
+        self.workloads.push(workload);
     }
 
     /// With other services outside: what name servers say has changed, and nothing else.
@@ -112,25 +129,25 @@ impl Snapshot {
         let is_inside = |service: &Arc<Service>| service.outside.is_none();
         let is_outside = |name: &ObjectName| self.service(name).is_some_and(|s| !is_inside(s));
         next.conflicts.retain(|c| !is_outside(&c.loser));
-        next.services.retain(|_, service| is_inside(service));
-        let endpoints = &mut next.service_by_endpoint;
-        endpoints.retain(|_, service| is_inside(service));
+        let inside = self.services.partition_point(is_inside);
+        next.services.truncate(inside);
+        next.service_by_name.truncate(inside);
+        next.service_by_endpoint.truncate(inside);
         for service in outside {
             next.add_service(Arc::new(service));
         }
         next
     }
 
-    /// Services of Kubernetes come before those outside.
     fn add_service(&mut self, service: Arc<Service>) {
         let mut owned = Vec::new();
         for address in &service.virtual_addresses {
             // A host outside may well lead to a pod.
-            let pod = self.workload_by_address.get(address);
+            let pod = self.workload_at(*address);
             let pod = pod.filter(|_| service.outside.is_none());
             let owner = pod
                 .map(|w| &w.name)
-                .or_else(|| self.service_by_address.get(address).map(|s| &s.name));
+                .or_else(|| self.service_at(*address).map(|s| &s.name));
             match owner {
                 Some(winner) => self.conflicts.push(Conflict {
                     address: *address,
@@ -140,10 +157,12 @@ impl Snapshot {
                 None => owned.push(*address),
             }
         }
+        let at = self.services.len();
+        self.services.push(Arc::clone(&service));
         for endpoint in service.ports.iter().flat_map(|p| &p.endpoints) {
-            self.service_by_endpoint
-                .entry(*endpoint)
-                .or_insert_with(|| Arc::clone(&service));
+            if self.service_of(*endpoint).is_none() {
+                self.service_by_endpoint.insert(endpoint, at);
+            }
         }
         if service.is_headless() {
             self.headless.add(&service);
@@ -151,10 +170,13 @@ impl Snapshot {
         if service.outside.is_some() {
             self.outside.add(&service, owned.into_iter());
         } else {
-            let owned = owned.into_iter().map(|a| (a, Arc::clone(&service)));
-            self.service_by_address.extend(owned);
+            for address in owned {
+                self.service_by_address.insert(&address, at);
+            }
         }
-        self.services.insert(service.name.clone(), service);
+        if self.service(&service.name).is_none() {
+            self.service_by_name.insert(&service.name, at);
+        }
     }
 
     /// For how long it has been in force.
@@ -172,16 +194,20 @@ impl Snapshot {
 
     #[must_use]
     pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
-        self.workload_by_address.get(&address)
+        let index = &self.workload_by_address;
+        let at = index.find(&address, |at| {
+            self.workloads[at].addresses.contains(&address)
+        });
+        at.map(|at| &self.workloads[at])
     }
 
     /// Whether it is certain whose an address is. A pod out of the mesh may be what a host outside leads to, of which
     /// nothing is known yet.
     #[must_use]
     pub fn knows(&self, address: IpAddr) -> bool {
-        let pod = self.workload_by_address.get(&address);
+        let pod = self.workload_at(address);
         pod.is_some_and(|pod| pod.enrolled || self.settled)
-            || self.service_by_address.contains_key(&address)
+            || self.service_at(address).is_some()
             || self.headless.knows(address)
             || self.outside.knows(address)
     }
@@ -189,33 +215,44 @@ impl Snapshot {
     /// The service of Kubernetes whose virtual address it is.
     #[must_use]
     pub fn service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
-        self.service_by_address.get(&address)
+        let has = |at: usize| self.services[at].virtual_addresses.contains(&address);
+        let at = self.service_by_address.find(&address, has);
+        at.map(|at| &self.services[at])
     }
 
     /// The service that sends connections to an endpoint; one of them when there are several.
     #[must_use]
     pub fn service_of(&self, endpoint: Endpoint) -> Option<&Arc<Service>> {
-        self.service_by_endpoint.get(&endpoint)
+        let has = |at: usize| {
+            let mut ports = self.services[at].ports.iter();
+            ports.any(|port| port.endpoints.contains(&endpoint))
+        };
+        let at = self.service_by_endpoint.find(&endpoint, has);
+        at.map(|at| &self.services[at])
     }
 
     #[must_use]
     pub fn workload(&self, name: &ObjectName) -> Option<&Arc<Workload>> {
-        self.workloads.get(name)
+        let index = &self.workload_by_name;
+        let at = index.find(name, |at| self.workloads[at].name == *name);
+        at.map(|at| &self.workloads[at])
     }
 
     #[must_use]
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
-        self.services.get(name)
+        let index = &self.service_by_name;
+        let at = index.find(name, |at| self.services[at].name == *name);
+        at.map(|at| &self.services[at])
     }
 
     /// In no particular order.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> + Clone {
-        self.workloads.values()
+        self.workloads.iter()
     }
 
     /// In no particular order.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.values()
+        self.services.iter()
     }
 
     #[must_use]

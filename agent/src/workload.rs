@@ -152,7 +152,7 @@ pub struct Workload {
     /// Whether its namespace and its own annotations put it into the mesh.
     pub enrolled: bool,
     /// Known for pods of this node that say so.
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<Arc<Sandbox>>,
     pub telemetry: Arc<TelemetryNames>,
 }
 

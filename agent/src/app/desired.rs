@@ -1,11 +1,11 @@
 //! Snapshot -> what the kernel should capture. Pure.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use sealane_common::{Destination, OnLoss, PortMode, PortModes};
 
 use crate::{
-    capture::{Desired, DesiredPod},
+    capture::{Desired, DesiredPod, Destinations},
     policy::{ClientTls, Mode},
     store::Snapshot,
     workload::{Service, Workload},
@@ -20,29 +20,31 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
         .filter(|w| w.enrolled)
         .filter_map(|w| Some((w.name.clone(), desired_pod(snapshot, w)?)))
         .collect();
-    let mut destinations = HashMap::new();
-    for workload in snapshot.workloads().filter(|w| w.enrolled) {
-        let destination = destination(on_loss(snapshot, workload));
-        destinations.extend(workload.addresses.iter().map(|a| (*a, destination)));
-    }
-    for service in snapshot.services().filter(|s| concerns(snapshot, s)) {
-        let destination = destination(service_on_loss(snapshot, service));
-        for address in addresses(snapshot, service) {
-            let known = destinations.entry(address).or_insert(destination);
-            // The address of a pod, to which a host outside leads, stays as strict as the pod is.
-            if destination.on_loss == OnLoss::REFUSE {
-                *known = destination;
-            }
-        }
-    }
     let others = own.filter(|w| !w.enrolled);
     let others = others.filter_map(|w| Some(w.sandbox.as_ref()?.netns.clone()));
     Desired {
         pods,
         others: others.collect(),
-        destinations,
+        destinations: Arc::new(destinations(snapshot)),
         settled: snapshot.settled,
     }
+}
+
+/// The address of a pod, to which a host outside leads, stays as strict as the pod is.
+fn destinations(snapshot: &Snapshot) -> Destinations {
+    let pods = snapshot.workloads().filter(|w| w.enrolled);
+    let pods = pods.flat_map(|workload| {
+        let destination = destination(on_loss(snapshot, workload));
+        let addresses = workload.addresses.iter();
+        addresses.map(move |address| ((*address).into(), destination))
+    });
+    let services = snapshot.services().filter(|s| concerns(snapshot, s));
+    let services = services.flat_map(|service| {
+        let destination = destination(service_on_loss(snapshot, service));
+        let addresses = addresses(snapshot, service).into_iter();
+        addresses.map(move |address| (address.into(), destination))
+    });
+    pods.chain(services).collect()
 }
 
 /// Whether there is anything to do for connections to a service: to those outside only what a document says.

@@ -3,10 +3,12 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use sealane_common::{Destination, PortMode};
+use sealane_common::PortMode;
 
+use super::destinations::Destinations;
 use crate::workload::{NetnsFile, ObjectName, Sandbox};
 
 /// Pods to enrol and destinations to capture.
@@ -15,7 +17,7 @@ pub struct Desired {
     pub pods: HashMap<ObjectName, DesiredPod>,
     /// Pods of this node that are known not to be in the mesh.
     pub others: HashSet<NetnsFile>,
-    pub destinations: HashMap<IpAddr, Destination>,
+    pub destinations: Arc<Destinations>,
     /// No destination is missing because it is early.
     pub settled: bool,
 }
@@ -23,7 +25,7 @@ pub struct Desired {
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredPod {
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     pub addresses: Vec<IpAddr>,
     /// One of `sealane_common::PortModes`.
     pub mode: u8,

@@ -9,6 +9,7 @@ use std::{
 use sealane_common::{AgentState, Event};
 use tokio::{
     sync::{mpsc, watch},
+    task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cgroup,
     desired::Desired,
+    destinations::Destinations,
     enrol::{Enrolled, Listeners, Pod},
     error::{CaptureError, EnrolError},
     flows::Flows,
@@ -51,7 +53,7 @@ pub struct Capture {
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
-    destinations: HashMap<sealane_common::Address, sealane_common::Destination>,
+    destinations: Arc<Destinations>,
     /// Of these, what an earlier agent captured and this one has not been told of yet.
     inherited: HashSet<sealane_common::Address>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -135,7 +137,7 @@ impl Capture {
             enrolled: HashMap::new(),
             failed: HashMap::new(),
             incomplete: false,
-            destinations: HashMap::new(),
+            destinations: Arc::default(),
             inherited: HashSet::new(),
             notices,
             status,
@@ -155,7 +157,7 @@ impl Capture {
             first = desired.wait_for(Option::is_some) => {
                 let Ok(first) = first.map(|d| d.clone().unwrap_or_default()) else { return };
                 self.adopt();
-                self.apply(first);
+                block_in_place(|| self.apply(first));
                 programs::remove_other_layouts(&self.config.bpffs);
             }
         }
@@ -171,7 +173,7 @@ impl Capture {
                 changed = desired.changed() => {
                     if changed.is_err() { break }
                     let next = desired.borrow_and_update().clone();
-                    self.apply(next.unwrap_or_default());
+                    block_in_place(|| self.apply(next.unwrap_or_default()));
                 }
                 events = self.events.next() => match events {
                     Ok(events) => self.handle_events(events),

@@ -107,7 +107,8 @@ fn found(path: &Path, loaded: Loaded, settings: &Settings) -> Findings {
         documents,
         ..
     } = loaded;
-    let services: Vec<_> = mesh.services.iter().chain(&mesh.outside).collect();
+    let inside = mesh.services.iter().map(std::convert::AsRef::as_ref);
+    let services: Vec<_> = inside.chain(&mesh.outside).collect();
     let doubts = mesh.documents.doubts(&Known {
         root_namespace: &settings.root_namespace,
         cluster_domain: &settings.cluster_domain,

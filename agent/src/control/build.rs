@@ -11,7 +11,6 @@ pub use outside::readdressed;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    hash::BuildHasher,
     sync::Arc,
 };
 
@@ -120,7 +119,7 @@ pub struct Mesh {
     /// In the order of precedence: the older keeps an address that two claim, then the first by name.
     pub workloads: Vec<Arc<Workload>>,
     /// Of Kubernetes, by name.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Of hosts outside of the mesh.
     pub outside: Vec<Service>,
     pub policy: Arc<Policy>,
@@ -130,25 +129,29 @@ pub struct Mesh {
     pub settled: bool,
     /// What `policy` was compiled from.
     pub documents: Arc<Documents>,
-    pub bystanders: Bystanders,
+    pub bystanders: Arc<Bystanders>,
+    /// Of pods that have been given to a node and have no address yet.
+    pub expected: Arc<BTreeSet<(SpiffeId, Arc<str>)>>,
 }
 
 impl Mesh {
-    /// Of all but the documents and what follows from them, whatever name servers say: equal for meshes from equal
-    /// objects; two that differ have different ones for all practical purposes, if `hasher` is keyed at random.
+    /// Whether all is the same but the documents and what follows from them, whatever name servers say. What meshes
+    /// share is not compared.
     #[must_use]
-    pub fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
-        hasher.hash_one((&self.workloads, &self.services, &self.bystanders))
+    pub fn has_objects_of(&self, other: &Self) -> bool {
+        (&self.workloads, &self.services) == (&other.workloads, &other.services)
+            && (&self.bystanders, &self.expected) == (&other.bystanders, &other.expected)
     }
 
     #[must_use]
     pub fn into_snapshot(self) -> Snapshot {
         let mut services = self.services;
-        services.extend(self.outside);
+        services.extend(self.outside.into_iter().map(Arc::new));
         let mut snapshot = Snapshot::new(self.workloads, services, self.policy);
         snapshot.documents = self.documents;
         snapshot.settled = self.settled;
-        snapshot.bystanders = Arc::new(self.bystanders);
+        snapshot.bystanders = self.bystanders;
+        snapshot.expected = self.expected;
         snapshot
     }
 }
@@ -167,7 +170,8 @@ pub fn build(
     relate(objects, &compiled, &Snapshot::default(), settings, warnings)
 }
 
-/// [`build`] with documents that are compiled already; workloads that are as they are in `previous` are shared with it.
+/// [`build`] with documents that are compiled already; workloads and services that are as they are in `previous` are
+/// shared with it.
 ///
 /// # Errors
 /// As [`build`].
@@ -190,13 +194,21 @@ pub fn relate(
     } = compiled;
     warnings.extend_from_slice(&compiled.warnings);
     let bystanders = bystanders::found(&namespaces, &pods, &services);
+    let expected = expected(&pods, settings);
     pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
-    pods.sort_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
-    let services = endpoints::resolve(&services, &endpoint_slices, &pods, settings);
+    // Names make it total.
+    pods.sort_unstable_by(|a, b| precedence(&a.facts).cmp(&precedence(&b.facts)));
+    let services = endpoints::resolve(&services, &endpoint_slices, &pods, settings, previous);
     pods.retain(|pod| !pod.facts.host_network);
     let entries = &documents.service_entries;
-    let outside = Outside::of(entries, services.iter(), &settings.addresses, warnings);
-    let all: Vec<_> = services.iter().chain(&outside.services).collect();
+    let outside = Outside::of(
+        entries,
+        services.iter().map(Arc::as_ref),
+        &settings.addresses,
+        warnings,
+    );
+    let inside = services.iter().map(Arc::as_ref);
+    let all: Vec<_> = inside.chain(&outside.services).collect();
     // Documents alone: nobody knows what there will be.
     if !(all.is_empty() && pods.is_empty()) {
         warnings.extend(unknown_hosts(policy, documents, &all, settings));
@@ -215,8 +227,26 @@ pub fn relate(
         names: outside.names,
         settled: outside.settled,
         documents: Arc::clone(documents),
-        bystanders,
+        bystanders: Arc::new(bystanders),
+        expected: Arc::new(expected),
     })
+}
+
+/// Identity and node of the pods that start: their agents ask for certificates before the API has their addresses.
+fn expected(
+    pods: &[Located<Arc<PodFacts>>],
+    settings: &Settings,
+) -> BTreeSet<(SpiffeId, Arc<str>)> {
+    let pods = pods.iter().map(|pod| &pod.facts);
+    let starting = pods.filter(|pod| {
+        pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.is_empty())
+    });
+    let identified = starting.filter_map(|pod| {
+        let domain = settings.trust_domains.own.clone();
+        let identity = SpiffeId::new(domain, &pod.name.namespace, &pod.service_account);
+        Some((identity.ok()?, Arc::clone(&pod.node)))
+    });
+    identified.collect()
 }
 
 /// What is said of hosts that none of `services` has.

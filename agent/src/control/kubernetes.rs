@@ -9,6 +9,7 @@
 
 mod apart;
 mod awaited;
+mod claims;
 mod cluster;
 mod connect;
 mod early;

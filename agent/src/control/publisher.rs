@@ -1,7 +1,7 @@
 //! Puts what a source has read into force, and tells how the source is doing.
 
 use std::{
-    collections::{BTreeSet, HashSet, hash_map::RandomState},
+    collections::{BTreeSet, HashSet},
     future::pending,
     sync::Arc,
 };
@@ -91,13 +91,12 @@ pub struct Publisher {
     /// Hosts whose addresses are asked for, and what is known of them.
     names: watch::Sender<BTreeSet<String>>,
     addresses: watch::Receiver<Arc<Addresses>>,
-    /// Keyed at random, so that no content can be made to look unchanged.
-    hasher: RandomState,
     published: Option<Published>,
 }
 
 struct Published {
-    fingerprint: u64,
+    /// Its workloads and services are those of the snapshot.
+    mesh: Mesh,
     /// Those that have not changed are shared with what is read the next time: to compare them takes no time.
     documents: Arc<Documents>,
     addresses: Arc<Addresses>,
@@ -116,7 +115,6 @@ impl Publisher {
             status,
             names,
             addresses,
-            hasher: RandomState::new(),
             published: None,
         };
         (publisher, receiver, asking)
@@ -207,20 +205,19 @@ impl Publisher {
         current: u64,
         warnings: &mut Vec<String>,
     ) -> u64 {
-        let fingerprint = mesh.fingerprint(&self.hasher);
         if let Some(published) = &self.published
-            && published.fingerprint == fingerprint
+            && published.mesh.has_objects_of(&mesh)
             && published.documents == mesh.documents
             && published.addresses == addresses
         {
             warnings.extend_from_slice(&published.conflicts);
             return current;
         }
-        let snapshot = mesh.into_snapshot();
+        let snapshot = mesh.clone().into_snapshot();
         let conflicts = conflicts(&snapshot);
         warnings.extend_from_slice(&conflicts);
         self.published = Some(Published {
-            fingerprint,
+            mesh,
             documents: Arc::clone(&snapshot.documents),
             addresses,
             conflicts,

@@ -86,7 +86,7 @@ impl Snapshot {
         let name = parts.next().zip(parts.next());
         let service = name.and_then(|(name, namespace)| {
             let name = ObjectName::new(namespace, name);
-            self.services.get(&name)
+            self.service(&name)
         });
         let service = service.filter(|service| service.host == host);
         service.or_else(|| self.outside.named(namespace, host))

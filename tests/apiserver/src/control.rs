@@ -53,6 +53,12 @@ pub enum Order {
     IstioResources(bool),
     /// Makes nodes and running pods.
     Populate(synthetic::Population),
+    /// A pod of a population goes, and its successor has its addresses at once. Rounds count from 1.
+    Succeed {
+        of: synthetic::Population,
+        pod: u32,
+        round: u32,
+    },
     /// Stores an object as it is, with its status, in place of its namesake. Nothing is checked.
     Put(Value),
     /// Removes the object of this kind and name at once, whatever its finalizers.
@@ -106,6 +112,7 @@ impl Running {
             }
             Order::IstioResources(on) => synthetic::istio(&self.cluster, on)?,
             Order::Populate(population) => population.make(&self.cluster)?,
+            Order::Succeed { of, pod, round } => of.succeed(&self.cluster, pod, round)?,
             Order::Put(object) => synthetic::replace(&self.cluster, object)?,
             Order::Remove(object) => synthetic::remove(&self.cluster, &object)?,
         }

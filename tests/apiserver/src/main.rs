@@ -92,6 +92,7 @@ async fn main() -> Result<()> {
         server
             .order(Order::Populate(Population {
                 nodes,
+                first: 0,
                 pods,
                 namespaces,
             }))

@@ -1,6 +1,7 @@
 //! Objects in numbers, for measurements, and Istio's custom resource definitions.
 
 mod pod;
+mod service;
 
 use std::sync::Arc;
 
@@ -14,11 +15,14 @@ use crate::{
     store::{Change, key},
 };
 
-/// Nodes, and running pods spread over them.
+/// Nodes, and running pods spread over them, with the services of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Population {
     pub nodes: u32,
+    /// The number of the first pod that is made: those before it are there already.
+    #[serde(default)]
+    pub first: u32,
     pub pods: u32,
     /// Over which the pods are spread: `load-0` and so on.
     pub namespaces: u32,
@@ -49,11 +53,26 @@ impl Population {
                 json!({"metadata": {"name": name, "labels": labels}}),
             )?;
         }
-        for index in 0..self.pods {
-            let pod = pod::running(index, self.nodes.max(1), self.namespaces.max(1));
-            put(cluster, "pods", pod)?;
+        for index in self.first..self.pods {
+            put(cluster, "pods", pod::running(index, 0, self))?;
+        }
+        let workloads = self.first / pod::REPLICAS..self.pods.div_ceil(pod::REPLICAS);
+        for workload in workloads {
+            for (id, object) in service::with_slices(workload, self) {
+                put(cluster, id, object)?;
+            }
         }
         Ok(())
+    }
+
+    /// Deletes the pod with this number of the round before; another of another workload has its addresses at once.
+    ///
+    /// # Errors
+    /// When an object can't be made.
+    pub fn succeed(self, cluster: &Cluster, index: u32, round: u32) -> Result<(), Status> {
+        let before = pod::running(index, round.saturating_sub(1), self);
+        remove(cluster, &before)?;
+        put(cluster, "pods", pod::running(index, round, self))
     }
 }
 

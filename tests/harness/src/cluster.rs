@@ -271,6 +271,19 @@ impl Cluster {
         self.put(&object(&pod.pod.spec, &pod.uid, &addresses))
     }
 
+    /// Shows a running pod with another answer to whether it is in the mesh.
+    ///
+    /// # Errors
+    /// As [`Cluster::put`].
+    pub fn inject(&self, pod: &ClusterPod, inject: bool) -> Result<()> {
+        let addresses = [pod.pod.v4.into(), pod.pod.v6.into()];
+        let spec = PodSpec {
+            inject: Some(inject),
+            ..pod.pod.spec.clone()
+        };
+        self.put(&object(&spec, &pod.uid, &addresses))
+    }
+
     /// Takes a pod out of the API.
     ///
     /// # Errors

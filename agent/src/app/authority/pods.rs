@@ -45,6 +45,10 @@ impl Index {
             let on = nodes.entry(workload.identity.clone()).or_default();
             on.insert(Arc::clone(&workload.node));
         }
+        for (identity, node) in &*snapshot.expected {
+            let on = nodes.entry(identity.clone()).or_default();
+            on.insert(Arc::clone(node));
+        }
         Self {
             of: snapshot,
             nodes,

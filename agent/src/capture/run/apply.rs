@@ -13,6 +13,7 @@ use super::{Capture, Notice};
 use crate::{
     capture::{
         desired::{Desired, DesiredPod},
+        destinations::{Change, Destinations},
         enrol::{self, Enrolled, Listeners},
         error::EnrolError,
         maps::map_error,
@@ -37,15 +38,13 @@ impl Capture {
             .keys()
             .filter_map(Result::ok)
             .collect();
-        for key in keys {
-            let address = key.data();
-            if let Ok(value) = self.maps.destinations.get(&key, 0) {
-                self.destinations.insert(address, value);
-                if value.on_loss == OnLoss::REFUSE {
-                    self.inherited.insert(address);
-                }
-            }
-        }
+        let standing = keys.iter().filter_map(|key| {
+            let value = self.maps.destinations.get(key, 0).ok()?;
+            Some((key.data(), value))
+        });
+        let standing: Destinations = standing.collect();
+        self.inherited.extend(standing.refused());
+        self.destinations = Arc::new(standing);
     }
 
     pub(super) fn apply(&mut self, desired: Desired) {
@@ -63,38 +62,46 @@ impl Capture {
 
     /// What could not be written stays out of `destinations` and is tried again.
     fn apply_destinations(&mut self) {
-        let wanted: HashMap<_, _> = self
-            .desired
-            .destinations
-            .iter()
-            .map(|(ip, destination)| (Address::from(*ip), *destination))
-            .collect();
-        for (address, destination) in &wanted {
-            if self.destinations.get(address) == Some(destination) {
-                continue;
-            }
-            match self
-                .maps
-                .destinations
-                .insert(&Key::new(128, *address), *destination, 0)
-            {
-                Ok(()) => drop(self.destinations.insert(*address, *destination)),
-                Err(error) => self.map_failed(&map_error(map::DESTINATIONS, error)),
-            }
-        }
         // What may be a host of which name servers have not been heard is not let go in clear.
         if self.desired.settled {
             self.inherited.clear();
         }
-        let is_wanted = |a: &&Address| wanted.contains_key(a) || self.inherited.contains(a);
-        let unwanted = self.destinations.keys().filter(|a| !is_wanted(a));
-        let unwanted: Vec<_> = unwanted.copied().collect();
-        for address in unwanted {
-            match self.maps.destinations.remove(&Key::new(128, address)) {
-                Ok(()) | Err(MapError::KeyNotFound) => drop(self.destinations.remove(&address)),
-                Err(error) => self.map_failed(&map_error(map::DESTINATIONS, error)),
+        let wanted = Arc::clone(&self.desired.destinations);
+        let before = Arc::clone(&self.destinations);
+        let mut exceptions = HashMap::new();
+        for change in before.changes(&wanted) {
+            match change {
+                Change::Put {
+                    address,
+                    destination,
+                    before,
+                } => {
+                    let key = Key::new(128, address);
+                    let put = self.maps.destinations.insert(&key, destination, 0);
+                    if let Err(error) = put {
+                        exceptions.insert(address, before);
+                        self.map_failed(&map_error(map::DESTINATIONS, error));
+                    }
+                }
+                Change::Remove { address, before } if self.inherited.contains(&address) => {
+                    exceptions.insert(address, Some(before));
+                }
+                Change::Remove { address, before } => {
+                    match self.maps.destinations.remove(&Key::new(128, address)) {
+                        Ok(()) | Err(MapError::KeyNotFound) => {}
+                        Err(error) => {
+                            exceptions.insert(address, Some(before));
+                            self.map_failed(&map_error(map::DESTINATIONS, error));
+                        }
+                    }
+                }
             }
         }
+        self.destinations = if exceptions.is_empty() {
+            wanted
+        } else {
+            Arc::new(wanted.but(&exceptions))
+        };
     }
 
     fn leave_the_unwanted(&mut self) {

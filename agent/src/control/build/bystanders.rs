@@ -9,7 +9,7 @@ use super::enrolment;
 use crate::{
     control::objects::{Located, PodFacts, ServiceFacts},
     policy::Labels,
-    workload::{Bystander, Bystanders},
+    workload::{Bystander, Bystanders, PodHost},
 };
 
 pub(super) fn found(
@@ -28,7 +28,8 @@ pub(super) fn found(
     let headless = services.iter().filter(|s| s.virtual_addresses.is_empty());
     let headless: BTreeSet<_> = headless.map(|s| &s.name.namespace).collect();
     let named = facts().filter(|pod| headless.contains(&pod.name.namespace));
-    let named = named.filter_map(|pod| Some((pod.name.clone(), pod.host_name.clone()?)));
+    let named =
+        named.filter_map(|pod| Some((pod.name.clone(), PodHost::clone(pod.host_name.as_ref()?))));
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),

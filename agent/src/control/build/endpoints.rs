@@ -8,16 +8,18 @@ use crate::{
         Condition, EndpointSliceFacts, Located, PodFacts, ServiceFacts, ServicePortFacts,
         TargetPort,
     },
+    store::Snapshot,
     workload::{Endpoint, ObjectName, Service, ServicePort},
 };
 
-/// Services in the order of their names.
+/// Services in the order of their names; those that are as they are in `previous` are shared with it.
 pub fn resolve(
     services: &[Arc<ServiceFacts>],
     slices: &[Arc<EndpointSliceFacts>],
     pods: &[Located<Arc<PodFacts>>],
     settings: &Settings,
-) -> Vec<Service> {
+    previous: &Snapshot,
+) -> Vec<Arc<Service>> {
     let mut slices_of: HashMap<&ObjectName, Vec<&EndpointSliceFacts>> = HashMap::new();
     for slice in slices {
         if let Some(service) = &slice.service {
@@ -32,7 +34,10 @@ pub fn resolve(
     };
     let with_endpoints = |service: &Arc<ServiceFacts>| {
         let slices = slices_of.get(&service.name).map(Vec::as_slice);
-        with_endpoints(service, slices, &index, settings)
+        let service = with_endpoints(service, slices, &index, settings);
+        let known = previous.service(&service.name);
+        let known = known.filter(|known| ***known == service);
+        known.map_or_else(|| Arc::new(service), Arc::clone)
     };
     let mut resolved: Vec<_> = services.iter().map(with_endpoints).collect();
     resolved.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,15 +1,18 @@
 //! What has been heard of a cluster.
 
+mod wanted;
+
 use std::{
     collections::{BTreeMap, HashSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use super::{
+    claims::Claims,
     feed::{Event, Feed, Istio, Object},
     mirror::Mirror,
     policies::Policies,
-    sandbox::Wanted,
     shared::Shared,
 };
 use crate::{
@@ -34,6 +37,7 @@ pub(super) struct Cluster {
     node: Arc<str>,
     namespaces: Mirror<Arc<Labels>>,
     pods: Mirror<Arc<PodFacts>>,
+    claims: Claims,
     services: Mirror<Arc<ServiceFacts>>,
     endpoint_slices: Mirror<Arc<EndpointSliceFacts>>,
     pub(super) policies: Policies,
@@ -72,6 +76,7 @@ impl Cluster {
             node: node.into(),
             namespaces: Mirror::default(),
             pods: Mirror::default(),
+            claims: Claims::default(),
             services: Mirror::default(),
             endpoint_slices: Mirror::default(),
             policies: Policies::default(),
@@ -124,7 +129,10 @@ impl Cluster {
     fn end(&mut self, feed: Feed) {
         self.changed |= match feed {
             Feed::Namespaces => self.namespaces.end(),
-            Feed::Pods => self.pods.end(),
+            Feed::Pods => {
+                self.claims.clear();
+                self.pods.end()
+            }
             Feed::Services => self.services.end(),
             Feed::EndpointSlices => self.endpoint_slices.end(),
             Feed::ConfigMaps | Feed::Istio(_) => return self.policies.end(feed),
@@ -163,6 +171,7 @@ impl Cluster {
         self.own_changed |=
             pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&*self.node);
         let uid = pod.metadata.uid.clone();
+        let created = pod.metadata.creation_timestamp.map(|at| at.as_second());
         // Whoever may write a pod's annotations must not choose what the agent opens as root.
         pod.metadata
             .annotations
@@ -170,22 +179,31 @@ impl Cluster {
             .for_each(without_sandbox);
         let Some(mut facts) = self.read::<PodFacts>(Feed::Pods, &name, pod) else {
             // What is known may be of another pod, which had the name before.
-            if self
-                .pods
-                .get(&name)
-                .is_some_and(|known| known.uid.as_deref() != uid.as_deref())
-            {
+            if self.pods.get(&name).is_some_and(|known| {
+                known.created != created
+                    || known.uid.is_some() && known.uid.as_deref() != uid.as_deref()
+            }) {
                 self.pods.remove(&name);
             }
             return;
         };
+        if facts.node != self.node {
+            // Nobody asks for it, and there are many.
+            facts.uid = None;
+        }
         self.shared.texts.share(&mut facts.node);
         self.shared.texts.share(&mut facts.service_account);
         self.shared.labels.share(&mut facts.labels);
         self.shared.ports.share(&mut facts.container_ports);
         self.shared.probes.share(&mut facts.probe_ports);
         self.shared.telemetry.share(&mut facts.telemetry);
-        self.changed |= self.pods.learn(name, facts);
+        let addresses = Arc::clone(&facts.addresses);
+        if self.pods.learn(name, facts) {
+            self.changed = true;
+            if let Some(round) = self.pods.read_again() {
+                self.claims.take(&addresses, round);
+            }
+        }
     }
 
     /// `None`: the object makes no sense, and what is known of it stays.
@@ -283,32 +301,31 @@ impl Cluster {
         self.pods.values().filter(|pod| pod.node == self.node)
     }
 
-    /// The pods of this node that are to be found, and what kubelet has named their cgroups after. Of mirrors that claim
-    /// one static pod the first that was made counts, and none where another pod has the UID.
-    pub(super) fn wanted(&self) -> Wanted {
-        let pods: Vec<_> = self.own_pods().filter(|pod| !pod.host_network).collect();
-        let uids = pods.iter().filter_map(|pod| pod.uid.clone());
-        let mut wanted: Wanted = uids.map(|uid| (Arc::clone(&uid), uid)).collect();
-        let mut first = BTreeMap::<&Arc<str>, &Arc<PodFacts>>::new();
-        let age = |pod: &PodFacts| (pod.created.unwrap_or(i64::MAX), pod.uid.clone());
-        for mirror in pods {
-            let Some(hash) = &mirror.static_uid else {
-                continue;
-            };
-            let known = first.entry(hash).or_insert(mirror);
-            if age(mirror) < age(known) {
-                *known = mirror;
-            }
-        }
-        let others: HashSet<_> = self
-            .pods
-            .values()
-            .filter_map(|pod| pod.uid.as_ref())
+    /// Of addresses that a pod has here, and which the API doesn't know yet, those that nobody else has: whoever rules
+    /// a pod's network can give it any. `is_gone`: a pod that has left, whatever is known of it.
+    pub(super) fn unclaimed(
+        &self,
+        of: &PodFacts,
+        addresses: &Arc<[IpAddr]>,
+        is_gone: impl Fn(&PodFacts) -> bool,
+    ) -> Arc<[IpAddr]> {
+        let services = self.services.values();
+        let services = services.flat_map(|service| &service.virtual_addresses);
+        let others = self.pods.values();
+        let others = others
+            .filter(|pod| pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod)));
+        let pods = others.flat_map(|pod| &*pod.addresses);
+        let claimed: Vec<_> = services
+            .chain(pods)
+            .filter(|claimed| addresses.contains(claimed))
             .collect();
-        let claims = first.into_iter().filter(|(hash, _)| !others.contains(hash));
-        let claims = claims.filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
-        wanted.extend(claims);
-        wanted
+        if claimed.is_empty() {
+            return Arc::clone(addresses);
+        }
+        let unclaimed = addresses
+            .iter()
+            .filter(|address| !claimed.contains(address));
+        unclaimed.copied().collect()
     }
 
     /// Everything but policy, to be related. `own` has what is known better of the pods of this node.
@@ -321,12 +338,15 @@ impl Cluster {
         };
         let known: HashSet<&str> = self.namespaces.iter().map(|(n, _)| &*n.name).collect();
         // Of a pod whose namespace has not been heard of yet nobody can tell whether it is in the mesh.
-        let pods = self.pods.values();
-        let pods = pods.filter(|pod| known.contains(&*pod.name.namespace));
-        let pods = pods.map(|facts| Located {
-            place: place.clone(),
-            path: FieldPath::default(),
-            facts: own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts)),
+        let pods = self.pods.rounds();
+        let pods = pods.filter(|(pod, _)| known.contains(&*pod.name.namespace));
+        let pods = pods.map(|(facts, round)| {
+            let facts = own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts));
+            Located {
+                place: place.clone(),
+                path: FieldPath::default(),
+                facts: self.claims.give_way(facts, round),
+            }
         });
         let pods = pods.collect();
         let namespaces = self.namespaces.iter();

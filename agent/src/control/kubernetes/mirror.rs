@@ -14,6 +14,8 @@ pub(super) struct Mirror<T> {
     /// Of the list that is read, or was read last.
     round: u32,
     whole: bool,
+    /// A list has begun and not ended.
+    reading: bool,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ impl<T> Default for Mirror<T> {
             known: HashMap::new(),
             round: 0,
             whole: false,
+            reading: false,
         }
     }
 }
@@ -36,6 +39,7 @@ impl<T> Mirror<T> {
     /// A list begins.
     pub(super) fn begin(&mut self) {
         self.round = self.round.wrapping_add(1);
+        self.reading = true;
     }
 
     /// Returns what was known of it.
@@ -58,6 +62,7 @@ impl<T> Mirror<T> {
 
     /// A list ends. Returns whether that says anything new.
     pub(super) fn end(&mut self) -> bool {
+        self.reading = false;
         let before = self.known.len();
         let round = self.round;
         self.known.retain(|_, heard| heard.round == round);
@@ -70,6 +75,11 @@ impl<T> Mirror<T> {
         self.whole
     }
 
+    /// Which list is being read over what is known already.
+    pub(super) fn read_again(&self) -> Option<u32> {
+        (self.whole && self.reading).then_some(self.round)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -80,6 +90,11 @@ impl<T> Mirror<T> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectName, &T)> {
         self.known.iter().map(|(name, heard)| (name, &heard.facts))
+    }
+
+    /// Each with the list that was last when it was heard of.
+    pub(super) fn rounds(&self) -> impl Iterator<Item = (&T, u32)> {
+        self.known.values().map(|heard| (&heard.facts, heard.round))
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {

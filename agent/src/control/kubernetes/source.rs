@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use kube::Client;
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinSet, spawn_blocking},
+    task::{JoinSet, block_in_place, spawn_blocking},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -211,7 +211,9 @@ impl State {
         }
         match &self.policy {
             Some(policy) if unheard.is_empty() => match self.related(policy, settings).await {
-                Ok(loaded) => self.publisher.accept(loaded, addresses, errors),
+                Ok(loaded) => {
+                    block_in_place(|| self.publisher.accept(loaded, addresses, errors));
+                }
                 Err(more) => {
                     errors.extend(more);
                     self.publisher.refuse(errors);
@@ -224,7 +226,7 @@ impl State {
 
     /// What was heard, as a mesh.
     async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
-        let objects = self.cluster.objects(self.own());
+        let objects = block_in_place(|| self.cluster.objects(self.own()));
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
         let (mut warnings, count) = (policy.warnings.clone(), policy.count);
         let held_back = policy.held_back.clone();
@@ -280,9 +282,15 @@ impl State {
             }
             let found = sandboxes.get(uid)?;
             let mut pod = PodFacts::clone(pod);
-            pod.sandbox = Some(found.sandbox.clone());
+            pod.sandbox = Some(Arc::new(found.sandbox.clone()));
             if pod.addresses.is_empty() && !pod.host_network {
-                pod.addresses = Arc::clone(&found.addresses);
+                let is_gone = |other: &PodFacts| {
+                    other
+                        .uid
+                        .as_deref()
+                        .is_some_and(|uid| sandboxes.is_gone(uid))
+                };
+                pod.addresses = self.cluster.unclaimed(&pod, &found.addresses, is_gone);
             }
             Some(pod)
         };

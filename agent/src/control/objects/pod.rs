@@ -47,7 +47,7 @@ pub struct PodFacts {
     /// On which its kubelet connects to it, in ascending order.
     pub probe_ports: Arc<[u16]>,
     /// What it is called in the name of a headless service, if anything.
-    pub host_name: Option<PodHost>,
+    pub host_name: Option<Box<PodHost>>,
     /// On the network of its node: never a workload.
     pub host_network: bool,
     /// Never a workload.
@@ -61,7 +61,7 @@ pub struct PodFacts {
     /// Seconds of the Unix epoch.
     pub created: Option<i64>,
     pub telemetry: Arc<TelemetryNames>,
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<Arc<Sandbox>>,
 }
 
 impl FromObject for PodFacts {
@@ -102,7 +102,7 @@ impl FromObject for PodFacts {
             own_enrolment,
             sidecar,
             own_proxy,
-            sandbox,
+            sandbox: sandbox.map(Arc::new),
             addresses: addresses.into(),
             container_ports: container_ports.into(),
             probe_ports: probe_ports.into(),
@@ -112,7 +112,7 @@ impl FromObject for PodFacts {
             ready: !leaving && is_ready(&status),
             leaving,
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
-            host_name: host_name(name, &spec, owner),
+            host_name: host_name(name, &spec, owner).map(Box::new),
             telemetry: Arc::new(telemetry::names(name, &labels, owner)),
             static_uid: static_uid.map(Arc::from),
             uid: metadata.uid.map(Arc::from),

@@ -1,43 +1,79 @@
 //! A running pod of the size that real ones have: about 8 KiB of JSON, of which managed fields are a good part.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
+use super::Population;
 use crate::objects;
 
 /// Pods of one workload.
-const REPLICAS: u32 = 25;
+pub const REPLICAS: u32 = 25;
 
 pub fn node_name(index: u32) -> String {
     format!("node-{index:04}.cluster.example")
 }
 
-/// The pod with this number. Addresses are unique below 16 million pods.
-pub fn running(index: u32, nodes: u32, namespaces: u32) -> Value {
-    let workload = index / REPLICAS;
-    let namespace = format!("load-{}", workload % namespaces);
-    let app = format!("workload-{workload:05}");
-    let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + index + 1).to_string();
+/// What a workload, its service account and its service are called.
+pub fn app_name(workload: u32) -> String {
+    format!("workload-{workload:05}")
+}
+
+pub fn namespace_of(workload: u32, of: Population) -> String {
+    format!("load-{}", workload % of.namespaces.max(1))
+}
+
+/// Of a pod, of both families. Unique below 16 million pods.
+pub fn addresses(index: u32) -> (Ipv4Addr, Ipv6Addr) {
+    let v4 = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + index + 1);
+    let first = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1);
+    (v4, Ipv6Addr::from_bits(first.to_bits() + u128::from(index)))
+}
+
+/// Names are as those of deployments' pods; each round has others, so that a pod's successor is no namesake.
+pub fn name(index: u32, round: u32) -> String {
+    let workload = workload(index, round);
+    let letters = index.wrapping_mul(40_503).wrapping_add(round * 7) % 100_000;
+    format!(
+        "{}-{}-{letters:05}{index:x}",
+        app_name(workload),
+        hash(workload)
+    )
+}
+
+/// In each round the pod with this number is of another workload.
+pub fn workload(index: u32, round: u32) -> u32 {
+    index / REPLICAS + round
+}
+
+fn hash(workload: u32) -> String {
+    format!("{:08x}", workload.wrapping_mul(2_654_435_761))
+}
+
+/// The pod with this number, in a round.
+pub fn running(index: u32, round: u32, of: Population) -> Value {
+    let workload = workload(index, round);
+    let (app, hash) = (app_name(workload), hash(workload));
     let now = objects::now();
-    let hash = format!("{:08x}", workload.wrapping_mul(2_654_435_761));
     let labels = json!({
         "app": app, "app.kubernetes.io/name": app, "app.kubernetes.io/part-of": "shop", "app.kubernetes.io/version": "v1.27.3",
         "pod-template-hash": hash, "version": "v1", "team": format!("team-{}", workload % 40),
     });
+    let node = index % of.nodes.max(1);
     json!({
+        "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("{app}-{hash}-{index:06}"), "generateName": format!("{app}-{hash}-"),
-            "namespace": namespace, "uid": objects::uid(), "creationTimestamp": now, "generation": 1, "labels": labels,
-            "annotations": annotations(&address),
+            "name": name(index, round), "generateName": format!("{app}-{hash}-"),
+            "namespace": namespace_of(workload, of), "uid": objects::uid(), "creationTimestamp": now, "generation": 1,
+            "labels": labels, "annotations": annotations(&addresses(index).0.to_string()),
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-{hash}"), "uid": objects::uid(),
                 "controller": true, "blockOwnerDeletion": true,
             }],
             "managedFields": managed(&now),
         },
-        "spec": spec(&app, &node_name(index % nodes)),
-        "status": status(&address, &now),
+        "spec": spec(&app, &node_name(node)),
+        "status": status(index, node, &now),
     })
 }
 
@@ -118,7 +154,9 @@ fn spec(app: &str, node: &str) -> Value {
     })
 }
 
-fn status(address: &str, now: &str) -> Value {
+fn status(index: u32, node: u32, now: &str) -> Value {
+    let (v4, v6) = addresses(index);
+    let host = Ipv4Addr::from_bits(Ipv4Addr::new(192, 168, 0, 1).to_bits() + node);
     let conditions = [
         "PodReadyToStartContainers",
         "Initialized",
@@ -138,7 +176,7 @@ fn status(address: &str, now: &str) -> Value {
         })
     });
     json!({
-        "phase": "Running", "conditions": conditions, "hostIP": "192.168.0.1", "hostIPs": [{"ip": "192.168.0.1"}],
-        "podIP": address, "podIPs": [{"ip": address}], "startTime": now, "containerStatuses": containers, "qosClass": "Burstable",
+        "phase": "Running", "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}],
+        "podIP": v4, "podIPs": [{"ip": v4}, {"ip": v6}], "startTime": now, "containerStatuses": containers, "qosClass": "Burstable",
     })
 }

@@ -330,6 +330,7 @@ pub async fn many_pods(_: Arc<Stage>) -> Result<()> {
         &stage,
         Order::Populate(Population {
             nodes: 100,
+            first: 0,
             pods: 2000,
             namespaces: 10,
         }),

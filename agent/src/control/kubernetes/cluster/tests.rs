@@ -1,6 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{
+    control::build::{Compiled, Settings, TrustDomains, relate},
+    store::Snapshot,
+};
 
 const BUILT_IN: [Feed; 5] = [
     Feed::Namespaces,
@@ -236,4 +240,132 @@ fn nobody_takes_the_cgroup_of_another_pod() {
         }),
     );
     assert_eq!(cgroups(&cluster)["uid-first"], "uid-first");
+}
+
+/// A pod of another node that has `address`, made at `created`.
+fn remote(name: &str, address: &str, created: &str) -> Event {
+    pod(name, |pod| {
+        pod["spec"]["nodeName"] = "b".into();
+        pod["metadata"]["creationTimestamp"] = created.into();
+        pod["status"]["podIPs"] = json!([{"ip": address}]);
+    })
+}
+
+fn snapshot(cluster: &Cluster) -> Snapshot {
+    let settings = Settings {
+        trust_domains: TrustDomains {
+            own: "cluster.local".parse().unwrap(),
+            aliases: Vec::new(),
+        },
+        cluster_domain: "cluster.local".to_owned(),
+        root_namespace: "istio-system".to_owned(),
+        addresses: Arc::default(),
+    };
+    let objects = cluster.objects(BTreeMap::new());
+    let (documents, before) = (Compiled::default(), Snapshot::default());
+    let mesh = relate(objects, &documents, &before, &settings, &mut Vec::new());
+    mesh.unwrap().into_snapshot()
+}
+
+fn owner(cluster: &Cluster, address: &str) -> Option<String> {
+    let snapshot = snapshot(cluster);
+    let owner = snapshot.workload_at(address.parse().unwrap())?;
+    Some(owner.name.name.to_string())
+}
+
+fn with_namespace() -> Cluster {
+    let mut cluster = whole();
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "shop"}})).unwrap();
+    let namespace = Object::Namespace(Box::new(namespace));
+    cluster.hear(Feed::Namespaces, Event::Put(namespace));
+    cluster
+}
+
+const OLD: &str = "2026-01-01T00:00:00Z";
+const NEW: &str = "2026-01-02T00:00:00Z";
+
+#[test]
+fn while_a_list_is_read_again_an_address_is_whose_the_list_says_it_is() {
+    let mut cluster = with_namespace();
+    cluster.hear(Feed::Pods, remote("gone", "10.0.0.1", OLD));
+    cluster.hear(Feed::Pods, remote("other", "10.0.0.2", OLD));
+    assert_eq!(owner(&cluster, "10.0.0.1").as_deref(), Some("gone"));
+    cluster.hear(Feed::Pods, Event::Begin);
+    cluster.hear(Feed::Pods, remote("next", "10.0.0.1", NEW));
+    assert_eq!(owner(&cluster, "10.0.0.1").as_deref(), Some("next"));
+    // What has not been spoken of yet stays, and so does who has the address when the list breaks off.
+    assert_eq!(owner(&cluster, "10.0.0.2").as_deref(), Some("other"));
+    cluster.hear(Feed::Pods, Event::Begin);
+    assert_eq!(owner(&cluster, "10.0.0.1").as_deref(), Some("next"));
+    cluster.hear(Feed::Pods, remote("next", "10.0.0.1", NEW));
+    cluster.hear(Feed::Pods, remote("other", "10.0.0.2", OLD));
+    cluster.hear(Feed::Pods, Event::End);
+    assert_eq!(owner(&cluster, "10.0.0.1").as_deref(), Some("next"));
+    // Of two that the server has the older keeps it, as ever.
+    cluster.hear(Feed::Pods, remote("second", "10.0.0.2", NEW));
+    assert_eq!(owner(&cluster, "10.0.0.2").as_deref(), Some("other"));
+}
+
+#[test]
+fn an_address_that_a_pod_gives_itself_is_not_taken_from_anybody() {
+    let mut cluster = with_namespace();
+    cluster.hear(Feed::Pods, remote("web", "10.0.0.1", NEW));
+    let service = json!({
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]},
+    });
+    let service = Object::Service(Box::new(serde_json::from_value(service).unwrap()));
+    cluster.hear(Feed::Services, Event::Put(service));
+    let early = pod("early", |pod| pod["status"] = json!({"phase": "Pending"}));
+    cluster.hear(Feed::Pods, early);
+    let early = Arc::clone(cluster.own_pods().next().unwrap());
+    let addresses = ["10.0.0.1", "10.96.0.1", "10.0.0.9"].map(|a| a.parse::<IpAddr>().unwrap());
+    let own: Arc<[IpAddr]> = addresses.into();
+    let found = cluster.unclaimed(&early, &own, |_| false);
+    assert_eq!(*found, addresses[2..]);
+    // A pod whose sandbox is gone has none any more, whatever the API says.
+    let found = cluster.unclaimed(&early, &own, |pod| &*pod.name.name == "web");
+    assert_eq!(*found, [addresses[0], addresses[2]]);
+}
+
+#[test]
+fn what_was_known_of_a_pods_namesake_is_not_known_of_the_pod() {
+    let mut cluster = with_namespace();
+    let wrong = |created: &str| {
+        let Event::Put(Object::Pod(mut pod)) = remote("db-0", "10.0.0.1", created) else {
+            unreachable!()
+        };
+        let inject = ("sealane.dev/inject".to_owned(), "maybe".to_owned());
+        pod.metadata.labels.get_or_insert_default().extend([inject]);
+        Event::Put(Object::Pod(pod))
+    };
+    cluster.hear(Feed::Pods, remote("db-0", "10.0.0.1", OLD));
+    cluster.hear(Feed::Pods, wrong(OLD));
+    assert_eq!(owner(&cluster, "10.0.0.1").as_deref(), Some("db-0"));
+    cluster.hear(Feed::Pods, wrong(NEW));
+    assert_eq!(owner(&cluster, "10.0.0.1"), None);
+}
+
+#[test]
+fn a_pod_that_starts_is_expected_on_its_node() {
+    let mut cluster = with_namespace();
+    let starting = |node: &str| {
+        let node = node.to_owned();
+        pod("new", move |pod| {
+            pod["spec"]["nodeName"] = node.clone().into();
+            pod["status"] = json!({"phase": "Pending"});
+        })
+    };
+    cluster.hear(Feed::Pods, starting(""));
+    assert!(snapshot(&cluster).expected.is_empty(), "it has no node yet");
+    cluster.hear(Feed::Pods, starting("b"));
+    let expected = Arc::clone(&snapshot(&cluster).expected);
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(id, node)| (id.to_string(), &**node))
+        .collect();
+    let identity = "spiffe://cluster.local/ns/shop/sa/web".to_owned();
+    assert_eq!(expected, [(identity, "b")]);
+    cluster.hear(Feed::Pods, remote("new", "10.0.0.1", NEW));
+    assert!(snapshot(&cluster).expected.is_empty());
 }

@@ -1,0 +1,39 @@
+//! What a node's pods are looked for by: their UIDs, of static pods what kubelet makes them of.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use super::Cluster;
+use crate::control::{kubernetes::sandbox::Wanted, objects::PodFacts};
+
+impl Cluster {
+    /// The pods of this node that are to be found, and what kubelet has named their cgroups after. Of mirrors that claim
+    /// one static pod the first that was made counts, and none where another pod has the UID.
+    pub(in crate::control::kubernetes) fn wanted(&self) -> Wanted {
+        let pods: Vec<_> = self.own_pods().filter(|pod| !pod.host_network).collect();
+        let uids = pods.iter().filter_map(|pod| pod.uid.clone());
+        let mut wanted: Wanted = uids.map(|uid| (Arc::clone(&uid), uid)).collect();
+        let mut first = BTreeMap::<&Arc<str>, &Arc<PodFacts>>::new();
+        let age = |pod: &PodFacts| (pod.created.unwrap_or(i64::MAX), pod.uid.clone());
+        for mirror in pods {
+            let Some(hash) = &mirror.static_uid else {
+                continue;
+            };
+            let known = first.entry(hash).or_insert(mirror);
+            if age(mirror) < age(known) {
+                *known = mirror;
+            }
+        }
+        let others: HashSet<_> = self
+            .pods
+            .values()
+            .filter_map(|pod| pod.uid.as_ref())
+            .collect();
+        let claims = first.into_iter().filter(|(hash, _)| !others.contains(hash));
+        let claims = claims.filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
+        wanted.extend(claims);
+        wanted
+    }
+}
