@@ -107,10 +107,10 @@ impl Parts {
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
         let settings = Settings::from(config.mesh.clone());
-        let node = Node {
+        let node = Some(Node {
             name: config.node.clone(),
-            cgroup_root: Some(config.cgroup_root.clone()),
-        };
+            cgroup_root: config.cgroup_root.clone(),
+        });
         let (source, source_status) = Source::open(&config.source, node, settings, writer).await?;
         let (reader, counters) = (store.clone(), metrics.clone());
         let credentials = NodeCredentials {

@@ -16,7 +16,9 @@ pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem};
 pub use file::{DirectoryWatch, FileSource, load, load_changes, load_texts, subdirectories};
-pub use kubernetes::{ClusterSettings, ConnectError, KubernetesSource, TokenReviews, connect};
+pub use kubernetes::{
+    ClusterSettings, ConnectError, KubernetesSource, Scope, TokenReviews, connect,
+};
 pub use objects::Cache;
 pub use publisher::{HeldBack, Loaded, NotFound, SourceStatus};
 pub use secrets::{Secret, SecretError, Secrets, SecretsError, secrets};

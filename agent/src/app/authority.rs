@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::pods::Pods;
-use super::source::{Node, Source};
+use super::source::Source;
 use crate::{
     admin::{AdminSocket, Health, api, serve_http},
     ca::{
@@ -49,9 +49,7 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     let (writer, store) = store::store();
     let settings = Settings::from(config.mesh.clone());
     let (source, source_status) = match &config.source {
-        Some(source) => {
-            Some(Source::open(source, Node::default(), settings, writer).await?).unzip()
-        }
+        Some(source) => Some(Source::open(source, None, settings, writer).await?).unzip(),
         None => (None, None),
     };
     let revocation = Revoked {

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::SourceConfig,
-    control::{ClusterSettings, FileSource, KubernetesSource, Settings, SourceStatus, connect},
+    control::{
+        ClusterSettings, FileSource, KubernetesSource, Scope, Settings, SourceStatus, connect,
+    },
     store::Writer,
 };
 
@@ -18,21 +20,20 @@ pub(super) enum Source {
 }
 
 /// Whose pods a process must find.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: String,
-    /// `None`: it has nothing to do with pods itself.
-    pub(super) cgroup_root: Option<PathBuf>,
+    pub(super) cgroup_root: PathBuf,
 }
 
 impl Source {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. `node`: without one all that counts is where pods run.
     ///
     /// # Errors
     /// When there is no way to the API server.
     pub(super) async fn open(
         config: &SourceConfig,
-        node: Node,
+        node: Option<Node>,
         settings: Settings,
         writer: Writer,
     ) -> anyhow::Result<(Self, watch::Receiver<SourceStatus>)> {
@@ -47,9 +48,15 @@ impl Source {
                 ..
             } => {
                 let client = connect(kubeconfig.as_deref()).await?;
+                let scope = match node {
+                    Some(_) => Scope::Mesh,
+                    None => Scope::Pods,
+                };
+                let (node, cgroup_root) = node.map(|node| (node.name, node.cgroup_root)).unzip();
                 let cluster = ClusterSettings {
-                    node: node.name,
-                    cgroup_root: node.cgroup_root,
+                    node: node.unwrap_or_default(),
+                    cgroup_root,
+                    scope,
                     policy_namespace: policy_namespace.clone(),
                 };
                 let (source, status) = KubernetesSource::new(client, cluster, settings, writer);

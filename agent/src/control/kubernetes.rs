@@ -24,5 +24,6 @@ mod slim;
 mod source;
 
 pub use connect::{ConnectError, connect};
+pub use feed::Scope;
 pub use reviews::TokenReviews;
 pub use source::{ClusterSettings, KubernetesSource};

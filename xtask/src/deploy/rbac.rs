@@ -71,7 +71,8 @@ pub(super) fn findings(rendered: &Rendered) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-/// Both watch the kinds that count, by the same source; what else the CA does stands in `ca serve` and `ca keep`.
+/// Agents watch the kinds that count, the CA where pods run (`Scope` of the agent's source); what else the CA does stands in
+/// `ca serve` and `ca keep`.
 fn needed() -> Result<BTreeSet<Right>> {
     const KINDS: &str = "agent/src/control/objects/kind.rs";
     let source = fs::read_to_string(workspace::root().join(KINDS)).context(KINDS)?;
@@ -79,18 +80,16 @@ fn needed() -> Result<BTreeSet<Right>> {
     ensure!(kinds.len() > 5, "{KINDS}: no table of the kinds that count");
     let mut needed = BTreeSet::new();
     for (group, resource) in &kinds {
-        for (account, verb) in [
-            (AGENT, "list"),
-            (AGENT, "watch"),
-            (CA, "list"),
-            (CA, "watch"),
-        ] {
-            let right = Right::new(account, (group, resource), verb);
+        for verb in ["list", "watch"] {
+            let right = Right::new(AGENT, (group, resource), verb);
             // Policy is read from those beside the agents only.
             needed.insert(match resource.as_str() {
                 "configmaps" => right.within(NAMESPACE),
                 _ => right,
             });
+            if ["namespaces", "pods"].contains(&resource.as_str()) {
+                needed.insert(Right::new(CA, (group, resource), verb));
+            }
         }
     }
     let reviews = ("authentication.k8s.io", "tokenreviews");

@@ -1,7 +1,7 @@
 //! Bearer tokens of Kubernetes service accounts, checked with the issuer's public keys (a JWKS file, RFC 7517).
 //!
-//! Takes bound tokens only: they say of which pod and node they are, and expire. A token that was revoked by
-//! removing its pod is good until it expires: only the API server knows of that.
+//! Takes bound tokens only: they say of which pod and node they are, and expire. By keys alone a token that was revoked
+//! by removing its pod is good until it expires: the API server knows of that (`reviewed`).
 
 mod reviewed;
 

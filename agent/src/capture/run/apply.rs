@@ -50,12 +50,14 @@ impl Capture {
     pub(super) fn apply(&mut self, desired: Desired) {
         self.desired = desired;
         self.incomplete = false;
+        // Before there is anything that strangers are kept from.
+        self.let_others_pass();
         self.apply_destinations();
         self.leave_the_unwanted();
         self.move_the_changed();
         self.update_the_enrolled();
         self.enrol_the_missing();
-        self.apply_others();
+        self.forget_others();
         self.forget_strangers();
         self.publish_status();
     }

@@ -16,7 +16,7 @@ const FIRST_PIDS: &str = "pid:[4026531836]";
 pub(super) fn checks(cgroup_root: Option<&Path>) -> Vec<Check> {
     let mut checks = vec![NODE.check("processes of the node", node())];
     if let Some(root) = cgroup_root {
-        let found = capture::cgroup_of_pods(root).map(|(directory, _)| directory);
+        let found = capture::cgroup_of_pods(root).map(|found| found.path);
         let shown = found.as_ref().map(|pods| pods.display().to_string());
         let absent = || format!("nothing below {} is called so", root.display());
         checks.push(KUBEPODS.check("kubepods cgroup", shown.ok_or_else(absent)));

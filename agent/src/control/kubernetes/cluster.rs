@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     claims::Claims,
-    feed::{Event, Feed, Istio, Object},
+    feed::{Event, Feed, Object},
     mirror::Mirror,
     policies::Policies,
     shared::Shared,
@@ -261,18 +261,15 @@ impl Cluster {
         }
     }
 
-    /// Kinds that have not been heard to the end once.
-    pub(super) fn missing(&self) -> Vec<Feed> {
-        let istio = Istio::ALL.into_iter().map(Feed::Istio);
-        let policies = istio.chain([Feed::ConfigMaps]);
-        let mut missing: Vec<_> = policies
-            .filter(|feed| !self.policies.is_whole(*feed))
-            .collect();
-        missing.extend((!self.namespaces.is_whole()).then_some(Feed::Namespaces));
-        missing.extend((!self.pods.is_whole()).then_some(Feed::Pods));
-        missing.extend((!self.services.is_whole()).then_some(Feed::Services));
-        missing.extend((!self.endpoint_slices.is_whole()).then_some(Feed::EndpointSlices));
-        missing
+    /// Whether it has been heard to the end once.
+    pub(super) fn is_whole(&self, feed: Feed) -> bool {
+        match feed {
+            Feed::Namespaces => self.namespaces.is_whole(),
+            Feed::Pods => self.pods.is_whole(),
+            Feed::Services => self.services.is_whole(),
+            Feed::EndpointSlices => self.endpoint_slices.is_whole(),
+            Feed::ConfigMaps | Feed::Istio(_) => self.policies.is_whole(feed),
+        }
     }
 
     /// Whether there is something new since this was asked the last time.

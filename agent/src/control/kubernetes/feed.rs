@@ -65,6 +65,26 @@ impl Istio {
     }
 }
 
+/// How much of a cluster is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Which pods there are, where, and whose.
+    Pods,
+    /// All that says something about connections.
+    Mesh,
+}
+
+impl Scope {
+    pub(super) fn feeds(self) -> Vec<Feed> {
+        let mut feeds = vec![Feed::Namespaces, Feed::Pods];
+        if self == Self::Mesh {
+            feeds.extend([Feed::Services, Feed::EndpointSlices, Feed::ConfigMaps]);
+            feeds.extend(Istio::ALL.map(Feed::Istio));
+        }
+        feeds
+    }
+}
+
 impl Feed {
     pub(super) fn kind(self) -> &'static str {
         match self {

@@ -46,7 +46,7 @@ struct Document {
 }
 
 /// What is to be compiled, and may be in another thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Texts(Vec<Document>);
 
 impl Policies {

@@ -10,6 +10,8 @@ use crate::ca::{ReviewError, Reviewed, Reviewer};
 /// In which a server says on which node the pod of a token is, since Kubernetes 1.30
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>).
 const NODE: &str = "authentication.kubernetes.io/node-name";
+/// The same, of the pod.
+const POD: &str = "authentication.kubernetes.io/pod-name";
 
 /// TokenReview of a cluster.
 pub struct TokenReviews(Api<TokenReview>);
@@ -37,10 +39,12 @@ impl TokenReviews {
             return Err(ReviewError::Refused);
         }
         let user = status.user.unwrap_or_default();
-        let node = user.extra.unwrap_or_default().remove(NODE);
+        let mut extra = user.extra.unwrap_or_default();
+        let mut first = |key| extra.remove(key)?.into_iter().next();
         Ok(Reviewed {
             username: user.username.unwrap_or_default(),
-            node: node.and_then(|values| values.into_iter().next()),
+            pod: first(POD),
+            node: first(NODE),
         })
     }
 }

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     awaited::Awaited,
     cluster::Cluster,
-    feed::{Event, Feed, Istio},
+    feed::{Event, Feed, Scope},
     follow::Follower,
-    policies::Read,
+    policies::{Read, Texts},
     sandbox::Sandboxes,
 };
 use crate::{
@@ -53,6 +53,7 @@ pub struct ClusterSettings {
     pub node: String,
     /// Directory of the cgroup v2 hierarchy with the pods of this node; none: they are not looked for.
     pub cgroup_root: Option<PathBuf>,
+    pub scope: Scope,
     /// Where the ConfigMaps with policy are.
     pub policy_namespace: String,
 }
@@ -67,6 +68,7 @@ pub struct KubernetesSource {
 
 struct State {
     settings: Settings,
+    scope: Scope,
     cluster: Cluster,
     sandboxes: Option<Sandboxes>,
     /// Of documents.
@@ -102,6 +104,7 @@ impl KubernetesSource {
             policy_namespace: cluster.policy_namespace,
             state: State {
                 settings,
+                scope: cluster.scope,
                 cluster: Cluster::new(&cluster.node),
                 sandboxes: cluster.cgroup_root.map(Sandboxes::new),
                 cache: Cache::default(),
@@ -129,15 +132,7 @@ impl KubernetesSource {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(self.asking.run());
-        let istio = Istio::ALL.into_iter().map(Feed::Istio);
-        let built_in = [
-            Feed::Namespaces,
-            Feed::Pods,
-            Feed::Services,
-            Feed::EndpointSlices,
-            Feed::ConfigMaps,
-        ];
-        for feed in built_in.into_iter().chain(istio) {
+        for feed in self.state.scope.feeds() {
             tasks.spawn(follower.clone().run(feed));
         }
         drop(follower);
@@ -198,7 +193,8 @@ impl State {
             addresses: Arc::clone(&addresses),
             ..self.settings.clone()
         };
-        let unheard = self.cluster.missing();
+        let mut unheard = self.scope.feeds();
+        unheard.retain(|feed| !self.cluster.is_whole(*feed));
         if unheard.is_empty() {
             self.read_policy(&settings).await;
         }
@@ -249,8 +245,11 @@ impl State {
     }
 
     async fn read_policy(&mut self, settings: &Settings) {
-        let Some(texts) = self.cluster.policies.take() else {
-            return;
+        let texts = match self.cluster.policies.take() {
+            Some(texts) => texts,
+            // There may be nothing to hear of it.
+            None if self.policy.is_none() => Texts::default(),
+            None => return,
         };
         let (settings, mut cache) = (settings.clone(), std::mem::take(&mut self.cache));
         let before = self.policy.as_ref().map(|read| read.last_good.clone());

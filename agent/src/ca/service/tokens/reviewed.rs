@@ -48,7 +48,9 @@ pub trait Reviewer: Send + Sync + 'static {
 pub struct Reviewed {
     /// Such as `system:serviceaccount:shop:web`.
     pub username: String,
-    /// Of the pod that it is bound to, if the server says so.
+    /// The pod that it is bound to.
+    pub pod: Option<String>,
+    /// Of that pod, if the server says so.
     pub node: Option<String>,
 }
 
@@ -121,7 +123,9 @@ impl Reviews {
     }
 }
 
+/// A token without a pod proves nothing about one: whoever may make tokens of an account has it.
 fn caller(reviewed: &Reviewed, domain: &TrustDomain) -> Result<Caller, TokenError> {
+    reviewed.pod.as_ref().ok_or(TokenError::Unbound)?;
     let account = reviewed.username.strip_prefix("system:serviceaccount:");
     let (namespace, account) = account
         .and_then(|account| account.split_once(':'))

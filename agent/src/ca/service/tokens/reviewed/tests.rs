@@ -70,6 +70,7 @@ fn reviews(answer: Result<Reviewed, ReviewError>) -> (Arc<Reviews>, Arc<Seen>) {
 fn of(username: &str) -> Result<Reviewed, ReviewError> {
     Ok(Reviewed {
         username: username.to_owned(),
+        pod: Some("web-1".to_owned()),
         node: Some("a".to_owned()),
     })
 }
@@ -101,6 +102,14 @@ async fn a_service_account_is_who_the_server_says_and_is_asked_for_once() {
     assert_eq!(seen.asked(), 1);
     reviews.verify(&plausible(2), &domain()).await.unwrap();
     assert_eq!(seen.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_without_a_pod_is_nobodys() {
+    let unbound = of("system:serviceaccount:shop:web").map(|known| Reviewed { pod: None, ..known });
+    let (reviews, _) = reviews(unbound);
+    let refused = reviews.verify(&plausible(1), &domain()).await;
+    assert!(matches!(refused, Err(TokenError::Unbound)));
 }
 
 #[tokio::test]
