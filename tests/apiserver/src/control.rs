@@ -76,6 +76,8 @@ pub struct Stats {
     pub bytes: usize,
     pub connections: usize,
     pub requests: Vec<Counted>,
+    /// Faults that were ordered, with how often they are to happen still.
+    pub rules: Vec<Rule>,
 }
 
 /// Requests of one kind.
@@ -134,6 +136,7 @@ impl Running {
             bytes: held.map(|object| object.size()).sum(),
             connections: self.connections.count(),
             requests: self.cluster.counted(),
+            rules: self.cluster.faults.rules(),
         }
     }
 }

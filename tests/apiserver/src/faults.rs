@@ -98,6 +98,13 @@ impl Faults {
         }
     }
 
+    /// What has been ordered and not cleared.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.clone()
+    }
+
     /// What is to happen to this request. Counts it.
     pub fn strike(&self, user: &str, target: &Target) -> Option<Effect> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);

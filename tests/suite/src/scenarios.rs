@@ -11,7 +11,6 @@ mod gateways;
 mod harness;
 mod input;
 mod kubernetes;
-mod kubernetes_keep;
 mod life;
 mod load;
 mod metrics;
@@ -65,7 +64,7 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-churn", kubernetes::churn),
     scenario("kubernetes-unknown", kubernetes::unknown),
     scenario("kubernetes-authority", kubernetes::authority),
-    scenario("kubernetes-keep", kubernetes_keep::keep),
+    scenario("kubernetes-keep", kubernetes::keep),
     scenario("probes-kubelet", probes::kubelet),
     scenario("probes-changes", probes::changes),
     scenario("probes-named", probes::named),

@@ -1,22 +1,24 @@
 //! On a cluster: objects come from an API server, pods are found by their cgroups.
 
+mod authority;
 mod bad_document;
+mod keep;
 mod not_found;
 
+pub use authority::authority;
 pub use bad_document::bad_document;
+pub use keep::keep;
 pub use not_found::{not_found, unguarded};
 
 use std::{
     net::SocketAddr,
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use sealane_harness::{
     NodeName, PodSpec, World,
-    apps::{Answer, CertificateCall, Curl, Exit, Nginx, csr},
-    authority::{AUDIENCE, Authority},
+    apps::{Answer, Curl, Exit, Nginx},
     cluster::{Cluster, ClusterPod, SYSTEM},
     objects::{MESH, OUTSIDE},
     pace, until,
@@ -24,7 +26,6 @@ use sealane_harness::{
 };
 use serde_json::{Value, json};
 
-use super::authority::{OK, P256, PERMISSION_DENIED, UNAUTHENTICATED};
 use crate::stage::{GREETING, SOON, Stage, WEB};
 
 const OPENED: &str = "istio_tcp_connections_opened_total";
@@ -217,18 +218,30 @@ fn broken(shop: &Shop<'_>) -> Result<()> {
 pub fn away(stage: &Stage<'_>) -> Result<()> {
     let shop = Shop::open(stage, "STRICT")?;
     let world = stage.world;
+    let refused = |verb: &str, status: Value| {
+        let effect = json!({"status": status});
+        json!({"fault": {"verb": verb, "resource": "pods", "times": 2, "effect": effect}})
+    };
     let faults = [
-        json!({"breakWatches": {"how": "expired"}}),
-        json!({"breakWatches": {"how": "close"}}),
-        json!("reset"),
-        json!({"fault": {"verb": "list", "times": 2, "effect": {"status": {"code": 500}}}}),
-        json!({"fault": {"verb": "watch", "times": 2, "effect": {"status": {"code": 429, "retryAfter": 1}}}}),
-        json!({"away": {"millis": 3000}}),
+        vec![json!({"breakWatches": {"how": "expired"}})],
+        vec![json!({"breakWatches": {"how": "close"}})],
+        vec![json!("reset")],
+        vec![
+            refused("list", json!({"code": 500})),
+            json!({"breakWatches": {"how": "expired"}}),
+        ],
+        vec![
+            refused("watch", json!({"code": 429, "retryAfter": 1})),
+            json!({"breakWatches": {"how": "close"}}),
+        ],
+        vec![json!({"away": {"millis": 3000}})],
         // As `etcdutl snapshot restore --bump-revision --mark-compacted` leaves it.
-        json!({"restart": {"first": 1_000_000}}),
+        vec![json!({"restart": {"first": 1_000_000}})],
     ];
     for (index, fault) in faults.iter().enumerate() {
-        shop.cluster.order(fault)?;
+        fault
+            .iter()
+            .try_for_each(|order| shop.cluster.order(order))?;
         shop.get(&shop.customer)?.expect_ok(GREETING)?;
         let app = format!("late-{index}");
         let late = shop
@@ -237,14 +250,21 @@ pub fn away(stage: &Stage<'_>) -> Result<()> {
         shop.cluster.order(&json!("forgetHistory"))?;
         let limit = Instant::now() + pace::span(Duration::from_secs(40));
         while shop.agents.a.wait_enrolled(&late.pod, true).is_err() {
+            shop.agents.a.status().context("the agent")?;
             shop.get(&shop.customer)?.expect_ok(GREETING)?;
             let stats = || shop.cluster.stats().unwrap_or_default();
             ensure!(
                 Instant::now() < limit,
-                "{app} is not known after {fault}: {}",
+                "{app} is not known after {fault:?}: {}",
                 stats()
             );
         }
+        let rules = shop.cluster.stats()?["rules"].clone();
+        let mut rules = rules.as_array().into_iter().flatten();
+        ensure!(
+            rules.all(|rule| rule["times"] == 0),
+            "{fault:?} has not happened"
+        );
         shop.get(&late)?.expect_ok(GREETING)?;
         shop.cluster.order(&json!("clearFaults"))?;
         shop.cluster.forget(&late)?;
@@ -263,8 +283,11 @@ pub fn start(stage: &Stage<'_>) -> Result<()> {
     shop.agents.a.wait_enrolled(&early.pod, true)?;
     shop.get(&early)?.expect_ok(GREETING)?;
     shop.cluster.running(&early)?;
-    thread::sleep(Duration::from_millis(200));
-    shop.get(&early)?.expect_ok(GREETING)?;
+    // While the agent hears of it, and makes up its mind.
+    let end = Instant::now() + pace::span(Duration::from_secs(1));
+    while Instant::now() < end {
+        shop.get(&early)?.expect_ok(GREETING)?;
+    }
     let name = format!("{MESH}/early");
     drop(early);
     shop.agents.a.wait_status("the pod to be gone", |status| {
@@ -323,64 +346,4 @@ pub fn unknown(stage: &Stage<'_>) -> Result<()> {
     shop.get_directly(&unknown)?.expect_ok(GREETING)?;
     drop(other);
     Ok(())
-}
-
-/// A CA that asks the API server whose a token is and where pods run.
-pub fn authority(stage: &Stage<'_>) -> Result<()> {
-    const HOUR: Duration = Duration::from_secs(3600);
-    let world = stage.world;
-    let agent = |node: NodeName| {
-        let name = format!("agent-{}", node.name());
-        PodSpec::new(node, SYSTEM, &name).app("sealane-agent")
-    };
-    let mut started = None;
-    let shop = Shop::open_with(stage, "STRICT", |cluster| {
-        for node in NodeName::ALL {
-            cluster.declare(&agent(node))?;
-        }
-        let authority = Authority::start(world, stage.family, &cluster.authority_flags())?;
-        let token = |node| cluster.token(&agent(node), AUDIENCE, HOUR);
-        let agents = authority.start_agents_with(world, &cluster.flags(), token);
-        started = Some(authority);
-        agents
-    })?;
-    let authority = started.context("no CA")?;
-    shop.get(&shop.customer)?.expect_ok(GREETING)?;
-    ensure!(!world.ca.exists(), "an agent made a CA of its own");
-
-    let ask = |token: String, identity: &str| -> Result<u32> {
-        let scratch = world.scratch("grpc")?;
-        let call = CertificateCall {
-            csr: csr(&shop.stranger.pod, &scratch, &P256)?,
-            validity: 60,
-            impersonated: Some(identity.to_owned()),
-            token: Some(token),
-            ..CertificateCall::default()
-        };
-        Ok(call.send(&shop.stranger.pod, &authority, &scratch)?.status)
-    };
-    let (here, there) = (shop.customer.pod.identity(), shop.web.pod.identity());
-    let token = |audience: &str, life| shop.cluster.token(&agent(NodeName::A), audience, life);
-    let good = token(AUDIENCE, HOUR)?;
-    ensure!(ask(good.clone(), &here)? == OK, "its own node's pod");
-    ensure!(
-        ask(good, &there)? == PERMISSION_DENIED,
-        "another node's pod"
-    );
-    let refused = |what: &str, token: String| -> Result<()> {
-        ensure!(ask(token, &here)? == UNAUTHENTICATED, "{what} was taken");
-        Ok(())
-    };
-    refused("a token for somebody else", token("vault", HOUR)?)?;
-    let short = token(AUDIENCE, Duration::from_secs(1))?;
-    thread::sleep(Duration::from_secs(2));
-    refused("a token that has expired", short)?;
-    // As when the DaemonSet's pod is replaced.
-    let orphan = token(AUDIENCE, HOUR)?;
-    let gone = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"namespace": SYSTEM, "name": agent(NodeName::A).name},
-    });
-    shop.cluster.remove(&gone)?;
-    refused("a token of a pod that is gone", orphan)
 }
