@@ -247,7 +247,13 @@ pub fn changes(stage: &Stage<'_>) -> Result<()> {
 
     let mut open = again.connect(node.address(WEB))?;
     open.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
-    ensure!(open.read(&mut [0; 12])? > 0, "no answer to what stays open");
+    let mut answer = Vec::new();
+    while !answer.ends_with(GREETING.as_bytes()) {
+        let mut part = [0; 512];
+        let length = open.read(&mut part)?;
+        ensure!(length > 0, "what stays open ended");
+        answer.extend_from_slice(&part[..length]);
+    }
     node.web.pod.spec.container.clear();
     node.cluster.running(&node.web)?;
     until("the probe to be gone", SOON, || {
