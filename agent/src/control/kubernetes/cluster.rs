@@ -298,13 +298,14 @@ impl Cluster {
                 *known = mirror;
             }
         }
-        let others: HashSet<_> = self
-            .pods
-            .values()
-            .filter_map(|pod| pod.uid.as_ref())
-            .collect();
-        let claims = first.into_iter().filter(|(hash, _)| !others.contains(hash));
-        let claims = claims.filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
+        if first.is_empty() {
+            return wanted;
+        }
+        let uids = self.pods.values().filter_map(|pod| pod.uid.as_ref());
+        uids.for_each(|uid| drop(first.remove(uid)));
+        let claims = first
+            .into_iter()
+            .filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
         wanted.extend(claims);
         wanted
     }
