@@ -302,7 +302,9 @@ impl Cluster {
             return wanted;
         }
         let uids = self.pods.values().filter_map(|pod| pod.uid.as_ref());
-        uids.for_each(|uid| drop(first.remove(uid)));
+        for uid in uids {
+            first.remove(uid);
+        }
         let claims = first
             .into_iter()
             .filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
