@@ -50,15 +50,18 @@ impl Awaited {
         pods: impl Iterator<Item = &'p Arc<PodFacts>>,
         now: Instant,
     ) -> Vec<NotFound> {
+        let is_due = |since: &Since| now.saturating_duration_since(since.instant) >= PATIENCE;
         let mut not_found = Vec::new();
+        // There are many pods, and sandboxes are looked for often.
+        if !self.0.values().any(is_due) {
+            return not_found;
+        }
         for pod in pods.filter(|pod| runs(pod)) {
             let uid = pod.uid.as_ref();
-            let Some(since) = uid.and_then(|uid| self.0.get_mut(uid)) else {
+            let since = uid.and_then(|uid| self.0.get_mut(uid));
+            let Some(since) = since.filter(|since| is_due(since)) else {
                 continue;
             };
-            if now.saturating_duration_since(since.instant) < PATIENCE {
-                continue;
-            }
             let reason = since.why.as_str();
             if since.told.replace(since.why) != Some(since.why) {
                 let (pod, since) = (&pod.name, since.timestamp);

@@ -1,9 +1,6 @@
 //! What a node's pods are looked for by: their UIDs, of static pods what kubelet makes them of.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Cluster;
 use crate::control::{kubernetes::sandbox::Wanted, objects::PodFacts};
@@ -26,13 +23,16 @@ impl Cluster {
                 *known = mirror;
             }
         }
-        let others: HashSet<_> = self
-            .pods
-            .values()
-            .filter_map(|pod| pod.uid.as_ref())
-            .collect();
-        let claims = first.into_iter().filter(|(hash, _)| !others.contains(hash));
-        let claims = claims.filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
+        if first.is_empty() {
+            return wanted;
+        }
+        let uids = self.pods.values().filter_map(|pod| pod.uid.as_ref());
+        for uid in uids {
+            first.remove(uid);
+        }
+        let claims = first
+            .into_iter()
+            .filter_map(|(hash, pod)| Some((pod.uid.clone()?, Arc::clone(hash))));
         wanted.extend(claims);
         wanted
     }

@@ -14,6 +14,7 @@ use crate::stage::{GREETING, SOON, Stage, WEB};
 
 /// A namespace whose documents are a tenant's own.
 const TENANT: &str = "tenant";
+const OWN: &str = "of the tenant";
 const ROOT: &str = "istio-system";
 const HELD: &str = "sealane_policy_namespaces_held_back";
 
@@ -32,7 +33,7 @@ pub fn bad_document(stage: &Stage<'_>) -> Result<()> {
     shop.cluster.namespace(TENANT, true)?;
     let spec = PodSpec::new(NodeName::B, TENANT, "victim").port("http", WEB);
     let victim = shop.cluster.pod(stage.world, spec)?;
-    let _nginx = Nginx::http(stage.world, &victim.pod, WEB, "tenant's")?;
+    let _nginx = Nginx::http(stage.world, &victim.pod, WEB, OWN)?;
     shop.agents.b.wait_enrolled(&victim.pod, true)?;
 
     shop.cluster.put(&mode(TENANT, "STRICTLY"))?;
@@ -45,7 +46,7 @@ pub fn bad_document(stage: &Stage<'_>) -> Result<()> {
     shop.get_directly(&shop.stranger)?
         .expect_exit(Exit::RECEIVE_ERROR)?;
     shop.wait_held(TENANT, false)?;
-    shop.ask(&shop.stranger, &victim)?.expect_ok("tenant's")?;
+    shop.ask(&shop.stranger, &victim)?.expect_ok(OWN)?;
 
     shop.restart(stage)?.wait_ready()?;
     shop.wait_held(TENANT, true)?;

@@ -85,8 +85,10 @@ pub fn unguarded(stage: &Stage<'_>) -> Result<()> {
         let (code, text) = agent.get("/readyz").unwrap_or_default();
         Ok((code == 503 && text.contains("no kubepods cgroup")).then_some(()))
     })?;
-    let metrics = agent.metrics()?;
-    ensure!(metrics.sum("sealane_unknown_pods_unguarded", &[]) > 0.5);
+    until("the metric", SOON, || {
+        let unguarded = agent.metrics()?.sum("sealane_unknown_pods_unguarded", &[]);
+        Ok((unguarded > 0.5).then_some(()))
+    })?;
     fs::create_dir_all(pods.join("burstable"))?;
     agent.wait_ready()?;
     drop(agent);
