@@ -17,7 +17,7 @@ use std::{
 use self::outside::Outside;
 use super::{
     error::{LoadError, Problem},
-    objects::{Located, Objects, PodFacts},
+    objects::{LocatedPod, Objects, PodFacts},
     yaml::FieldPath,
 };
 use crate::{
@@ -227,10 +227,7 @@ pub fn relate(
 }
 
 /// Identity and node of the pods that start: their agents ask for certificates before the API has their addresses.
-fn expected(
-    pods: &[Located<Arc<PodFacts>>],
-    settings: &Settings,
-) -> BTreeSet<(SpiffeId, Arc<str>)> {
+fn expected(pods: &[LocatedPod], settings: &Settings) -> BTreeSet<(SpiffeId, Arc<str>)> {
     let pods = pods.iter().map(|pod| &pod.facts);
     let starting = pods.filter(|pod| {
         pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.is_empty())
@@ -270,12 +267,12 @@ impl Enrolled<'_> {
     /// In the order of the pods.
     fn workloads(
         mut self,
-        pods: Vec<Located<Arc<PodFacts>>>,
+        pods: Vec<LocatedPod>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Arc<Workload>>, Vec<LoadError>> {
         let mut errors = Vec::new();
         let mut workloads = Vec::with_capacity(pods.len());
-        for Located { place, path, facts } in pods {
+        for LocatedPod { site, facts } in pods {
             let labels = self.namespaces.get(&*facts.name.namespace);
             let enrolled = enrolment::is_enrolled(labels, &facts);
             if enrolment::looks_forgotten(enrolled, &facts) {
@@ -284,8 +281,11 @@ impl Enrolled<'_> {
             match self.workload(&facts, enrolled) {
                 Ok(workload) => workloads.push(workload),
                 Err(error) => errors.push(LoadError {
-                    place,
-                    field: path.then(&FieldPath::of("spec.serviceAccountName")),
+                    place: site.0.clone(),
+                    field: site
+                        .1
+                        .clone()
+                        .then(&FieldPath::of("spec.serviceAccountName")),
                     problem: Problem::Identity(error),
                 }),
             }

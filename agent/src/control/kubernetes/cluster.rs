@@ -9,7 +9,7 @@ use std::{
 use super::{
     claims::Claims,
     feed::{Event, Feed, Istio, Object},
-    mirror::Mirror,
+    mirror::{Mirror, unnamed},
     policies::Policies,
     shared::Shared,
 };
@@ -17,7 +17,7 @@ use crate::{
     control::{
         error::Place,
         objects::{
-            BadField, CGROUP, EndpointSliceFacts, FromObject, Located, NETNS, Objects, PodFacts,
+            BadField, CGROUP, EndpointSliceFacts, FromObject, LocatedPod, NETNS, Objects, PodFacts,
             ServiceFacts, api,
         },
         yaml::FieldPath,
@@ -48,6 +48,8 @@ pub(super) struct Cluster {
     /// A pod of this node has been heard of.
     own_changed: bool,
 }
+
+unnamed! { Arc<Labels> Arc<EndpointSliceFacts> }
 
 /// What is wrong with an object.
 #[derive(Debug)]
@@ -332,15 +334,15 @@ impl Cluster {
             document: 0,
             value: None,
         };
+        let site = Arc::new((place, FieldPath::default()));
         let known: HashSet<&str> = self.namespaces.iter().map(|(n, _)| &*n.name).collect();
         // Of a pod whose namespace has not been heard of yet nobody can tell whether it is in the mesh.
         let pods = self.pods.rounds();
         let pods = pods.filter(|(pod, _)| known.contains(&*pod.name.namespace));
         let pods = pods.map(|(facts, round)| {
             let facts = own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts));
-            Located {
-                place: place.clone(),
-                path: FieldPath::default(),
+            LocatedPod {
+                site: Arc::clone(&site),
                 facts: self.claims.give_way(facts, round),
             }
         });

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{feed::Feed, mirror::Mirror};
+use super::{
+    feed::Feed,
+    mirror::{Mirror, unnamed},
+};
 use crate::{
     control::{
         build::{Compiled, Settings},
@@ -37,6 +40,8 @@ struct Document {
     name: Arc<str>,
     text: Arc<str>,
 }
+
+unnamed! { Document }
 
 /// What is to be compiled, and may be in another thread.
 #[derive(Debug)]
