@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Events that wait for being taken in: when there are more, the API server's answers wait.
-const BACKLOG: usize = 512;
+const BACKLOG: usize = 128;
 
 /// What follows at once is put into force together.
 const DEBOUNCE: Duration = Duration::from_millis(5);
