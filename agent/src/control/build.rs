@@ -299,25 +299,22 @@ impl Enrolled<'_> {
 
     fn workload(
         &mut self,
-        pod: &PodFacts,
+        pod: &Arc<PodFacts>,
         enrolled: bool,
     ) -> Result<Arc<Workload>, ParseSpiffeIdError> {
         let identity = self.identity(pod)?;
         let known = self.previous.workload(&pod.name);
-        if let Some(known) = known.filter(|known| is_same(known, pod, &identity, enrolled)) {
+        // Nearly all facts are the very same.
+        let is_same = |known: &&Arc<Workload>| {
+            known.pod == *pod && known.enrolled == enrolled && known.identity == identity
+        };
+        if let Some(known) = known.filter(is_same) {
             return Ok(Arc::clone(known));
         }
         Ok(Arc::new(Workload {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
+            pod: Arc::clone(pod),
             identity,
-            node: Arc::clone(&pod.node),
-            addresses: Arc::clone(&pod.addresses),
-            labels: Arc::clone(&pod.labels),
-            container_ports: Arc::clone(&pod.container_ports),
             enrolled,
-            sandbox: pod.sandbox.clone(),
-            telemetry: Arc::clone(&pod.telemetry),
         }))
     }
 
@@ -334,17 +331,6 @@ impl Enrolled<'_> {
         self.identities.insert(account, identity.clone());
         Ok(identity)
     }
-}
-
-/// Whether a workload was made of these very facts. `false` for equal ones costs memory and nothing else.
-fn is_same(known: &Workload, pod: &PodFacts, identity: &SpiffeId, enrolled: bool) -> bool {
-    Arc::ptr_eq(&known.labels, &pod.labels)
-        && Arc::ptr_eq(&known.addresses, &pod.addresses)
-        && Arc::ptr_eq(&known.container_ports, &pod.container_ports)
-        && Arc::ptr_eq(&known.telemetry, &pod.telemetry)
-        && known.enrolled == enrolled
-        && known.identity == *identity
-        && (&known.uid, &known.node, &known.sandbox) == (&pod.uid, &pod.node, &pod.sandbox)
 }
 
 /// Age, then name; but who is leaving may have left already, and its address be another's.
