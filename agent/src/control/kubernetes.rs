@@ -7,7 +7,6 @@
 //!
 //! Nothing is forgotten because the API server can't be asked: what was heard last stays in force.
 
-mod claims;
 mod cluster;
 mod connect;
 mod early;
