@@ -52,7 +52,8 @@ pub struct Snapshot {
     service_by_name: Index,
     /// Of Kubernetes.
     service_by_address: Index,
-    service_by_endpoint: Index,
+    /// By the addresses of their endpoints.
+    services_by_endpoint: Index,
     headless: Headless,
     outside: Outside,
     conflicts: Vec<Conflict>,
@@ -132,7 +133,7 @@ impl Snapshot {
         let inside = self.services.partition_point(is_inside);
         next.services.truncate(inside);
         next.service_by_name.truncate(inside);
-        next.service_by_endpoint.truncate(inside);
+        next.services_by_endpoint.truncate(inside);
         for service in outside {
             next.add_service(Arc::new(service));
         }
@@ -159,10 +160,10 @@ impl Snapshot {
         }
         let at = self.services.len();
         self.services.push(Arc::clone(&service));
-        for endpoint in service.ports.iter().flat_map(|p| &p.endpoints) {
-            if self.service_of(*endpoint).is_none() {
-                self.service_by_endpoint.insert(endpoint, at);
-            }
+        let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+        let addresses: BTreeSet<_> = endpoints.map(|endpoint| endpoint.address).collect();
+        for address in addresses {
+            self.services_by_endpoint.insert(&address, at);
         }
         if service.is_headless() {
             self.headless.add(&service);
@@ -227,7 +228,8 @@ impl Snapshot {
             let mut ports = self.services[at].ports.iter();
             ports.any(|port| port.endpoints.contains(&endpoint))
         };
-        let at = self.service_by_endpoint.find(&endpoint, has);
+        let all = self.services_by_endpoint.all(&endpoint.address);
+        let at = all.filter(|at| has(*at)).min();
         at.map(|at| &self.services[at])
     }
 

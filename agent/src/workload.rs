@@ -9,6 +9,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     net::IpAddr,
+    ops::Deref,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -134,26 +135,102 @@ pub struct ContainerPort {
     pub port: u16,
 }
 
-/// A running pod with addresses of its own. What many pods have in common may be shared.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Workload {
+/// What the mesh needs to know of a pod. What many pods have in common may be shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
     pub name: ObjectName,
-    /// Of the pod's object; SPIRE may know it by this.
+    /// Of the pod's object; SPIRE may know it by this. Not kept of other nodes' pods on a cluster.
     pub uid: Option<Arc<str>>,
-    pub identity: SpiffeId,
+    /// What kubelet calls the static pod that this one shows.
+    pub static_uid: Option<Arc<str>>,
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// What the pod itself says about being in the mesh.
+    pub own_enrolment: Option<bool>,
+    /// What it says to Istio about a sidecar.
+    pub sidecar: Option<bool>,
+    /// Whether it has Istio's proxy, as gateways and injected pods do.
+    pub own_proxy: bool,
+    pub service_account: Arc<str>,
     /// Name of the node that it runs on.
     pub node: Arc<str>,
-    /// At least one, no duplicates, never loopback or unspecified.
+    /// No duplicates, never loopback or unspecified.
     pub addresses: Arc<[IpAddr]>,
-    pub labels: Arc<BTreeMap<String, String>>,
     pub container_ports: Arc<[ContainerPort]>,
     /// Ports on which its kubelet connects to it, for probes and lifecycle hooks, in ascending order.
     pub probe_ports: Arc<[u16]>,
-    /// Whether its namespace and its own annotations put it into the mesh.
-    pub enrolled: bool,
+    /// What it is called in the name of a headless service, if anything.
+    pub host_name: Option<Box<PodHost>>,
+    /// On the network of its node: never a workload.
+    pub host_network: bool,
+    /// Never a workload.
+    pub finished: bool,
+    /// Of its node.
+    pub host: Option<IpAddr>,
+    /// Unless it says that it isn't, or is on its way out.
+    pub ready: bool,
+    /// Has been deleted, and goes on until it ends.
+    pub leaving: bool,
+    /// Seconds of the Unix epoch.
+    pub created: Option<i64>,
+    pub telemetry: Arc<TelemetryNames>,
     /// Known for pods of this node that say so.
     pub sandbox: Option<Arc<Sandbox>>,
-    pub telemetry: Arc<TelemetryNames>,
+}
+
+impl Pod {
+    /// One of which nothing is known but its name.
+    #[must_use]
+    pub fn named(name: ObjectName) -> Self {
+        let unknown = || "unknown".to_owned();
+        let telemetry = TelemetryNames {
+            workload: name.name.to_string(),
+            canonical_service: name.name.to_string(),
+            canonical_revision: "latest".to_owned(),
+            app: unknown(),
+            version: unknown(),
+        };
+        Self {
+            name,
+            uid: None,
+            static_uid: None,
+            labels: Arc::default(),
+            own_enrolment: None,
+            sidecar: None,
+            own_proxy: false,
+            service_account: "default".into(),
+            node: "".into(),
+            addresses: [].into(),
+            container_ports: [].into(),
+            probe_ports: [].into(),
+            host_name: None,
+            host_network: false,
+            finished: false,
+            host: None,
+            ready: true,
+            leaving: false,
+            created: None,
+            telemetry: Arc::new(telemetry),
+            sandbox: None,
+        }
+    }
+}
+
+/// A running pod with addresses of its own, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Shared with the source: of a large cluster there are many.
+    pub pod: Arc<Pod>,
+    pub identity: SpiffeId,
+    /// Whether its namespace and its own annotations put it into the mesh.
+    pub enrolled: bool,
+}
+
+impl Deref for Workload {
+    type Target = Pod;
+
+    fn deref(&self) -> &Pod {
+        &self.pod
+    }
 }
 
 /// What Istio's standard metrics call a workload

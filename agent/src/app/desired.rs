@@ -1,8 +1,8 @@
 //! Snapshot -> what the kernel should capture. Pure.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
-use sealane_common::{Destination, OnLoss, PortMode, PortModes};
+use sealane_common::{Address, Destination, OnLoss, PortMode, PortModes};
 
 use crate::{
     capture::{Desired, DesiredPod, Destinations},
@@ -38,13 +38,16 @@ fn destinations(snapshot: &Snapshot) -> Destinations {
         let addresses = workload.addresses.iter();
         addresses.map(move |address| ((*address).into(), destination))
     });
+    let pods: Vec<(Address, Destination)> = pods.collect();
+    let refused = pods.iter().filter(|(_, d)| d.on_loss == OnLoss::REFUSE);
+    let refused: HashSet<Address> = refused.map(|(address, _)| *address).collect();
     let services = snapshot.services().filter(|s| concerns(snapshot, s));
     let services = services.flat_map(|service| {
-        let destination = destination(service_on_loss(snapshot, service));
+        let destination = destination(service_on_loss(snapshot, service, &refused));
         let addresses = addresses(snapshot, service).into_iter();
         addresses.map(move |address| (address.into(), destination))
     });
-    pods.chain(services).collect()
+    pods.into_iter().chain(services).collect()
 }
 
 /// Whether there is anything to do for connections to a service: to those outside only what a document says.
@@ -116,15 +119,11 @@ fn on_loss(snapshot: &Snapshot, workload: &Workload) -> u32 {
     }
 }
 
-/// As the strictest of its endpoints; what must be TLS of other kinds isn't sent in clear either.
-fn service_on_loss(snapshot: &Snapshot, service: &Service) -> u32 {
-    let mut servers = service
-        .ports
-        .iter()
-        .flat_map(|p| &p.endpoints)
-        .filter_map(|e| snapshot.workload_at(e.address))
-        .filter(|w| w.enrolled);
-    let strict = servers.any(|w| on_loss(snapshot, w) == OnLoss::REFUSE);
+/// As the strictest of its endpoints, of which those in `refused` must not be reached in clear; what must be TLS of other
+/// kinds isn't sent in clear either.
+fn service_on_loss(snapshot: &Snapshot, service: &Service, refused: &HashSet<Address>) -> u32 {
+    let mut endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+    let strict = !refused.is_empty() && endpoints.any(|e| refused.contains(&e.address.into()));
     if strict || originates(snapshot, &service.host) {
         OnLoss::REFUSE
     } else {

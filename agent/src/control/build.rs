@@ -17,7 +17,7 @@ use std::{
 use self::outside::Outside;
 use super::{
     error::{LoadError, Problem},
-    objects::{Located, Objects, PodFacts},
+    objects::{LocatedPod, Objects, PodFacts},
     yaml::FieldPath,
 };
 use crate::{
@@ -233,10 +233,7 @@ pub fn relate(
 }
 
 /// Identity and node of the pods that start: their agents ask for certificates before the API has their addresses.
-fn expected(
-    pods: &[Located<Arc<PodFacts>>],
-    settings: &Settings,
-) -> BTreeSet<(SpiffeId, Arc<str>)> {
+fn expected(pods: &[LocatedPod], settings: &Settings) -> BTreeSet<(SpiffeId, Arc<str>)> {
     let pods = pods.iter().map(|pod| &pod.facts);
     let starting = pods.filter(|pod| {
         pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.is_empty())
@@ -276,12 +273,12 @@ impl Enrolled<'_> {
     /// In the order of the pods.
     fn workloads(
         mut self,
-        pods: Vec<Located<Arc<PodFacts>>>,
+        pods: Vec<LocatedPod>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Arc<Workload>>, Vec<LoadError>> {
         let mut errors = Vec::new();
         let mut workloads = Vec::with_capacity(pods.len());
-        for Located { place, path, facts } in pods {
+        for LocatedPod { site, facts } in pods {
             let labels = self.namespaces.get(&*facts.name.namespace);
             let enrolled = enrolment::is_enrolled(labels, &facts);
             if enrolment::looks_forgotten(enrolled, &facts) {
@@ -290,8 +287,11 @@ impl Enrolled<'_> {
             match self.workload(&facts, enrolled) {
                 Ok(workload) => workloads.push(workload),
                 Err(error) => errors.push(LoadError {
-                    place,
-                    field: path.then(&FieldPath::of("spec.serviceAccountName")),
+                    place: site.0.clone(),
+                    field: site
+                        .1
+                        .clone()
+                        .then(&FieldPath::of("spec.serviceAccountName")),
                     problem: Problem::Identity(error),
                     namespace: Some(Arc::clone(&facts.name.namespace)),
                 }),
@@ -306,26 +306,27 @@ impl Enrolled<'_> {
 
     fn workload(
         &mut self,
-        pod: &PodFacts,
+        pod: &Arc<PodFacts>,
         enrolled: bool,
     ) -> Result<Arc<Workload>, ParseSpiffeIdError> {
-        let identity = self.identity(pod)?;
         let known = self.previous.workload(&pod.name);
-        if let Some(known) = known.filter(|known| is_same(known, pod, &identity, enrolled)) {
+        // Nearly all are the very same, and so are their identities then.
+        let very_same =
+            |known: &&Arc<Workload>| Arc::ptr_eq(&known.pod, pod) && known.enrolled == enrolled;
+        if let Some(known) = known.filter(very_same) {
+            return Ok(Arc::clone(known));
+        }
+        let identity = self.identity(pod)?;
+        let is_same = |known: &&Arc<Workload>| {
+            known.pod == *pod && known.enrolled == enrolled && known.identity == identity
+        };
+        if let Some(known) = known.filter(is_same) {
             return Ok(Arc::clone(known));
         }
         Ok(Arc::new(Workload {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
+            pod: Arc::clone(pod),
             identity,
-            node: Arc::clone(&pod.node),
-            addresses: Arc::clone(&pod.addresses),
-            labels: Arc::clone(&pod.labels),
-            container_ports: Arc::clone(&pod.container_ports),
-            probe_ports: Arc::clone(&pod.probe_ports),
             enrolled,
-            sandbox: pod.sandbox.clone(),
-            telemetry: Arc::clone(&pod.telemetry),
         }))
     }
 
@@ -342,18 +343,6 @@ impl Enrolled<'_> {
         self.identities.insert(account, identity.clone());
         Ok(identity)
     }
-}
-
-/// Whether a workload was made of these very facts. `false` for equal ones costs memory and nothing else.
-fn is_same(known: &Workload, pod: &PodFacts, identity: &SpiffeId, enrolled: bool) -> bool {
-    Arc::ptr_eq(&known.labels, &pod.labels)
-        && Arc::ptr_eq(&known.addresses, &pod.addresses)
-        && Arc::ptr_eq(&known.container_ports, &pod.container_ports)
-        && Arc::ptr_eq(&known.probe_ports, &pod.probe_ports)
-        && Arc::ptr_eq(&known.telemetry, &pod.telemetry)
-        && known.enrolled == enrolled
-        && known.identity == *identity
-        && (&known.uid, &known.node, &known.sandbox) == (&pod.uid, &pod.node, &pod.sandbox)
 }
 
 /// Age, then name; but who is leaving may have left already, and its address be another's.

@@ -9,7 +9,6 @@
 
 mod apart;
 mod awaited;
-mod claims;
 mod cluster;
 mod connect;
 mod early;

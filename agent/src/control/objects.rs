@@ -46,7 +46,7 @@ use crate::{policy::Documents, workload::ObjectName};
 pub struct Objects {
     /// Labels by name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pub pods: Vec<Located<Arc<PodFacts>>>,
+    pub pods: Vec<LocatedPod>,
     pub services: Vec<Arc<ServiceFacts>>,
     pub endpoint_slices: Vec<Arc<EndpointSliceFacts>>,
     pub documents: Documents,
@@ -90,12 +90,18 @@ pub struct Located<T> {
     pub facts: T,
 }
 
-impl<T> Located<T> {
-    fn shared(self) -> Located<Arc<T>> {
-        Located {
-            place: self.place,
-            path: self.path,
-            facts: Arc::new(self.facts),
+/// A pod, of which there are many: those of one place share it.
+#[derive(Clone, Debug)]
+pub struct LocatedPod {
+    pub site: Arc<(Place, FieldPath)>,
+    pub facts: Arc<PodFacts>,
+}
+
+impl From<Located<PodFacts>> for LocatedPod {
+    fn from(pod: Located<PodFacts>) -> Self {
+        Self {
+            site: Arc::new((pod.place, pod.path)),
+            facts: Arc::new(pod.facts),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Labels;
-use crate::workload::{ObjectName, TelemetryNames, Workload};
+use crate::workload::{ObjectName, Pod, Workload};
 
 /// From `KEY=VALUE,…`.
 pub(crate) fn labels(text: &str) -> Labels {
@@ -14,26 +14,16 @@ pub(crate) fn labels(text: &str) -> Labels {
 }
 
 pub(crate) fn workload(namespace: &str, own: &str) -> Workload {
-    let unknown = String::from("unknown");
     Workload {
-        name: ObjectName::new(namespace, "pod"),
         identity: format!("spiffe://cluster.local/ns/{namespace}/sa/default")
             .parse()
             .unwrap(),
-        node: "a".into(),
-        addresses: ["10.0.0.1".parse().unwrap()].into(),
-        labels: Arc::new(labels(own)),
-        container_ports: [].into(),
-        probe_ports: [].into(),
-        enrolled: true,
-        sandbox: None,
-        uid: None,
-        telemetry: Arc::new(TelemetryNames {
-            workload: unknown.clone(),
-            canonical_service: unknown.clone(),
-            canonical_revision: unknown.clone(),
-            app: unknown.clone(),
-            version: unknown,
+        pod: Arc::new(Pod {
+            node: "a".into(),
+            addresses: ["10.0.0.1".parse().unwrap()].into(),
+            labels: Arc::new(labels(own)),
+            ..Pod::named(ObjectName::new(namespace, "pod"))
         }),
+        enrolled: true,
     }
 }

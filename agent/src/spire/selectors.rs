@@ -59,16 +59,19 @@ fn of(id: &SpiffeId, pods: &[&Workload]) -> Selectors {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::policy::testing::workload;
 
     #[test]
     fn pods_of_an_account_are_told_together_and_only_their_common_labels() {
         let pod = |name: &str, labels: &str| {
-            let mut pod = workload("shop", labels);
+            let mut workload = workload("shop", labels);
+            let pod = Arc::make_mut(&mut workload.pod);
             pod.name.name = name.into();
             pod.uid = Some(format!("uid-{name}").into());
-            pod
+            workload
         };
         let pods = [
             pod("a", "app=web,tier=gold"),

@@ -43,7 +43,15 @@ impl Index {
         Some(slot.at as usize)
     }
 
-    /// Another entry with this key, of which there must be none yet.
+    /// Positions of all entries with this key, and perhaps of some others.
+    pub(super) fn all(&self, key: &impl Hash) -> impl Iterator<Item = usize> + '_ {
+        let wanted = self.slot(key, 0);
+        let slots = self.slots.iter_hash(wanted.spread());
+        let slots = slots.filter(move |slot| slot.hash == wanted.hash);
+        slots.map(|slot| slot.at as usize)
+    }
+
+    /// Another entry with this key.
     pub(super) fn insert(&mut self, key: &impl Hash, at: usize) {
         // A list of 2^32 pointers doesn't fit into memory that agents have.
         let slot = self.slot(key, u32::try_from(at).unwrap_or(u32::MAX));

@@ -18,7 +18,7 @@ use sealane_harness::{
 };
 use serde_json::{Value, json};
 
-use figures::{Figures, Phase, Table};
+use figures::{Figures, Table};
 
 /// Pods of each node.
 const DENSITY: u32 = 25;
@@ -66,19 +66,19 @@ pub fn measure(run: &Arc<Run>, pods: u32) -> Result<ExitCode> {
     });
     let ready = ready.with_context(|| agent.log().unwrap_or_default())?;
     let first = Figures::of(&agent)?;
-    table.add("start until ready", ready, &Phase::until(&first));
+    table.add("start until ready", (ready, first));
 
     let bench = Bench { agent, cluster };
     bench.own_pods(&own)?;
     let settled = bench.rest()?;
-    table.add("then, at rest", SECOND, &Phase::between(&settled, &settled));
+    table.add("then, at rest", (SECOND, settled.since(settled)));
     table.change("one pod leaves the mesh", &bench.change(&own[0])?);
-    table.add_phase("all lists read again after 410", bench.relist()?);
+    table.add("all lists read again after 410", bench.relist()?);
     let (churned, changes) = bench.churn(&own[0], &population, pods)?;
-    table.add_phase("50 changes of other pods a second", churned);
+    table.add("50 changes of other pods a second", churned);
     table.change("one pod leaves the mesh meanwhile", &changes);
     let rest = bench.rest()?;
-    table.add("at rest again", SECOND, &Phase::between(&rest, &rest));
+    table.add("at rest again", (SECOND, rest.since(rest)));
     table.print()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +120,7 @@ impl Bench {
     }
 
     /// As after an API server has compacted what the agent's watches would go on from.
-    fn relist(&self) -> Result<(Duration, Phase)> {
+    fn relist(&self) -> Result<(Duration, Figures)> {
         let before = Figures::begin(&self.agent)?;
         let listed = self.lists()?;
         let begun = Instant::now();
@@ -132,7 +132,7 @@ impl Bench {
         })?;
         let after = self.rest()?;
         let took = begun.elapsed().saturating_sub(SECOND);
-        Ok((took, Phase::between(&before, &after)))
+        Ok((took, after.since(before)))
     }
 
     fn lists(&self) -> Result<u64> {
@@ -152,7 +152,7 @@ impl Bench {
         own: &ClusterPod,
         population: &Value,
         pods: u32,
-    ) -> Result<((Duration, Phase), Vec<Duration>)> {
+    ) -> Result<((Duration, Figures), Vec<Duration>)> {
         ensure!(pods > 0, "nothing to replace");
         let before = Figures::begin(&self.agent)?;
         let begun = Instant::now();
@@ -179,6 +179,6 @@ impl Bench {
                 .map_err(|_| anyhow!("changes of a pod panicked"))?
         })?;
         let after = Figures::of(&self.agent)?;
-        Ok(((begun.elapsed(), Phase::between(&before, &after)), changes))
+        Ok(((begun.elapsed(), after.since(before)), changes))
     }
 }

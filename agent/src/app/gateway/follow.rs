@@ -24,7 +24,7 @@ use crate::{
     store::{Reader, Snapshot},
     telemetry::Metrics,
     trust::TrustReader,
-    workload::{TelemetryNames, Workload},
+    workload::{Pod, Workload},
 };
 
 /// How often files are looked at, and a port that is taken is tried again.
@@ -285,7 +285,10 @@ fn own(config: &GatewayConfig, snapshot: &Snapshot) -> Option<Arc<Workload>> {
     match snapshot.workload(&config.pod) {
         Some(own) if config.labels.is_empty() => Some(Arc::clone(own)),
         Some(own) => Some(Arc::new(Workload {
-            labels: Arc::new(config.labels.clone()),
+            pod: Arc::new(Pod {
+                labels: Arc::new(config.labels.clone()),
+                ..Pod::clone(&own.pod)
+            }),
             ..Workload::clone(own)
         })),
         None if config.labels.is_empty() => None,
@@ -296,25 +299,13 @@ fn own(config: &GatewayConfig, snapshot: &Snapshot) -> Option<Arc<Workload>> {
 fn stranger(config: &GatewayConfig) -> Option<Workload> {
     let name = config.pod.clone();
     let domain = config.mesh.trust_domain.clone();
-    let unknown = || "unknown".to_owned();
     Some(Workload {
         identity: SpiffeId::new(domain, &name.namespace, "default").ok()?,
-        telemetry: Arc::new(TelemetryNames {
-            workload: name.name.to_string(),
-            canonical_service: name.name.to_string(),
-            canonical_revision: "latest".to_owned(),
-            app: unknown(),
-            version: unknown(),
+        pod: Arc::new(Pod {
+            labels: Arc::new(config.labels.clone()),
+            ..Pod::named(name)
         }),
-        name,
-        node: "".into(),
-        addresses: [].into(),
-        labels: Arc::new(config.labels.clone()),
-        container_ports: [].into(),
-        probe_ports: [].into(),
         enrolled: false,
-        sandbox: None,
-        uid: None,
     })
 }
 

@@ -7,14 +7,14 @@ use std::{
 
 use super::enrolment;
 use crate::{
-    control::objects::{Located, PodFacts, ServiceFacts},
+    control::objects::{LocatedPod, PodFacts, ServiceFacts},
     policy::Labels,
     workload::{Bystander, Bystanders, PodHost},
 };
 
 pub(super) fn found(
     namespaces: &BTreeMap<String, Labels>,
-    pods: &[Located<Arc<PodFacts>>],
+    pods: &[LocatedPod],
     services: &[Arc<ServiceFacts>],
 ) -> Bystanders {
     let facts = || pods.iter().map(|pod| &*pod.facts);

@@ -1,11 +1,14 @@
 //! The endpoints of services: from their slices, or from their selectors when nobody wrote slices.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::Settings;
 use crate::{
     control::objects::{
-        Condition, EndpointSliceFacts, Located, PodFacts, ServiceFacts, ServicePortFacts,
+        Condition, EndpointSliceFacts, LocatedPod, PodFacts, ServiceFacts, ServicePortFacts,
         TargetPort,
     },
     store::Snapshot,
@@ -16,7 +19,7 @@ use crate::{
 pub fn resolve(
     services: &[Arc<ServiceFacts>],
     slices: &[Arc<EndpointSliceFacts>],
-    pods: &[Located<Arc<PodFacts>>],
+    pods: &[LocatedPod],
     settings: &Settings,
     previous: &Snapshot,
 ) -> Vec<Arc<Service>> {
@@ -26,11 +29,14 @@ pub fn resolve(
             slices_of.entry(service).or_default().push(slice);
         }
     }
-    let by_selector = |service: &ServiceFacts| !slices_of.contains_key(&service.name);
-    let index = if services.iter().any(|service| by_selector(service)) {
-        PodIndex::new(pods)
-    } else {
+    let by_selector = services
+        .iter()
+        .filter(|service| !(service.selector.is_empty() || slices_of.contains_key(&service.name)));
+    let namespaces: HashSet<_> = by_selector.map(|s| &*s.name.namespace).collect();
+    let index = if namespaces.is_empty() {
         PodIndex::default()
+    } else {
+        PodIndex::new(pods, &namespaces)
     };
     let with_endpoints = |service: &Arc<ServiceFacts>| {
         let slices = slices_of.get(&service.name).map(Vec::as_slice);
@@ -74,6 +80,7 @@ fn with_endpoints(
 fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     endpoints.sort_unstable();
     endpoints.dedup();
+    endpoints.shrink_to_fit();
     endpoints
 }
 
@@ -142,12 +149,14 @@ struct PodIndex<'a> {
 }
 
 impl<'a> PodIndex<'a> {
-    fn new(pods: &'a [Located<Arc<PodFacts>>]) -> Self {
+    /// Of the namespaces for which it is asked.
+    fn new(pods: &'a [LocatedPod], namespaces: &HashSet<&str>) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for Located { facts: pod, .. } in pods {
+        let pods = pods.iter().map(|pod| &*pod.facts);
+        for pod in pods.filter(|pod| namespaces.contains(&*pod.name.namespace)) {
             for (key, value) in &*pod.labels {
                 let label = (&*pod.name.namespace, key.as_str(), value.as_str());
-                by_label.entry(label).or_default().push(&**pod);
+                by_label.entry(label).or_default().push(pod);
             }
         }
         Self { by_label }

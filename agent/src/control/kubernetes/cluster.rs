@@ -1,17 +1,17 @@
 //! What has been heard of a cluster.
 
+mod claims;
 mod wanted;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::IpAddr,
     sync::Arc,
 };
 
+use self::claims::Claims;
 use super::{
-    claims::Claims,
     feed::{Event, Feed, Object},
-    mirror::Mirror,
+    mirror::{Mirror, unnamed},
     policies::Policies,
     shared::Shared,
 };
@@ -19,7 +19,7 @@ use crate::{
     control::{
         error::Place,
         objects::{
-            BadField, CGROUP, EndpointSliceFacts, FromObject, Located, NETNS, Objects, PodFacts,
+            BadField, CGROUP, EndpointSliceFacts, FromObject, LocatedPod, NETNS, Objects, PodFacts,
             ServiceFacts, api,
         },
         yaml::FieldPath,
@@ -49,7 +49,11 @@ pub(super) struct Cluster {
     changed: bool,
     /// A pod of this node has been heard of.
     own_changed: bool,
+    /// The same, and it is not as it was.
+    own_news: bool,
 }
+
+unnamed! { Arc<Labels> Arc<EndpointSliceFacts> }
 
 /// What is wrong with an object.
 #[derive(Debug)]
@@ -85,6 +89,7 @@ impl Cluster {
             shared: Pool::default(),
             changed: false,
             own_changed: false,
+            own_news: false,
         }
     }
 
@@ -198,8 +203,10 @@ impl Cluster {
         self.shared.probes.share(&mut facts.probe_ports);
         self.shared.telemetry.share(&mut facts.telemetry);
         let addresses = Arc::clone(&facts.addresses);
+        let is_own = facts.node == self.node;
         if self.pods.learn(name, facts) {
             self.changed = true;
+            self.own_news |= is_own;
             if let Some(round) = self.pods.read_again() {
                 self.claims.take(&addresses, round);
             }
@@ -229,7 +236,11 @@ impl Cluster {
         self.good(feed, name);
         self.changed |= match feed {
             Feed::Namespaces => self.namespaces.remove(name).is_some(),
-            Feed::Pods => self.pods.remove(name).is_some(),
+            Feed::Pods => {
+                let removed = self.pods.remove(name);
+                self.own_news |= removed.as_ref().is_some_and(|pod| pod.node == self.node);
+                removed.is_some()
+            }
             Feed::Services => self.services.remove(name).is_some(),
             Feed::EndpointSlices => self.endpoint_slices.remove(name).is_some(),
             Feed::ConfigMaps | Feed::Istio(_) => return self.policies.remove(feed, name),
@@ -282,6 +293,11 @@ impl Cluster {
         std::mem::take(&mut self.own_changed)
     }
 
+    /// Whether a pod of this node is another since this was asked the last time.
+    pub(super) fn take_own_news(&mut self) -> bool {
+        std::mem::take(&mut self.own_news)
+    }
+
     /// What is wrong, for people.
     pub(super) fn errors(&self) -> Vec<String> {
         let mut errors: Vec<_> = self.failing.values().cloned().collect();
@@ -298,33 +314,6 @@ impl Cluster {
         self.pods.values().filter(|pod| pod.node == self.node)
     }
 
-    /// Of addresses that a pod has here, and which the API doesn't know yet, those that nobody else has: whoever rules
-    /// a pod's network can give it any. `is_gone`: a pod that has left, whatever is known of it.
-    pub(super) fn unclaimed(
-        &self,
-        of: &PodFacts,
-        addresses: &Arc<[IpAddr]>,
-        is_gone: impl Fn(&PodFacts) -> bool,
-    ) -> Arc<[IpAddr]> {
-        let services = self.services.values();
-        let services = services.flat_map(|service| &service.virtual_addresses);
-        let others = self.pods.values();
-        let others = others
-            .filter(|pod| pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod)));
-        let pods = others.flat_map(|pod| &*pod.addresses);
-        let claimed: Vec<_> = services
-            .chain(pods)
-            .filter(|claimed| addresses.contains(claimed))
-            .collect();
-        if claimed.is_empty() {
-            return Arc::clone(addresses);
-        }
-        let unclaimed = addresses
-            .iter()
-            .filter(|address| !claimed.contains(address));
-        unclaimed.copied().collect()
-    }
-
     /// Everything but policy, to be related. `own` has what is known better of the pods of this node.
     pub(super) fn objects(&self, mut own: BTreeMap<ObjectName, Arc<PodFacts>>) -> Objects {
         let place = Place {
@@ -333,15 +322,15 @@ impl Cluster {
             document: 0,
             value: None,
         };
+        let site = Arc::new((place, FieldPath::default()));
         let known: HashSet<&str> = self.namespaces.iter().map(|(n, _)| &*n.name).collect();
         // Of a pod whose namespace has not been heard of yet nobody can tell whether it is in the mesh.
         let pods = self.pods.rounds();
         let pods = pods.filter(|(pod, _)| known.contains(&*pod.name.namespace));
         let pods = pods.map(|(facts, round)| {
             let facts = own.remove(&facts.name).unwrap_or_else(|| Arc::clone(facts));
-            Located {
-                place: place.clone(),
-                path: FieldPath::default(),
+            LocatedPod {
+                site: Arc::clone(&site),
                 facts: self.claims.give_way(facts, round),
             }
         });

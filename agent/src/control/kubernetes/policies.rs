@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     apart::{LastGood, Reading, Settled},
     feed::Feed,
-    mirror::Mirror,
+    mirror::{Mirror, unnamed},
 };
 use crate::{
     control::{
@@ -44,6 +44,8 @@ struct Document {
     namespace: Option<Arc<str>>,
     text: Arc<str>,
 }
+
+unnamed! { Document }
 
 /// What is to be compiled, and may be in another thread.
 #[derive(Debug, Default)]

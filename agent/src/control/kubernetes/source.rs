@@ -31,13 +31,15 @@ use crate::{
 };
 
 /// Events that wait for being taken in: when there are more, the API server's answers wait.
-const BACKLOG: usize = 512;
+const BACKLOG: usize = 128;
 
 /// What follows at once is put into force together.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// Making snapshots takes at most one part in so many of the time, whatever the cluster does.
+/// Making snapshots takes at most one part in so many of the time, whatever the cluster does; and whatever this node's
+/// pods do.
 const SHARE: u32 = 5;
+const OWN_SHARE: u32 = 2;
 
 /// How often the sandboxes of pods are looked for that start, for so long; then less often.
 const STARTING: Duration = Duration::from_millis(50);
@@ -80,8 +82,9 @@ struct State {
     publisher: Publisher,
     /// There is something new to put into force, from then on.
     due: Option<Instant>,
-    /// Not before.
+    /// Not before; what is new of this node's pods or of policy, not before the other.
     rested: Instant,
+    rested_for_own: Instant,
     /// When sandboxes are looked for, and when they were.
     look: Instant,
     looked: Instant,
@@ -113,6 +116,7 @@ impl KubernetesSource {
                 publisher,
                 due: None,
                 rested: now,
+                rested_for_own: now,
                 look: now,
                 looked: now,
                 awaited: Awaited::default(),
@@ -172,17 +176,18 @@ impl State {
     fn consider(&mut self) {
         let policy = self.cluster.policies.is_changed();
         if self.cluster.take_changed() || policy {
-            self.change();
+            let rested = if self.cluster.take_own_news() || policy {
+                self.rested_for_own
+            } else {
+                self.rested
+            };
+            let soon = (Instant::now() + DEBOUNCE).max(rested);
+            self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
         }
         if self.cluster.take_own_changed() {
             // It may be about to start.
             self.look = self.look.min(self.looked + STARTING);
         }
-    }
-
-    fn change(&mut self) {
-        let soon = (Instant::now() + DEBOUNCE).max(self.rested);
-        self.due.get_or_insert(soon);
     }
 
     async fn put_into_force(&mut self) {
@@ -217,7 +222,9 @@ impl State {
             },
             _ => self.publisher.refuse(errors),
         }
-        self.rested = Instant::now() + (SHARE - 1) * begun.elapsed();
+        let (now, took) = (Instant::now(), begun.elapsed());
+        self.rested = now + (SHARE - 1) * took;
+        self.rested_for_own = now + (OWN_SHARE - 1) * took;
     }
 
     /// What was heard, as a mesh.

@@ -117,7 +117,8 @@ impl Kept {
         };
         let mut objects = self.objects.clone();
         for pod in &mut objects.pods {
-            pod.place = moved(&pod.place);
+            let (place, path) = &*pod.site;
+            pod.site = Arc::new((moved(place), path.clone()));
         }
         let claims = self.claims.iter().map(|claim| {
             Arc::new(Claim {

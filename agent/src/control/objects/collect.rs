@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    BadField, FromObject, Located, Objects,
+    BadField, FromObject, Located, LocatedPod, Objects,
     cache::{Cache, Kept},
     claim::Claim,
     config_map, emptied, flattened,
@@ -290,7 +290,7 @@ impl Collector {
             Kind::ConfigMap => config_map::read(self, site, &name)?,
             Kind::Pod => {
                 let pod = self.facts(site, &name)?;
-                self.objects.pods.extend(pod.map(Located::shared));
+                self.objects.pods.extend(pod.map(LocatedPod::from));
             }
             Kind::Service => {
                 let service = self.facts(site, &name)?;

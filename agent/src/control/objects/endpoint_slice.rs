@@ -77,6 +77,8 @@ impl FromObject for EndpointSliceFacts {
         if !bad.is_empty() {
             return Err(bad);
         }
+        ports.shrink_to_fit();
+        endpoints.shrink_to_fit();
         let labels = slice.metadata.labels.unwrap_or_default();
         Ok(Self {
             service: labels

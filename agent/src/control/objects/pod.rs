@@ -1,15 +1,15 @@
 //! `v1/Pod`.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use super::{
     BadField, FromObject,
-    api::{Container, ObjectMeta, OwnerReference, Pod, PodSpec, PodStatus},
+    api::{self, Container, ObjectMeta, OwnerReference, PodSpec, PodStatus},
     metadata, probe, telemetry,
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{ContainerPort, NetnsFile, ObjectName, PodHost, Sandbox, TelemetryNames},
+    workload::{ContainerPort, NetnsFile, ObjectName, Pod, PodHost, Sandbox},
 };
 
 const INJECT: &str = "sealane.dev/inject";
@@ -26,49 +26,13 @@ pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 const MD5_DIGITS: usize = 32;
 
-/// What the mesh needs to know of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFacts {
-    pub name: ObjectName,
-    pub uid: Option<Arc<str>>,
-    /// What kubelet calls the static pod that this one shows.
-    pub static_uid: Option<Arc<str>>,
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// What the pod itself says about being in the mesh.
-    pub own_enrolment: Option<bool>,
-    /// What it says to Istio about a sidecar.
-    pub sidecar: Option<bool>,
-    /// Whether it has Istio's proxy, as gateways and injected pods do.
-    pub own_proxy: bool,
-    pub service_account: Arc<str>,
-    pub node: Arc<str>,
-    pub addresses: Arc<[IpAddr]>,
-    pub container_ports: Arc<[ContainerPort]>,
-    /// On which its kubelet connects to it, in ascending order.
-    pub probe_ports: Arc<[u16]>,
-    /// What it is called in the name of a headless service, if anything.
-    pub host_name: Option<Box<PodHost>>,
-    /// On the network of its node: never a workload.
-    pub host_network: bool,
-    /// Never a workload.
-    pub finished: bool,
-    /// Of its node.
-    pub host: Option<IpAddr>,
-    /// Unless it says that it isn't, or is on its way out.
-    pub ready: bool,
-    /// Has been deleted, and goes on until it ends.
-    pub leaving: bool,
-    /// Seconds of the Unix epoch.
-    pub created: Option<i64>,
-    pub telemetry: Arc<TelemetryNames>,
-    pub sandbox: Option<Arc<Sandbox>>,
-}
+pub type PodFacts = Pod;
 
 impl FromObject for PodFacts {
-    type Object = Pod;
+    type Object = api::Pod;
 
-    fn from_object(name: &ObjectName, pod: Pod) -> Result<Self, Vec<BadField>> {
-        let Pod {
+    fn from_object(name: &ObjectName, pod: api::Pod) -> Result<Self, Vec<BadField>> {
+        let api::Pod {
             metadata,
             spec,
             status,

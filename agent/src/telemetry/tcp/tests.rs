@@ -1,5 +1,5 @@
 use super::*;
-use crate::workload::{ObjectName, TelemetryNames};
+use crate::workload::{ObjectName, Pod, TelemetryNames};
 
 fn peer(workload: &str, namespace: &str) -> PeerLabels {
     PeerLabels {
@@ -145,23 +145,18 @@ fn series_go_when_nobody_needs_them() {
 fn a_workload_without_a_proven_certificate_has_no_principal() {
     let identity: SpiffeId = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
     let workload = Workload {
-        name: ObjectName::new("shop", "web-7d4b9-x2x"),
         identity: identity.clone(),
-        node: "a".into(),
-        addresses: [].into(),
-        labels: Arc::default(),
-        container_ports: [].into(),
-        probe_ports: [].into(),
-        enrolled: true,
-        sandbox: None,
-        uid: None,
-        telemetry: Arc::new(TelemetryNames {
-            workload: "web".into(),
-            canonical_service: "web".into(),
-            canonical_revision: "v1".into(),
-            app: "web".into(),
-            version: "v1".into(),
+        pod: Arc::new(Pod {
+            telemetry: Arc::new(TelemetryNames {
+                workload: "web".into(),
+                canonical_service: "web".into(),
+                canonical_revision: "v1".into(),
+                app: "web".into(),
+                version: "v1".into(),
+            }),
+            ..Pod::named(ObjectName::new("shop", "web-7d4b9-x2x"))
         }),
+        enrolled: true,
     };
     let unproven = PeerLabels::of(&workload, None);
     assert_eq!(

@@ -14,12 +14,14 @@ use sealane_harness::Agent;
 const GOAL: &str = "Goal with 50,000 pods: under 64 MiB, ready in under 10 s.";
 
 /// Memory in KiB.
+#[derive(Clone, Copy)]
 pub struct Figures {
     rss: u64,
     pss: u64,
     anonymous: u64,
     /// Since the phase began.
     peak: u64,
+    /// Since the process was started.
     pub cpu: Duration,
 }
 
@@ -45,6 +47,14 @@ impl Figures {
         fs::write(format!("/proc/{}/clear_refs", agent.pid()), "5")?;
         Self::of(agent)
     }
+
+    /// With the processor time since then.
+    pub fn since(self, begin: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(begin.cpu),
+            ..self
+        }
+    }
 }
 
 /// In user and kernel mode (proc_pid_stat(5), fields 14 and 15, in hundredths of a second).
@@ -56,42 +66,6 @@ fn cpu(pid: u32) -> Result<Duration> {
         Ok(field.context("a short stat")?.parse()?)
     };
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
-}
-
-/// What a phase has taken, and what is held at its end.
-pub struct Phase {
-    rss: u64,
-    pss: u64,
-    anonymous: u64,
-    peak: u64,
-    cpu: Duration,
-}
-
-impl Phase {
-    /// Since the process was started.
-    pub fn until(end: &Figures) -> Self {
-        let Figures {
-            rss,
-            pss,
-            anonymous,
-            peak,
-            cpu,
-        } = *end;
-        Self {
-            rss,
-            pss,
-            anonymous,
-            peak,
-            cpu,
-        }
-    }
-
-    pub fn between(begin: &Figures, end: &Figures) -> Self {
-        Self {
-            cpu: end.cpu.saturating_sub(begin.cpu),
-            ..Self::until(end)
-        }
-    }
 }
 
 /// What is told in the end.
@@ -115,11 +89,8 @@ impl Table {
         }
     }
 
-    pub fn add_phase(&mut self, name: &str, (took, phase): (Duration, Phase)) {
-        self.add(name, took, &phase);
-    }
-
-    pub fn add(&mut self, name: &str, took: Duration, phase: &Phase) {
+    /// What a phase has taken, and what is held at its end.
+    pub fn add(&mut self, name: &str, (took, phase): (Duration, Figures)) {
         let mib = |kib: u64| format!("{}.{}", kib >> 10, (kib & 1023) * 10 / 1024);
         let numbers = [
             format!("{:.1}", took.as_secs_f64()),

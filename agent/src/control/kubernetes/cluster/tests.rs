@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,10 +1,11 @@
-//! Addresses that pods have taken while a list was read again.
+//! Whose an address is while that can't be told by age: while a list is read again, and before the API knows it.
 //!
 //! What happened between two lists is not heard in order: a pod that is gone stays known until the list has ended, and
 //! its address may be another's, of which the list has spoken already. Who was heard of later has it.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use super::Cluster;
 use crate::control::objects::PodFacts;
 
 /// The list in which somebody was last heard to take an address.
@@ -33,5 +34,34 @@ impl Claims {
             leaving: true,
             ..PodFacts::clone(&pod)
         })
+    }
+}
+
+impl Cluster {
+    /// Of addresses that a pod has here, and which the API doesn't know yet, those that nobody else has: whoever rules
+    /// a pod's network can give it any. `is_gone`: a pod that has left, whatever is known of it.
+    pub(in super::super) fn unclaimed(
+        &self,
+        of: &PodFacts,
+        addresses: &Arc<[IpAddr]>,
+        is_gone: impl Fn(&PodFacts) -> bool,
+    ) -> Arc<[IpAddr]> {
+        let services = self.services.values();
+        let services = services.flat_map(|service| &service.virtual_addresses);
+        let others = self.pods.values();
+        let others = others
+            .filter(|pod| pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod)));
+        let pods = others.flat_map(|pod| &*pod.addresses);
+        let claimed: Vec<_> = services
+            .chain(pods)
+            .filter(|claimed| addresses.contains(claimed))
+            .collect();
+        if claimed.is_empty() {
+            return Arc::clone(addresses);
+        }
+        let unclaimed = addresses
+            .iter()
+            .filter(|address| !claimed.contains(address));
+        unclaimed.copied().collect()
     }
 }
