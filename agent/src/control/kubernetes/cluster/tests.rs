@@ -244,7 +244,7 @@ fn nobody_takes_the_cgroup_of_another_pod() {
         Feed::Pods,
         pod("owner", |pod| {
             pod["metadata"]["uid"] = HASH.into();
-            pod["spec"]["nodeName"] = "b".into();
+            pod["spec"]["hostNetwork"] = true.into();
         }),
     );
     assert_eq!(cgroups(&cluster)["uid-first"], "uid-first");

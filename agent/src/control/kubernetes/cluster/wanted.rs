@@ -7,7 +7,7 @@ use crate::control::{kubernetes::sandbox::Wanted, objects::PodFacts};
 
 impl Cluster {
     /// The pods of this node that are to be found, and what kubelet has named their cgroups after. Of mirrors that claim
-    /// one static pod the first that was made counts, and none where another pod has the UID.
+    /// one static pod the first that was made counts, and none where another pod of the node has the UID.
     pub(in crate::control::kubernetes) fn wanted(&self) -> Wanted {
         let pods: Vec<_> = self.own_pods().filter(|pod| !pod.host_network).collect();
         let uids = pods.iter().filter_map(|pod| pod.uid.clone());
