@@ -39,7 +39,8 @@ impl Claims {
 
 impl Cluster {
     /// Of addresses that a pod has here, and which the API doesn't know yet, those that nobody else has: whoever rules
-    /// a pod's network can give it any. `is_gone`: a pod that has left, whatever is known of it.
+    /// a pod's network can give it any. `is_gone`: a pod that has left, whatever is known of it; one
+    /// that is about to still has them.
     pub(in super::super) fn unclaimed(
         &self,
         of: &PodFacts,
@@ -49,8 +50,7 @@ impl Cluster {
         let services = self.services.values();
         let services = services.flat_map(|service| &service.virtual_addresses);
         let others = self.pods.values();
-        let others = others
-            .filter(|pod| pod.name != of.name && !(pod.leaving || pod.finished || is_gone(pod)));
+        let others = others.filter(|pod| pod.name != of.name && !(pod.finished || is_gone(pod)));
         let pods = others.flat_map(|pod| &*pod.addresses);
         let claimed: Vec<_> = services
             .chain(pods)
