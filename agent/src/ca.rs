@@ -21,6 +21,7 @@ pub use client::{
     AnswerError, CaAddress, CaClient, CaClientError, CaClientSettings, ConnectError,
     ParseCaAddressError,
 };
+pub use directory::{FILES, lock};
 pub use embedded::EmbeddedCa;
 pub use error::CaError;
 pub use issuer::{Issue, IssueError, Issuer};

@@ -18,7 +18,23 @@ pub(super) use self::recorded::Recorded;
 use super::{AnchorUse, CaError};
 use crate::file::Stamp;
 
-/// Names in the CA's directory.
+/// All that a CA may have in its directory: its own files, those of a rotation, those of Istio's secret `cacerts`.
+pub const FILES: [&str; 12] = [
+    "ca.key",
+    "ca.crt",
+    "root.crt",
+    "rotation.json",
+    "next.key",
+    "next.crt",
+    "old.key",
+    "old.crt",
+    "ca-key.pem",
+    "ca-cert.pem",
+    "cert-chain.pem",
+    "root-cert.pem",
+];
+
+/// Names in the CA's directory, of [`FILES`].
 pub(super) struct Paths {
     pub(super) key: PathBuf,
     pub(super) certificate: PathBuf,
@@ -194,7 +210,11 @@ impl Locked {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, CaError> {
+/// Makes a CA's directory if there is none; nobody else is in there until what this returns is dropped.
+///
+/// # Errors
+/// When it can't be made or opened, or others than root may write to it.
+pub fn lock(dir: &Path) -> Result<File, CaError> {
     let failed = |source: io::Error| CaError::Directory {
         path: dir.to_owned(),
         source,

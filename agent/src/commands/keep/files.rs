@@ -2,31 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use anyhow::Context as _;
-use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
-/// Ours, those of a rotation, and those of Istio's secret `cacerts`.
-const NAMES: [&str; 12] = [
-    "ca.key",
-    "ca.crt",
-    "root.crt",
-    "rotation.json",
-    "next.key",
-    "next.crt",
-    "old.key",
-    "old.crt",
-    "ca-key.pem",
-    "ca-cert.pem",
-    "cert-chain.pem",
-    "root-cert.pem",
-];
+use crate::ca;
+
 const KEYS: [&str; 2] = ["ca.key", "ca-key.pem"];
 /// Of one file: a Secret has a MiB.
 const LIMIT: u64 = 1 << 20;
@@ -56,7 +42,7 @@ impl FromIterator<(String, Vec<u8>)> for Files {
 impl Files {
     /// Whether a file of the CA is called so.
     pub(super) fn has_place_for(name: &str) -> bool {
-        NAMES.contains(&name)
+        ca::FILES.contains(&name)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &[u8])> {
@@ -83,9 +69,9 @@ impl Files {
     /// # Errors
     /// When one of them can't be read.
     pub(super) fn read(directory: &Path) -> anyhow::Result<Self> {
-        let _locked = lock(directory)?;
+        let _locked = ca::lock(directory)?;
         let mut files = BTreeMap::new();
-        for name in NAMES {
+        for name in ca::FILES {
             let path = directory.join(name);
             match crate::file::read(&path, LIMIT) {
                 Ok(bytes) => drop(files.insert(name.to_owned(), bytes)),
@@ -101,8 +87,8 @@ impl Files {
     /// # Errors
     /// When it can't be written to.
     pub(super) fn write(&self, directory: &Path) -> anyhow::Result<()> {
-        let _locked = lock(directory)?;
-        for name in NAMES {
+        let _locked = ca::lock(directory)?;
+        for name in ca::FILES {
             let path = directory.join(name);
             let done = match self.0.get(name) {
                 Some(bytes) => replace(&path, bytes),
@@ -132,20 +118,6 @@ impl Digest {
     pub(super) fn write(self, path: &Path) -> anyhow::Result<()> {
         replace(path, &self.0).with_context(|| path.display().to_string())
     }
-}
-
-/// As `sealane ca serve` does: nobody else is in there until this is dropped.
-fn lock(directory: &Path) -> anyhow::Result<File> {
-    let lock = || {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        let opened = File::open(directory)?;
-        rustix::io::retry_on_intr(|| flock(&opened, FlockOperation::LockExclusive))?;
-        Ok::<_, io::Error>(opened)
-    };
-    lock().with_context(|| directory.display().to_string())
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
