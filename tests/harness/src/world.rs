@@ -287,15 +287,17 @@ fn addresses(node: NodeName, host: u8) -> (Ipv4Addr, Ipv6Addr) {
 }
 
 /// Makes a namespace that is connected to the underlay. Virtual addresses of services get a route through it, which
-/// is what a client needs before it may try to connect.
+/// is what a client needs before it may try to connect. Who gets an address after another has its hardware address, too:
+/// neighbours would go on sending to the other's for a while.
 fn attached(
     name: &str,
     underlay: &Netns,
     port: &str,
     (v4, v6): (Ipv4Addr, Ipv6Addr),
 ) -> Result<Netns> {
+    let [a, b, c, d] = v4.octets();
     let cable = format!(
-        "link add {port} type veth peer name eth0 netns {name}\n\
+        "link add {port} type veth peer name eth0 address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x} netns {name}\n\
          link set {port} master br0 up\n"
     );
     let netns = underlay.create_another(name, &cable)?;
