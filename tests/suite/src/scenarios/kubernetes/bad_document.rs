@@ -50,6 +50,8 @@ pub fn bad_document(stage: &Stage<'_>) -> Result<()> {
 
     shop.restart(stage)?.wait_ready()?;
     shop.wait_held(TENANT, true)?;
+    // Ready means that the objects are known; the pods of the node are found a moment later.
+    shop.agents.b.wait_enrolled(&shop.web.pod, true)?;
     shop.get(&shop.customer)?.expect_ok(GREETING)?;
     shop.get_directly(&shop.stranger)?
         .expect_exit(Exit::RECEIVE_ERROR)?;
