@@ -91,7 +91,7 @@ impl Snapshot {
         }
         snapshot.services.reserve_exact(services.len());
         for service in services {
-            snapshot.add_service(service);
+            snapshot.add_service(&service);
         }
         snapshot
     }
@@ -135,12 +135,12 @@ impl Snapshot {
         next.service_by_name.truncate(inside);
         next.services_by_endpoint.truncate(inside);
         for service in outside {
-            next.add_service(Arc::new(service));
+            next.add_service(&Arc::new(service));
         }
         next
     }
 
-    fn add_service(&mut self, service: Arc<Service>) {
+    fn add_service(&mut self, service: &Arc<Service>) {
         let mut owned = Vec::new();
         for address in &service.virtual_addresses {
             // A host outside may well lead to a pod.
@@ -159,17 +159,17 @@ impl Snapshot {
             }
         }
         let at = self.services.len();
-        self.services.push(Arc::clone(&service));
+        self.services.push(Arc::clone(service));
         let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
         let addresses: BTreeSet<_> = endpoints.map(|endpoint| endpoint.address).collect();
         for address in addresses {
             self.services_by_endpoint.insert(&address, at);
         }
         if service.is_headless() {
-            self.headless.add(&service);
+            self.headless.add(service);
         }
         if service.outside.is_some() {
-            self.outside.add(&service, owned.into_iter());
+            self.outside.add(service, owned.into_iter());
         } else {
             for address in owned {
                 self.service_by_address.insert(&address, at);

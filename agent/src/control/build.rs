@@ -287,7 +287,7 @@ impl Enrolled<'_> {
             match self.workload(&facts, enrolled) {
                 Ok(workload) => workloads.push(workload),
                 Err(error) => errors.push(LoadError {
-                    place: site.0.clone(),
+                    place: site.0.clone().into(),
                     field: site
                         .1
                         .clone()

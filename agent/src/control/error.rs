@@ -72,7 +72,7 @@ impl fmt::Display for Place {
 /// One thing that is wrong. Prints as `FILE:LINE: document N: FIELD: REASON`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
-    pub place: Place,
+    pub place: Box<Place>,
     /// Empty when it is about the document or the file as a whole.
     pub field: FieldPath,
     pub problem: Problem,

@@ -3,12 +3,14 @@
 //! A flow stays as it was seen, unless the other policy tells its client to send something else, or sends it elsewhere:
 //! then it is what the client will send, and where. Flows to servers that are gone, or not in the mesh, are left out.
 
+mod judged;
 mod lists;
 mod ways;
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+pub use judged::{Cause, Judged, Sent};
 use lists::Effect;
 pub(super) use lists::{Lists, Reason, Tally};
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use super::{
     sentence,
 };
 use crate::{
-    policy::{Attributes, Decision, Mode, Policy, Refusal, Verdict},
+    policy::{Attributes, Decision, Mode, Policy, Verdict},
     store::Snapshot,
     workload::{ObjectName, Workload},
 };
@@ -111,64 +113,6 @@ pub struct Subject {
     pub security: Transport,
     pub before: Judged,
     pub after: Judged,
-}
-
-/// What policy makes of a flow.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Judged {
-    pub verdict: Answer,
-    pub reason: Option<Cause>,
-    pub security: Transport,
-    /// `KIND/NAMESPACE/NAME`.
-    pub decided_by: Vec<String>,
-    /// Where a VirtualService sends it, if it is another server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Sent>,
-}
-
-impl Judged {
-    /// Whether it is refused, or in clear, where it was not.
-    fn is_worse_than(&self, before: &Self) -> bool {
-        let in_clear = |judged: &Self| judged.security == Transport::Plaintext;
-        match (before.verdict, self.verdict) {
-            (Answer::Allow, Answer::Deny) => true,
-            (Answer::Allow, Answer::Allow) => in_clear(self) && !in_clear(before),
-            (Answer::Deny, _) => false,
-        }
-    }
-}
-
-/// Where connections are sent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Sent {
-    /// `HOST:PORT` that the client asks for.
-    pub asked: String,
-    /// `HOST:PORT`; `None`: nowhere.
-    pub to: Option<String>,
-    pub subset: Option<String>,
-}
-
-/// Why a flow is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    PlaintextInStrict,
-    AuthorizationDenied,
-    AuthorizationNotAllowed,
-    /// The client is told to send what the server doesn't take.
-    DestinationRuleConflict,
-    /// It is sent nowhere, or where it is refused.
-    Route,
-}
-
-impl From<Refusal> for Cause {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::PlaintextInStrict => Self::PlaintextInStrict,
-            Refusal::AuthorizationDenied => Self::AuthorizationDenied,
-            Refusal::AuthorizationNotAllowed => Self::AuthorizationNotAllowed,
-        }
-    }
 }
 
 /// Tries `candidate` on flows, in place of the snapshot's policy. `untried`: hosts that there will be only then.

@@ -2,6 +2,7 @@
 
 mod authority;
 mod register;
+mod tls;
 
 use std::{collections::HashSet, sync::Mutex};
 
@@ -14,12 +15,13 @@ pub(super) use authority::CaFamilies;
 use register::{
     add, counter, counters, gauge, gauges, histogram, opts, seconds_histogram, time, times,
 };
+use tls::TlsFamilies;
 
 use crate::identity::SpiffeId;
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
-    ProbeResult, RefusalReason, Side, Transport, tcp::TcpTable,
+    ProbeResult, RefusalReason, Side, tcp::TcpTable,
 };
 
 /// Series of Istio's TCP metrics: far more than one node's pods and their peers make.
@@ -60,9 +62,7 @@ pub(super) struct ConnectionFamilies {
     pub(super) cuts: IntCounterVec,
     pub(super) cut_duration: Histogram,
     pub(super) dry_runs: IntCounterVec,
-    pub(super) protected: IntCounterVec,
-    pub(super) offload_failures: IntCounter,
-    pub(super) key_updates: IntCounter,
+    pub(super) tls: TlsFamilies,
 }
 
 /// The CA and what it issues.
@@ -146,22 +146,7 @@ impl ConnectionFamilies {
                 "Connections to workloads with AuthorizationPolicies in dry run, by what these would have said.",
                 &["result"],
             )?,
-            protected: counters(
-                r,
-                "tls_connections_total",
-                "Connections under mutual TLS, by how their bytes move.",
-                &["transport"],
-            )?,
-            offload_failures: counter(
-                r,
-                "ktls_install_failures_total",
-                "Connections closed after their handshake because the kernel did not take the keys.",
-            )?,
-            key_updates: counter(
-                r,
-                "tls_key_updates_total",
-                "Keys that connections have changed to because the one before was used up, or the peer asked.",
-            )?,
+            tls: TlsFamilies::new(r)?,
         })
     }
 }
@@ -341,11 +326,6 @@ impl Families {
             &certificates.failures,
             IssueFailure::ALL.iter().map(|r| r.as_str()),
         );
-        for transport in Transport::ALL.iter().filter(|t| **t != Transport::Copy) {
-            connections
-                .protected
-                .with_label_values(&[transport.as_str()]);
-        }
         zero(&connections.dry_runs, ["allowed", "denied"].into_iter());
         zero(
             &connections.probes,

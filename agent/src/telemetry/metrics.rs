@@ -113,6 +113,7 @@ impl Metrics {
     pub fn connection_protected(&self, transport: Transport) {
         self.0
             .connections
+            .tls
             .protected
             .with_label_values(&[transport.as_str()])
             .inc();
@@ -120,12 +121,12 @@ impl Metrics {
 
     /// The kernel did not take a connection's keys.
     pub fn offload_failed(&self) {
-        self.0.connections.offload_failures.inc();
+        self.0.connections.tls.offload_failures.inc();
     }
 
     /// A connection has changed to its next key for what it sends.
     pub fn key_updated(&self) {
-        self.0.connections.key_updates.inc();
+        self.0.connections.tls.key_updates.inc();
     }
 
     /// What the probe of kernel TLS has found.

@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(everywhere, BTreeSet::from([all.clone()]));
         rule["resourceNames"] = json!(["key"]);
         let one = own(&rule, "Role");
-        assert_eq!(one, BTreeSet::from([all.clone().within("n").only("key")]));
+        assert_eq!(one, BTreeSet::from([all.within("n").only("key")]));
         // Somebody else's binding, and roles that are not ours.
         let mut other = binding("Role", "r");
         other["subjects"][0]["namespace"] = json!("m");

@@ -179,12 +179,12 @@ fn read(entry: &Entry) -> Result<Zeroizing<String>, LoadError> {
 
 fn of_file(name: &str, line: usize, problem: Problem) -> LoadError {
     LoadError {
-        place: Place {
+        place: Box::new(Place {
             file: name.into(),
             line,
             document: 0,
             value: None,
-        },
+        }),
         field: FieldPath::default(),
         problem,
         namespace: None,

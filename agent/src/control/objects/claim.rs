@@ -29,7 +29,7 @@ impl Claim {
             _ => self.name.to_string(),
         };
         LoadError {
-            place: self.place.clone(),
+            place: self.place.clone().into(),
             field: self.field.clone(),
             problem: Problem::Duplicate {
                 kind: self.kind.name(),

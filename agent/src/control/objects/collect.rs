@@ -178,7 +178,7 @@ impl Collector {
                 Err(error) => {
                     let document = piece.documents + error.document;
                     self.errors.push(LoadError {
-                        place: stream.place(document, piece.lines + error.line),
+                        place: stream.place(document, piece.lines + error.line).into(),
                         field: FieldPath::default(),
                         problem: error.problem.into(),
                         namespace: None,

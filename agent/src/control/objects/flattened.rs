@@ -25,7 +25,7 @@ impl Collector {
             Flattened::No => self.parse(stream, piece),
             Flattened::Ambiguous { line } => {
                 self.errors.push(LoadError {
-                    place: place(line),
+                    place: place(line).into(),
                     field: FieldPath::default(),
                     problem: Problem::Indentation,
                     namespace: None,

@@ -95,7 +95,7 @@ impl<'a> Site<'a> {
 
     pub fn error(&self, field: &FieldPath, problem: Problem) -> LoadError {
         LoadError {
-            place: self.place(field),
+            place: self.place(field).into(),
             field: self.path.clone().then(field),
             problem,
             namespace: self.namespace(),

@@ -32,7 +32,7 @@ impl Collector {
             other => {
                 let problem = Problem::Switch(other.chars().take(40).collect());
                 return self.errors.push(LoadError {
-                    place,
+                    place: place.into(),
                     field,
                     problem,
                     namespace: Some("".into()),
