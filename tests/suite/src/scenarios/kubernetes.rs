@@ -4,6 +4,7 @@ mod authority;
 mod bad_document;
 mod keep;
 mod not_found;
+mod successors;
 
 pub use authority::authority;
 pub use bad_document::bad_document;
@@ -324,38 +325,7 @@ pub fn churn(stage: &Stage<'_>) -> Result<()> {
             shop.cluster.forget(&pod)?;
         }
     }
-    successors(&shop)
-}
-
-/// A server's address is another's while the API server is away, and nobody is told but by lists, which are slow.
-fn successors(shop: &Shop<'_>) -> Result<()> {
-    // The agents' client waits longer after each failure, up to half a minute, until two minutes went well.
-    const LISTED: Duration = Duration::from_secs(90);
-    let (world, cluster) = (shop.stage.world, &shop.cluster);
-    let host = world.next_host();
-    cluster.order(&json!({"populate": {"nodes": 2, "pods": 400, "namespaces": 4}}))?;
-    let slow = json!({"verb": "list", "resource": "pods", "effect": {"delay": {"millis": 300}}});
-    cluster.order(&json!({"fault": slow}))?;
-    let mut before: Option<ClusterPod> = None;
-    for round in 0..2 {
-        cluster.order(&json!({"away": {"millis": 1500}}))?;
-        if let Some(before) = before.take() {
-            cluster.forget(&before)?;
-        }
-        let name = format!("server-{round}");
-        let spec = PodSpec::new(NodeName::B, MESH, &name).port("http", WEB);
-        let server = cluster.unstarted(world, spec, host)?;
-        cluster.running(&server)?;
-        cluster.order(&json!("forgetHistory"))?;
-        let _nginx = Nginx::http(world, &server.pod, WEB, &name)?;
-        let url = format!("http://{}/", server.pod.address(shop.stage.family, WEB));
-        until("the successor to be reached", LISTED, || {
-            let answer = Curl::new(&shop.customer.pod)?.get(&url)?;
-            Ok((answer.status == 200 && answer.body.contains(&name)).then_some(()))
-        })?;
-        before = Some(server);
-    }
-    Ok(())
+    successors::follow(&shop)
 }
 
 /// A pod of which the API server has not spoken may not connect to the mesh until it has, and to anybody else it may.
