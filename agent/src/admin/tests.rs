@@ -23,6 +23,40 @@ impl Stub {
     }
 }
 
+fn source() -> api::Source {
+    api::Source {
+        dir: "/objects".into(),
+        loaded_at: Some(jiff::Timestamp::UNIX_EPOCH),
+        errors: vec!["pods.yaml:3: spec.mtls.mode: unknown variant".into()],
+        warnings: vec![],
+        held_back: vec![api::HeldBack {
+            namespace: "blog".into(),
+            mesh_wide: false,
+            closed: true,
+            error: "spec".into(),
+        }],
+        not_found: vec![api::NotFound {
+            pod: "shop/lost".into(),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            reason: "no cgroup".into(),
+        }],
+    }
+}
+
+fn kernel_tls() -> api::KernelTls {
+    api::KernelTls {
+        mode: "auto".into(),
+        ciphers: vec![api::Cipher {
+            suite: "TLS13_AES_128_GCM_SHA256".into(),
+            bytes_per_second: 2_000_000_000,
+        }],
+        splice: true,
+        rekey: false,
+        aes_driver: Some("generic-gcm-aesni".into()),
+        missing: vec!["rekey: busy".into()],
+    }
+}
+
 impl Inspect for Stub {
     fn status(&self) -> api::Status {
         api::Status {
@@ -34,23 +68,7 @@ impl Inspect for Stub {
             uptime_seconds: 3725,
             trust_domain: "cluster.local".into(),
             generation: 7,
-            source: api::Source {
-                dir: "/objects".into(),
-                loaded_at: Some(jiff::Timestamp::UNIX_EPOCH),
-                errors: vec!["pods.yaml:3: spec.mtls.mode: unknown variant".into()],
-                warnings: vec![],
-                held_back: vec![api::HeldBack {
-                    namespace: "blog".into(),
-                    mesh_wide: false,
-                    closed: true,
-                    error: "spec".into(),
-                }],
-                not_found: vec![api::NotFound {
-                    pod: "shop/lost".into(),
-                    since: jiff::Timestamp::UNIX_EPOCH,
-                    reason: "no cgroup".into(),
-                }],
-            },
+            source: source(),
             ca: api::Authority {
                 healthy: true,
                 address: None,
@@ -67,17 +85,7 @@ impl Inspect for Stub {
                 attached: true,
                 programs: vec!["connect4".into()],
             },
-            kernel_tls: api::KernelTls {
-                mode: "auto".into(),
-                ciphers: vec![api::Cipher {
-                    suite: "TLS13_AES_128_GCM_SHA256".into(),
-                    bytes_per_second: 2_000_000_000,
-                }],
-                splice: true,
-                rekey: false,
-                aes_driver: Some("generic-gcm-aesni".into()),
-                missing: vec!["rekey: busy".into()],
-            },
+            kernel_tls: kernel_tls(),
             kubelet: api::Kubelet {
                 cgroup: Some("/host/cgroup/system.slice/kubelet.service".into()),
                 error: None,

@@ -33,7 +33,7 @@ impl Agent {
         }
     }
 
-    fn put(&mut self, istio: Istio, namespace: &str, spec: Value) -> &mut Self {
+    fn put(&mut self, istio: Istio, namespace: &str, spec: &Value) -> &mut Self {
         let feed = Feed::Istio(istio);
         let resource = &istio.resources()[0];
         let object = json!({
@@ -46,7 +46,7 @@ impl Agent {
 
     fn mode(&mut self, namespace: &str, mode: &str) -> &mut Self {
         let spec = json!({"mtls": {"mode": mode}});
-        self.put(Istio::PeerAuthentication, namespace, spec)
+        self.put(Istio::PeerAuthentication, namespace, &spec)
     }
 
     fn config_map(&mut self, values: &[(&str, &str)]) -> &mut Self {
@@ -140,10 +140,10 @@ fn what_is_wrong_in_one_namespace_keeps_nobody_else_as_it_was() {
 fn a_fresh_agent_closes_what_it_has_never_known_and_nothing_else() {
     let mut agent = Agent::fresh();
     let deny_nobody = json!({"action": "DENY", "rules": []});
-    agent.put(Istio::AuthorizationPolicy, "evil", deny_nobody);
+    agent.put(Istio::AuthorizationPolicy, "evil", &deny_nobody);
     agent.mode("shop", "STRICT").mode("evil", "DISABLE");
     let rule = json!({"host": "db.outside", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}});
-    agent.put(Istio::DestinationRule, "evil", rule);
+    agent.put(Istio::DestinationRule, "evil", &rule);
     let read = agent.read();
     let policy = read.compiled.policy();
     assert_eq!(held(&read), [("evil", true)]);
@@ -159,7 +159,7 @@ fn a_fresh_agent_closes_what_it_has_never_known_and_nothing_else() {
     let read = agent.read();
     assert_eq!(held(&read), [("evil", true)]);
     let rules = json!({"rules": [{}]});
-    agent.put(Istio::AuthorizationPolicy, "evil", rules);
+    agent.put(Istio::AuthorizationPolicy, "evil", &rules);
     let read = agent.read();
     assert!(read.held_back.is_empty() && takes(read.compiled.policy(), "evil"));
     agent.mode("evil", "SOMEHOW");

@@ -182,6 +182,8 @@ fn static_pods_are_looked_for_by_the_hash_that_their_mirrors_tell() {
     assert_eq!(cgroups["uid-two"], HASH);
 }
 
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn annotations_alone_make_no_static_pod() {
     let owner = |key: &'static str, value: &'static str| {
@@ -196,7 +198,7 @@ fn annotations_alone_make_no_static_pod() {
             pod["metadata"]["annotations"][key] = value.into();
         }
     };
-    let refused: [(&str, &dyn Fn(&mut Value)); 6] = [
+    let refused: [(&str, Change<'_>); 6] = [
         ("no owner", &|pod| {
             mirror(pod);
             pod["metadata"]["ownerReferences"] = json!([]);
