@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::{Rendered, directory, list, text};
 use crate::workspace;
 
-const FAMILIES: [&str; 3] = [
+const FAMILIES: [&str; 4] = [
     "agent/src/telemetry/families.rs",
     "agent/src/telemetry/families/authority.rs",
+    "agent/src/telemetry/families/tls.rs",
     "agent/src/telemetry/tcp.rs",
 ];
 const LABELS: [&str; 4] = [
