@@ -56,21 +56,13 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
 }
 
-/// Bytes from which an allocation is pages of its own, which go back to the system when it is freed. Without it glibc
-/// raises its own limit as large ones are freed (mallopt(3)), and the tables of a large cluster, made again with each
-/// snapshot, leave holes in the heap. With a smaller one what a thousand connections need is not put into such holes.
-#[cfg(target_env = "gnu")]
-const OWN_PAGES: libc::c_int = 1 << 20;
-
 /// Keeps glibc to one heap. With a heap for every thread, each is left with the holes of the handshakes that its
 /// connections once made, and idle connections cost up to twice as much. Hardly anything allocates on the byte
 /// path, so there is no contention to avoid. Has no effect once threads have been started, or with another libc.
 pub fn one_heap() {
     #[cfg(target_env = "gnu")]
-    for (parameter, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, OWN_PAGES)] {
-        // SAFETY: mallopt only sets a parameter of the allocator.
-        let _ = unsafe { libc::mallopt(parameter, value) };
-    }
+    // SAFETY: mallopt only sets a parameter of the allocator.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 /// Makes a TCP socket ready for keys (Documentation/networking/tls.rst). Until it has one, it is what it was.
