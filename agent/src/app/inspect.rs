@@ -186,7 +186,8 @@ impl Inspect for Inspector {
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
         let candidate = Candidate::read(&question.files)?;
         let settings = Settings::from(self.config.mesh.clone());
-        let flows = self.flows(Duration::from_secs(question.last_seconds));
+        let mut flows = self.flows(Duration::from_secs(question.last_seconds));
+        review::by_client(&mut flows.flows);
         let snapshot = self.store.current();
         let policy = candidate.compile(&settings, &snapshot.documents, question.replace);
         let mut diff = review::diff(&snapshot, &policy, &candidate.untried(), flows.flows);
