@@ -1,6 +1,7 @@
 //! Puts what a source has read into force, and tells how the source is doing.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet},
     future::pending,
     sync::Arc,
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     build::{Mesh, readdressed},
+    error::one_line,
     names::Names,
 };
 use crate::{
@@ -168,6 +170,11 @@ impl Publisher {
                 errors,
                 "objects loaded"
             );
+        }
+        for warning in &mut warnings {
+            if let Cow::Owned(shown) = one_line(warning) {
+                *warning = shown;
+            }
         }
         let known: HashSet<_> = before.warnings.iter().collect();
         for warning in warnings.iter().filter(|warning| !known.contains(warning)) {

@@ -12,7 +12,8 @@ use crate::{
 /// Where objects are that don't say.
 pub(super) const DEFAULT: &str = "default";
 
-/// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
+/// Namespaced objects without a namespace are where `kubectl apply` would put them: in `default`, if the command that
+/// they were copied with doesn't say another.
 pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
     let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
         let remedy = "write `metadata:` and, indented below it, `name:`".to_owned();
@@ -37,7 +38,7 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
     }
     let written = metadata.get("namespace").filter(|n| !n.value.is_null());
     let namespace = match written.map(|node| node.value.as_str()) {
-        None | Some(Some("")) => DEFAULT,
+        None | Some(Some("")) => site.namespace_around(),
         Some(Some(namespace)) if is_namespace(namespace) => namespace,
         Some(Some(other)) => {
             return Err(site.error(&field("namespace"), Problem::Name(other.to_owned())));

@@ -12,7 +12,7 @@ use crate::{
     workload::{ContainerPort, NetnsFile, ObjectName, Pod, PodHost, Sandbox},
 };
 
-const INJECT: &str = "sealane.dev/inject";
+pub const INJECT: &str = "sealane.dev/inject";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
 const SIDECAR: &str = "sidecar.istio.io/inject";
 /// What Istio calls the container of its proxy.

@@ -98,6 +98,10 @@ fn what_a_service_entry_must_not_say() {
         ),
         (with(r#", "endpoints": [{"address": "10.0.0.1"}]"#), "spec.endpoints"),
         (
+            with(r#", "resolution": "STATIC", "endpoints": [{"address": "10.0.0.1", "ports": {"tsl": 8443}}]"#),
+            "spec.endpoints[0].ports.tsl",
+        ),
+        (
             r#"{"hosts": ["a.example"], "ports": [{"number": 1, "name": "p", "protocol": "QUIC"}]}"#.to_owned(),
             "spec.ports[0].protocol",
         ),

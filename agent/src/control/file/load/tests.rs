@@ -112,6 +112,25 @@ fn an_empty_directory_is_an_empty_mesh_but_a_missing_one_is_an_error() {
 }
 
 #[test]
+fn what_is_no_file_is_an_error_and_what_is_empty_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("a.yaml")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("b.YAML")).unwrap();
+    assert_eq!(
+        errors(dir.path()),
+        [
+            "a.yaml: not a file: only files are read",
+            "b.YAML: not a file: only files are read",
+        ]
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("c.yml"), "").unwrap();
+    fs::write(dir.path().join("d.yml"), "# nothing yet\n").unwrap();
+    let loaded = load(dir.path(), &settings()).unwrap();
+    assert_eq!(loaded.warnings, ["c.yml: there is nothing in it"]);
+}
+
+#[test]
 fn errors_of_all_files_are_collected() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
