@@ -65,6 +65,18 @@ pub fn one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// Keeps what is large out of the heap from now on: it is pages of its own, which go back to the system when it is
+/// freed. By itself glibc raises the limit as large ones are freed (mallopt(3)), and tables that are made again and
+/// again leave holes in the heap. Where there are no such tables its own choice is the better one.
+pub fn large_ones_apart() {
+    #[cfg(target_env = "gnu")]
+    {
+        const LARGE: libc::c_int = 1 << 20;
+        // SAFETY: mallopt only sets a parameter of the allocator, and locks it.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    }
+}
+
 /// Makes a TCP socket ready for keys (Documentation/networking/tls.rst). Until it has one, it is what it was.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ impl Feed {
 }
 
 /// Objects of an answer to a list.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// Which of the versions of a resource a server has; `None`: none of them.
 ///

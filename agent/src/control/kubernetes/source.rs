@@ -26,6 +26,7 @@ use crate::{
         objects::{Cache, PodFacts},
         publisher::{Loaded, Publisher, SourceStatus},
     },
+    offload::sys,
     store::Writer,
     workload::ObjectName,
 };
@@ -40,6 +41,9 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 /// pods do.
 const SHARE: u32 = 5;
 const OWN_SHARE: u32 = 2;
+
+/// Pods of a cluster whose tables are large.
+const LARGE: usize = 10_000;
 
 /// How often the sandboxes of pods are looked for that start, for so long; then less often.
 const STARTING: Duration = Duration::from_millis(50);
@@ -229,6 +233,9 @@ impl State {
 
     /// What was heard, as a mesh.
     async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
+        if self.cluster.pod_count() >= LARGE {
+            sys::large_ones_apart();
+        }
         let objects = block_in_place(|| self.cluster.objects(self.own()));
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
         let (mut warnings, count) = (policy.warnings.clone(), policy.count);
@@ -278,7 +285,7 @@ impl State {
             return BTreeMap::new();
         };
         let better = |pod: &Arc<PodFacts>| {
-            let uid = pod.uid.as_deref()?;
+            let uid = pod.uid()?;
             if sandboxes.is_gone(uid) {
                 let finished = true;
                 return Some(PodFacts {
@@ -288,14 +295,11 @@ impl State {
             }
             let found = sandboxes.get(uid)?;
             let mut pod = PodFacts::clone(pod);
-            pod.sandbox = Some(Arc::new(found.sandbox.clone()));
+            let local = pod.local.get_or_insert_default();
+            local.sandbox = Some(Arc::new(found.sandbox.clone()));
             if pod.addresses.is_empty() && !pod.host_network {
-                let is_gone = |other: &PodFacts| {
-                    other
-                        .uid
-                        .as_deref()
-                        .is_some_and(|uid| sandboxes.is_gone(uid))
-                };
+                let is_gone =
+                    |other: &PodFacts| other.uid().is_some_and(|uid| sandboxes.is_gone(uid));
                 pod.addresses = self.cluster.unclaimed(&pod, &found.addresses, is_gone);
             }
             Some(pod)

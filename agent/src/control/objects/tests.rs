@@ -61,7 +61,7 @@ fn a_pod_tells_what_the_mesh_needs() {
     let pod = &objects.pods[0].facts;
     assert_eq!(pod.name.to_string(), "shop/web");
     assert_eq!(&*pod.service_account, "web");
-    assert_eq!(&*pod.node, "a");
+    assert_eq!(&*pod.node.name, "a");
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    control::build::{Compiled, Settings, TrustDomains, relate},
+    control::build::{Compiled, Settings, relate},
     control::kubernetes::feed::{Istio, Scope},
     store::Snapshot,
 };
@@ -73,11 +73,20 @@ fn pods_that_say_nothing_new_change_nothing_and_share_what_they_have_in_common()
     assert!(!cluster.take_changed());
     cluster.hear(Feed::Pods, pod("two", |_| ()));
     let pods: Vec<_> = cluster.own_pods().collect();
-    assert!(Arc::ptr_eq(&pods[0].labels, &pods[1].labels));
-    assert!(Arc::ptr_eq(
-        &pods[0].container_ports,
-        &pods[1].container_ports
-    ));
+    assert!(Arc::ptr_eq(&pods[0].template, &pods[1].template));
+    cluster.hear(
+        Feed::Pods,
+        pod("other", |pod| {
+            pod["metadata"]["labels"] = json!({"app": "other"});
+        }),
+    );
+    let other = cluster.own_pods().find(|pod| &*pod.name.name == "other");
+    let (other, one) = (
+        other.unwrap(),
+        cluster.pods.get(&ObjectName::new("shop", "one")).unwrap(),
+    );
+    assert!(Arc::ptr_eq(&other.container_ports, &one.container_ports));
+    cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "other")));
     cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "one")));
     assert_eq!(cluster.own_pods().count(), 1);
 }
@@ -91,7 +100,7 @@ fn annotations_do_not_say_where_a_pod_lives() {
         });
     });
     cluster.hear(Feed::Pods, event);
-    assert!(cluster.own_pods().all(|pod| pod.sandbox.is_none()));
+    assert!(cluster.own_pods().all(|pod| pod.sandbox().is_none()));
 }
 
 #[test]
@@ -262,15 +271,7 @@ fn remote(name: &str, address: &str, created: &str) -> Event {
 }
 
 fn snapshot(cluster: &Cluster) -> Snapshot {
-    let settings = Settings {
-        trust_domains: TrustDomains {
-            own: "cluster.local".parse().unwrap(),
-            aliases: Vec::new(),
-        },
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-        addresses: Arc::default(),
-    };
+    let settings = Settings::of_tests();
     let objects = cluster.objects(BTreeMap::new());
     let (documents, before) = (Compiled::default(), Snapshot::default());
     let mesh = relate(objects, &documents, &before, &settings, &mut Vec::new());
@@ -330,11 +331,10 @@ fn an_address_that_a_pod_gives_itself_is_not_taken_from_anybody() {
     cluster.hear(Feed::Pods, early);
     let early = Arc::clone(cluster.own_pods().next().unwrap());
     let addresses = ["10.0.0.1", "10.96.0.1", "10.0.0.9"].map(|a| a.parse::<IpAddr>().unwrap());
-    let own: Arc<[IpAddr]> = addresses.into();
-    let found = cluster.unclaimed(&early, &own, |_| false);
+    let found = cluster.unclaimed(&early, &addresses, |_| false);
     assert_eq!(*found, addresses[2..]);
     // A pod whose sandbox is gone has none any more, whatever the API says.
-    let found = cluster.unclaimed(&early, &own, |pod| &*pod.name.name == "web");
+    let found = cluster.unclaimed(&early, &addresses, |pod| &*pod.name.name == "web");
     assert_eq!(*found, [addresses[0], addresses[2]]);
 }
 
