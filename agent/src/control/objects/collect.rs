@@ -11,7 +11,7 @@ use super::{
     claim::Claim,
     config_map, emptied, flattened,
     kind::Kind,
-    name::object_name,
+    name::{object_name, supposed_namespace},
     pasted,
     pieces::{Piece, pieces},
     policy::LegacyPolicy,
@@ -278,7 +278,9 @@ impl Collector {
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
         let name = self.claim_name(site, kind)?;
         if !kind.is_kubernetes() {
-            self.objects.warnings.extend(emptied::notes(site, kind));
+            let warnings = &mut self.objects.warnings;
+            warnings.extend(emptied::notes(site, kind));
+            warnings.extend(supposed_namespace(site, kind));
         }
         match kind {
             Kind::Namespace => {

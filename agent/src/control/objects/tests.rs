@@ -364,3 +364,34 @@ data:
          metadata.name: PeerAuthentication shop/default is there already, at mesh.yaml:13"
     ));
 }
+
+#[test]
+fn a_document_in_a_config_map_that_names_no_namespace_is_told() {
+    let text = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: policy, namespace: istio-system, labels: {sealane.dev/policy: 'true'}}
+data:
+  mesh.yaml: |
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: default}
+    spec: {mtls: {mode: STRICT}}
+    ---
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: other, namespace: default}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: applied}}
+";
+    let collector = collect(text);
+    assert!(collector.errors.is_empty(), "{:?}", collector.errors);
+    let documents = collector.objects.documents.peer_authentications;
+    assert_eq!(documents.len(), 3);
+    let warnings = collector.objects.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].starts_with(
+        "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 3: document 1: \
+         PeerAuthentication default has no metadata.namespace and counts for `default`, not for the ConfigMap's \
+         `istio-system`"
+    ), "{warnings:#?}");
+}
