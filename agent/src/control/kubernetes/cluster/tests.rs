@@ -177,7 +177,7 @@ fn mirror(pod: &mut Value) {
 fn cgroups(cluster: &Cluster) -> BTreeMap<String, String> {
     let wanted = cluster.wanted().into_iter();
     wanted
-        .map(|(uid, cgroup)| (uid.to_string(), cgroup.to_string()))
+        .map(|(uid, cgroup)| (uid.to_string(), cgroup.cgroup.to_string()))
         .collect()
 }
 
