@@ -312,6 +312,11 @@ impl Cluster {
         std::mem::take(&mut self.own_news)
     }
 
+    /// Whether there is a kind that can't be asked for.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
     /// What is wrong, for people.
     pub(super) fn errors(&self) -> Vec<String> {
         let mut errors: Vec<_> = self.failing.values().cloned().collect();

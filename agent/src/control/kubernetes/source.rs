@@ -217,7 +217,12 @@ impl State {
         match &self.policy {
             Some(policy) if unheard.is_empty() => match self.related(policy, settings).await {
                 Ok(loaded) => {
-                    block_in_place(|| self.publisher.accept(loaded, addresses, errors));
+                    let of_mesh = loaded.held_back.iter().any(|held| held.mesh_wide);
+                    let confined =
+                        !(of_mesh || self.cluster.is_failing() || self.policy_error.is_some());
+                    block_in_place(|| {
+                        self.publisher.accept(loaded, addresses, errors, confined);
+                    });
                 }
                 Err(more) => {
                     errors.extend(more);
