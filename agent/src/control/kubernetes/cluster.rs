@@ -126,6 +126,7 @@ impl Cluster {
                 self.fail(feed, held);
             }
             Event::Absent => self.changed |= self.failing.remove(&feed).is_some(),
+            Event::Resumed => {}
             Event::Failed(error) => self.fail(feed, &error),
         }
     }

@@ -167,6 +167,8 @@ pub(super) enum Event {
     Absent,
     /// It can't be asked, or can't answer: it is asked again.
     Failed(String),
+    /// It answers again, and has nothing new.
+    Resumed,
 }
 
 /// An object, as far as it is read.

@@ -379,3 +379,17 @@ fn a_pod_that_starts_is_expected_on_its_node() {
     cluster.hear(Feed::Pods, remote("new", "10.0.0.1", NEW));
     assert!(snapshot(&cluster).expected.is_empty());
 }
+
+#[test]
+fn a_kind_that_is_heard_again_fails_no_more_also_without_news() {
+    let mut cluster = whole();
+    let gateways = Feed::Istio(Istio::Gateway);
+    for feed in [Feed::Namespaces, gateways] {
+        cluster.hear(feed, Event::Failed("connection refused".to_owned()));
+        assert_eq!(cluster.errors().len(), 1);
+        assert!(cluster.take_changed() && cluster.is_failing());
+        cluster.hear(feed, Event::Resumed);
+        assert!(cluster.errors().is_empty());
+        assert!(cluster.take_changed() && !cluster.is_failing());
+    }
+}
