@@ -65,15 +65,17 @@ pub fn one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Keeps what is large out of the heap from now on: it is pages of its own, which go back to the system when it is
-/// freed. By itself glibc raises the limit as large ones are freed (mallopt(3)), and tables that are made again and
-/// again leave holes in the heap. Where there are no such tables its own choice is the better one.
-pub fn large_ones_apart() {
+/// Before large tables are made: gives pages of the heap back that nothing is in, and keeps what is large out of it from
+/// now on. By itself glibc raises the limit as large ones are freed (mallopt(3)), and tables that are made again and
+/// again leave holes. Where there are no such tables its own choice is the better one.
+pub fn make_room() {
     #[cfg(target_env = "gnu")]
     {
         const LARGE: libc::c_int = 1 << 20;
         // SAFETY: mallopt only sets a parameter of the allocator, and locks it.
         let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+        // SAFETY: malloc_trim touches no memory that is in use, and locks the allocator.
+        let _ = unsafe { libc::malloc_trim(0) };
     }
 }
 

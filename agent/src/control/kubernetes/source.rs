@@ -239,7 +239,7 @@ impl State {
     /// What was heard, as a mesh.
     async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
         if self.cluster.pod_count() >= LARGE {
-            sys::large_ones_apart();
+            block_in_place(sys::make_room);
         }
         let objects = block_in_place(|| self.cluster.objects(self.own()));
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
