@@ -228,7 +228,7 @@ fn endpoints_come_from_the_selector() {
     assert!(service.port(53).is_none());
     assert_eq!(
         endpoints(&mesh, "web", 80),
-        ["10.0.0.1:8081", "10.0.0.2:8080", "[fd00::2]:8080"]
+        ["10.0.0.2:8080", "[fd00::2]:8080", "10.0.0.1:8081"]
     );
     assert_eq!(
         endpoints(&mesh, "web", 81),

@@ -197,6 +197,7 @@ impl State {
     async fn put_into_force(&mut self) {
         self.due = None;
         let begun = Instant::now();
+        self.make_room();
         let addresses = self.publisher.addresses();
         let settings = Settings {
             addresses: Arc::clone(&addresses),
@@ -231,16 +232,20 @@ impl State {
             },
             _ => self.publisher.refuse(errors),
         }
+        self.make_room();
         let (now, took) = (Instant::now(), begun.elapsed());
         self.rested = now + (SHARE - 1) * took;
         self.rested_for_own = now + (OWN_SHARE - 1) * took;
     }
 
-    /// What was heard, as a mesh.
-    async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
+    fn make_room(&self) {
         if self.cluster.pod_count() >= LARGE {
             block_in_place(sys::make_room);
         }
+    }
+
+    /// What was heard, as a mesh.
+    async fn related(&self, policy: &Read, settings: Settings) -> Result<Loaded, Vec<String>> {
         let objects = block_in_place(|| self.cluster.objects(self.own()));
         let (compiled, previous) = (Arc::clone(&policy.compiled), self.publisher.current());
         let (mut warnings, count) = (policy.warnings.clone(), policy.count);

@@ -73,22 +73,25 @@ fn pods_that_say_nothing_new_change_nothing_and_share_what_they_have_in_common()
     assert!(!cluster.take_changed());
     cluster.hear(Feed::Pods, pod("two", |_| ()));
     let pods: Vec<_> = cluster.own_pods().collect();
-    assert!(Arc::ptr_eq(&pods[0].template, &pods[1].template));
-    cluster.hear(
-        Feed::Pods,
-        pod("other", |pod| {
-            pod["metadata"]["labels"] = json!({"app": "other"});
-        }),
-    );
-    let other = cluster.own_pods().find(|pod| &*pod.name.name == "other");
-    let (other, one) = (
-        other.unwrap(),
-        cluster.pods.get(&ObjectName::new("shop", "one")).unwrap(),
-    );
-    assert!(Arc::ptr_eq(&other.container_ports, &one.container_ports));
-    cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "other")));
+    assert!(Arc::ptr_eq(&pods[0].labels, &pods[1].labels));
+    assert!(Arc::ptr_eq(
+        &pods[0].container_ports,
+        &pods[1].container_ports
+    ));
+    assert!(Arc::ptr_eq(&pods[0].node, &pods[1].node));
     cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "one")));
     assert_eq!(cluster.own_pods().count(), 1);
+    let replica = |name: &str| {
+        let owner = json!([{"kind": "ReplicaSet", "name": "web-7d4b9", "controller": true}]);
+        pod(name, |pod| {
+            pod["metadata"]["ownerReferences"] = owner.clone()
+        })
+    };
+    for name in ["a", "b"] {
+        cluster.hear(Feed::Pods, replica(name));
+    }
+    let named = |name: &str| cluster.pods.get(&ObjectName::new("shop", name)).unwrap();
+    assert!(Arc::ptr_eq(&named("a").template, &named("b").template));
 }
 
 #[test]
