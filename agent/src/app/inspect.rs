@@ -226,7 +226,7 @@ impl Inspector {
         };
         let mut rows: Vec<_> = snapshot
             .workloads()
-            .filter(|w| w.enrolled && *w.node == *self.config.node)
+            .filter(|w| w.enrolled && *w.node.name == *self.config.node)
             .map(|workload| {
                 let effective = snapshot.policy.workload_mode(workload);
                 let ports = snapshot.policy.port_modes(workload);
@@ -268,7 +268,7 @@ fn workload_row(
     pod: Option<&PodState>,
     nowhere: impl FnOnce() -> Nowhere,
 ) -> api::Workload {
-    let (state, error) = match (&workload.sandbox, pod) {
+    let (state, error) = match (workload.sandbox(), pod) {
         (_, Some(PodState::Enrolled { .. })) => (api::WorkloadState::Enrolled, None),
         (_, Some(PodState::Failed { error })) => (api::WorkloadState::Failed, Some(error.clone())),
         (Some(_), None) => (api::WorkloadState::Pending, None),
@@ -286,8 +286,7 @@ fn workload_row(
         identity: workload.identity.to_string(),
         addresses: workload.addresses.to_vec(),
         netns: workload
-            .sandbox
-            .as_ref()
+            .sandbox()
             .map(|s| s.netns.path().display().to_string()),
         state,
         error,

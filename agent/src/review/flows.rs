@@ -197,7 +197,7 @@ pub(super) fn course<'a>(
     endpoint: Endpoint,
 ) -> Course<'a> {
     let service = snapshot.service_of(endpoint).and_then(|service| {
-        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(&endpoint);
+        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(endpoint);
         let port = service.ports.iter().find(leads)?;
         Some((service, port.port))
     });

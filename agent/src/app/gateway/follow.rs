@@ -285,10 +285,7 @@ fn own(config: &GatewayConfig, snapshot: &Snapshot) -> Option<Arc<Workload>> {
     match snapshot.workload(&config.pod) {
         Some(own) if config.labels.is_empty() => Some(Arc::clone(own)),
         Some(own) => Some(Arc::new(Workload {
-            pod: Arc::new(Pod {
-                labels: Arc::new(config.labels.clone()),
-                ..Pod::clone(&own.pod)
-            }),
+            pod: Arc::new(Pod::clone(&own.pod).labelled(config.labels.clone())),
             ..Workload::clone(own)
         })),
         None if config.labels.is_empty() => None,
@@ -301,10 +298,7 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
     let domain = config.mesh.trust_domain.clone();
     Some(Workload {
         identity: SpiffeId::new(domain, &name.namespace, "default").ok()?,
-        pod: Arc::new(Pod {
-            labels: Arc::new(config.labels.clone()),
-            ..Pod::named(name)
-        }),
+        pod: Arc::new(Pod::named(name).labelled(config.labels.clone())),
         enrolled: false,
     })
 }

@@ -1,7 +1,7 @@
 //! Takes documents, one after the other, and sorts facts from errors.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -11,10 +11,9 @@ use super::{
     claim::Claim,
     config_map, emptied, flattened,
     kind::Kind,
-    name::object_name,
-    pasted,
+    name::{object_name, supposed_namespace},
+    namespace, pasted,
     pieces::{Piece, pieces},
-    pod,
     policy::LegacyPolicy,
     site::{Site, Stream},
     typed::typed,
@@ -279,13 +278,17 @@ impl Collector {
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
         let name = self.claim_name(site, kind)?;
         if !kind.is_kubernetes() {
-            self.objects.warnings.extend(emptied::notes(site, kind));
+            let warnings = &mut self.objects.warnings;
+            warnings.extend(emptied::notes(site, kind));
+            warnings.extend(supposed_namespace(site, kind));
         }
         match kind {
             Kind::Namespace => {
                 let object: super::api::Namespace = typed(site)?;
                 let labels = object.metadata.labels.unwrap_or_default();
-                self.warn_of_labels(site, &labels)?;
+                self.objects
+                    .warnings
+                    .extend(namespace::odd_labels(site, &labels)?);
                 let namespaces = &mut self.objects.namespaces;
                 namespaces.insert(name.name.to_string(), labels);
             }
@@ -338,33 +341,6 @@ impl Collector {
             Kind::VirtualService => add!(virtual_services),
             Kind::Gateway => add!(gateways),
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// A namespace that its label should bring into the mesh, and doesn't. Of the API it is told, for whoever may
-    /// label a namespace must not keep others' policy from being read.
-    fn warn_of_labels(
-        &mut self,
-        site: &Site<'_>,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<(), LoadError> {
-        let of_label = |key: &str| FieldPath::of("metadata.labels").key(key);
-        let injection = labels.get("istio-injection").map(String::as_str);
-        if let Some(other) = injection.filter(|v| !matches!(*v, "enabled" | "disabled")) {
-            let field = of_label("istio-injection");
-            self.objects.warnings.push(format!(
-                "{}: {field}: {other:?} is neither \"enabled\" nor \"disabled\", and has no effect",
-                site.place(&field)
-            ));
-        }
-        let inject = labels.get(pod::INJECT);
-        if let Some(other) = inject.filter(|v| !matches!(v.as_str(), "true" | "false")) {
-            let error = site.error(&of_label(pod::INJECT), Problem::Inject(other.clone()));
-            match site.stream {
-                Stream::Object(_) => self.objects.warnings.push(error.to_string()),
-                Stream::File(_) | Stream::Value(..) => return Err(error),
-            }
         }
         Ok(())
     }

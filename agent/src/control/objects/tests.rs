@@ -1,5 +1,7 @@
 //! Documents of each kind, and each error with its line.
 
+mod written;
+
 use super::*;
 use crate::control::error::LoadErrors;
 
@@ -61,7 +63,7 @@ fn a_pod_tells_what_the_mesh_needs() {
     let pod = &objects.pods[0].facts;
     assert_eq!(pod.name.to_string(), "shop/web");
     assert_eq!(&*pod.service_account, "web");
-    assert_eq!(&*pod.node, "a");
+    assert_eq!(&*pod.node.name, "a");
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod
@@ -366,60 +368,32 @@ data:
 }
 
 #[test]
-fn what_a_command_puts_into_a_namespace_is_there() {
-    let peer =
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: default\n";
-    let there = peer.replace("name: default", "name: other\n  namespace: bank");
-    let text = format!("kubectl apply -n shop -f - <<EOF\n{peer}---\n{there}EOF\n");
-    let documents = objects(&text).documents;
-    let policies = documents.authorization_policies.iter();
-    let names: Vec<_> = policies.map(|p| p.document().to_string()).collect();
-    assert_eq!(
-        names,
-        [
-            "AuthorizationPolicy/shop/default",
-            "AuthorizationPolicy/bank/other"
-        ]
-    );
-    let deleted = errors(&text.replace("apply", "delete"));
-    assert!(deleted[0].starts_with("mesh.yaml:"), "{deleted:?}");
-}
-
-#[test]
-fn labels_that_bring_nobody_into_the_mesh_are_told() {
-    let namespace = |label: &str| {
-        format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{label}}}}}}}"
-        )
-    };
-    assert_eq!(
-        errors(&namespace("sealane.dev/inject: 'True'")),
-        [
-            "mesh.yaml:1: document 1: metadata.labels[\"sealane.dev/inject\"]: must be \"true\" or \"false\", not \"True\""
-        ]
-    );
-    assert_eq!(
-        objects(&namespace("istio-injection: Enabled")).warnings,
-        [
-            "mesh.yaml:1: document 1: metadata.labels.istio-injection: \"Enabled\" is neither \"enabled\" nor \"disabled\", and has no effect"
-        ]
-    );
-}
-
-#[test]
-fn words_of_others_stay_on_their_line() {
-    let peer = |mode: &str| {
-        format!(
-            "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: x}}, spec: {{mtls: {{mode: \"{mode}\"}}}}}}"
-        )
-    };
-    let told = errors(&peer("x\\nerror: all is well\\e[31m"));
-    assert!(
-        told[0].contains("x\\nerror: all is well\\u{1b}[31m"),
-        "{told:?}"
-    );
-    let long = errors(&peer(&"S".repeat(1 << 20)));
-    assert!(long[0].len() < 1200, "{}", long[0].len());
-    assert!(long[0].contains("SSS [...] "), "{long:?}");
-    assert!(long[0].ends_with("`STRICT`"), "{long:?}");
+fn a_document_in_a_config_map_that_names_no_namespace_is_told() {
+    let text = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: policy, namespace: istio-system, labels: {sealane.dev/policy: 'true'}}
+data:
+  mesh.yaml: |
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: default}
+    spec: {mtls: {mode: STRICT}}
+    ---
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: other, namespace: default}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: applied}}
+";
+    let collector = collect(text);
+    assert!(collector.errors.is_empty(), "{:?}", collector.errors);
+    let documents = collector.objects.documents.peer_authentications;
+    assert_eq!(documents.len(), 3);
+    let warnings = collector.objects.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].starts_with(
+        "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 3: document 1: \
+         PeerAuthentication default has no metadata.namespace and counts for `default`, not for the ConfigMap's \
+         `istio-system`"
+    ), "{warnings:#?}");
 }

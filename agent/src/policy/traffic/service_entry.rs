@@ -232,13 +232,11 @@ impl ServiceEntry {
                 };
                 endpoints.extend(own.iter().map(|a| to(a, port.target)));
             }
-            endpoints.sort_unstable();
-            endpoints.dedup();
             ServicePort {
                 name: port.name.clone(),
                 port: port.number,
                 protocol: port.protocol,
-                endpoints,
+                endpoints: endpoints.into_iter().collect(),
             }
         });
         ports.collect()

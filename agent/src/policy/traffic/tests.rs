@@ -206,8 +206,8 @@ fn addresses_of_hosts_outside() {
     assert!(entry.unresolved().eq(["a.example"]));
     let service = entry.services(&addresses).next().unwrap();
     assert_eq!(service.virtual_addresses, [old, new]);
-    let endpoints = &service.ports[0].endpoints;
-    assert_eq!((endpoints.len(), endpoints[0].port), (1, 8080));
+    let ports: Vec<_> = service.endpoints().map(|e| e.port).collect();
+    assert_eq!(ports, [8080]);
 }
 
 #[test]
