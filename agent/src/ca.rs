@@ -15,6 +15,7 @@ mod rotate;
 mod rotation;
 mod service;
 mod svids;
+mod trial;
 mod wire;
 
 pub use client::{
@@ -34,6 +35,7 @@ pub use service::{
     TokenKeysError, TokenRules, Tokens, serve,
 };
 pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
+pub use trial::Unaccepted;
 
 /// A certificate as text (RFC 7468).
 #[must_use]

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use rustls_pki_types::pem;
 
-use super::{Rotation, Stage};
+use super::{Rotation, Stage, Unaccepted};
 
 /// Why the embedded CA can't be opened, or an SVID can't be issued.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +104,8 @@ pub enum CaError {
         position: usize,
         source: webpki::Error,
     },
-    #[error("what the CA issues would not be accepted by its own roots: {source}")]
-    SelfTest { source: webpki::Error },
+    #[error("what {} issues would not be accepted by those who have its roots: {source}", path.display())]
+    SelfTest { path: PathBuf, source: Unaccepted },
     #[error(
         "{} is signed under a root that peers haven't been told of: add that to {} first, and put the new key and \
          certificate in place when every certificate of today has been renewed; a restart takes them as they are",
