@@ -14,6 +14,7 @@ mod offline;
 mod rotate;
 mod rotation;
 mod service;
+mod signer;
 mod svids;
 mod trial;
 mod wire;

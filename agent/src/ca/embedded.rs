@@ -191,8 +191,8 @@ impl Authority {
         };
         let validity = Validity::new(now, ttl, self.not_after).ok_or_else(expired)?;
         let serial = leaf::serial()?;
-        let certificate = leaf::leaf(names, validity, serial).signed_by(key, &self.issuer)?;
-        let mut chain = vec![CertificateDer::from(certificate)];
+        let params = leaf::leaf(names, validity, serial);
+        let mut chain = vec![self.signer.sign(&params, key)?];
         chain.extend(self.chain.iter().cloned());
         Ok(Certified {
             chain,

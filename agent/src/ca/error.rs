@@ -72,6 +72,8 @@ pub enum CaError {
         position: usize,
         allowed: u32,
     },
+    #[error("the subject of the first certificate of {} is not valid DER", path.display())]
+    Subject { path: PathBuf },
     #[error("certificate {position} of {} has expired at {not_after}: renew it", path.display())]
     Expired {
         path: PathBuf,
@@ -164,6 +166,8 @@ pub enum CaError {
     Key(#[from] rustls::Error),
     #[error("the certificate can't be signed: {0}")]
     Sign(#[from] rcgen::Error),
+    #[error("the certificate can't be made: {0}")]
+    Build(#[from] x509_cert::builder::Error),
 }
 
 impl CaError {

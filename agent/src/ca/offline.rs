@@ -128,9 +128,9 @@ impl Order {
                 if matches!(self.kind, Kind::Leaf { .. }) {
                     unrecorded = locked.issue(end)?;
                 }
-                let signed = params.signed_by(&key, &authority.issuer)?;
+                let signed = authority.signer.sign(&params, &key)?;
                 let above = authority.chain.iter().map(|der| pem(der));
-                let chain = pem(signed.der()) + &above.collect::<String>();
+                let chain = pem(&signed) + &above.collect::<String>();
                 (chain, authority.roots)
             }
         };
