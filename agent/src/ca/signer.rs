@@ -114,8 +114,14 @@ impl Signer {
 fn kinds() -> [(SignatureScheme, &'static SignatureAlgorithm); 4] {
     use SignatureScheme as Scheme;
     [
-        (Scheme::ECDSA_NISTP256_SHA256, &rcgen::PKCS_ECDSA_P256_SHA256),
-        (Scheme::ECDSA_NISTP384_SHA384, &rcgen::PKCS_ECDSA_P384_SHA384),
+        (
+            Scheme::ECDSA_NISTP256_SHA256,
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+        ),
+        (
+            Scheme::ECDSA_NISTP384_SHA384,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+        ),
         (Scheme::RSA_PKCS1_SHA256, &rcgen::PKCS_RSA_SHA256),
         (Scheme::ED25519, &rcgen::PKCS_ED25519),
     ]
