@@ -19,7 +19,7 @@ use super::{
     directory::{Files, Paths},
     signer::Signer,
 };
-use crate::identity::TrustDomain;
+use crate::{identity::TrustDomain, tls};
 
 /// Who signs, and what peers need to check the signature.
 pub(super) struct Authority {
@@ -117,6 +117,11 @@ pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
 }
 
 fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaError> {
+    if tls::is_encrypted(&files.key) {
+        return Err(CaError::KeyEncrypted {
+            path: paths.key.clone(),
+        });
+    }
     let mut der = PrivateKeyDer::from_pem_slice(&files.key).map_err(|source| CaError::KeyPem {
         path: paths.key.clone(),
         source,

@@ -43,6 +43,14 @@ pub enum CaError {
     KeyMissing { key: PathBuf, certificate: PathBuf },
     #[error("{} is not a private key in PEM form: {source}", path.display())]
     KeyPem { path: PathBuf, source: pem::Error },
+    #[error("{} has a passphrase: `openssl pkey` writes the key without one", path.display())]
+    KeyEncrypted { path: PathBuf },
+    #[error(
+        "the key of the first certificate of {} has its curve written out: have it made with the curve's name (RFC 5480, \
+         section 2.1.1; `-pkeyopt ec_param_enc:named_curve`)",
+        path.display()
+    )]
+    CurveWrittenOut { path: PathBuf },
     #[error("{} holds a key of an unsupported kind: use ECDSA P-256 or P-384, RSA or Ed25519", path.display())]
     KeyKind { path: PathBuf },
     #[error("{} is not made of certificates in PEM form: {source}", path.display())]

@@ -20,7 +20,10 @@ use x509_cert::{
         SubjectPublicKeyInfoRef,
     },
 };
-use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension};
+use x509_parser::{
+    certificate::X509Certificate, extensions::ParsedExtension,
+    oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY,
+};
 
 use super::{CaError, directory::Paths};
 
@@ -49,6 +52,11 @@ impl Signer {
         let kind = || CaError::KeyKind {
             path: paths.key.clone(),
         };
+        if has_written_out_curve(issuer) {
+            return Err(CaError::CurveWrittenOut {
+                path: paths.certificate.clone(),
+            });
+        }
         if key.public_key().ok_or_else(kind)?.as_ref() != issuer.public_key().raw {
             return Err(CaError::KeyMismatch {
                 key: paths.key.clone(),
@@ -109,6 +117,14 @@ impl Signer {
         let certificate = built.assemble(signature, &algorithm)?;
         Ok(certificate.to_der().map_err(builder::Error::from)?.into())
     }
+}
+
+/// Instead of its name, which is all that peers know it by.
+fn has_written_out_curve(issuer: &X509Certificate<'_>) -> bool {
+    let algorithm = &issuer.public_key().algorithm;
+    let curve = algorithm.parameters.as_ref();
+    algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
+        && curve.is_none_or(|curve| curve.as_oid().is_err())
 }
 
 fn kinds() -> [(SignatureScheme, &'static SignatureAlgorithm); 4] {

@@ -8,6 +8,7 @@ use std::{
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     CaError,
@@ -25,19 +26,31 @@ const ANY_DOMAIN: &str = "trial.invalid";
 
 /// Why peers would not accept a certificate, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unaccepted(Error);
+pub enum Unaccepted {
+    Path(Error),
+    /// Which path validation doesn't look for in roots, and others do.
+    RootUse,
+}
 
 impl std::error::Error for Unaccepted {}
 
 impl From<Error> for Unaccepted {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self::Path(error)
     }
 }
 
 impl fmt::Display for Unaccepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
+        let error = match self {
+            Self::Path(error) => error,
+            Self::RootUse => {
+                return f.write_str(
+                    "the extended key usage of its root is not for TLS servers and clients",
+                );
+            }
+        };
+        f.write_str(match error {
             Error::UnknownIssuer => {
                 "no root is above it: every certificate on the way up belongs behind the first"
             }
@@ -78,6 +91,14 @@ impl Authority {
     ) -> Result<Self, CaError> {
         let authority = Self::new(files, paths, domain, now)?;
         let tried = authority.try_out(domain, &authority.roots, now)?;
+        let is_root = |root: &&CertificateDer<'_>| authority.signs_under(root);
+        let tried = tried.and_then(|()| {
+            authority
+                .roots
+                .iter()
+                .filter(is_root)
+                .try_for_each(check_root)
+        });
         tried.map_err(|source| CaError::SelfTest {
             path: paths.certificate.clone(),
             source,
@@ -105,6 +126,17 @@ impl Authority {
         let tried = self.certify(names, &LeafKey(&key), TRIAL, now)?;
         Ok(hold(&tried.chain, roots, now))
     }
+}
+
+/// What a root says counts for some peers; path validation takes it as it is.
+fn check_root(root: &CertificateDer<'_>) -> Result<(), Unaccepted> {
+    EndEntityCert::try_from(root)?;
+    let parsed = X509Certificate::from_der(root);
+    let (_, parsed) = parsed.map_err(|_| Error::BadDer)?;
+    let usage = parsed.extended_key_usage().map_err(|_| Error::BadDer)?;
+    let fits = usage
+        .is_none_or(|usage| usage.value.any || usage.value.server_auth && usage.value.client_auth);
+    fits.then_some(()).ok_or(Unaccepted::RootUse)
 }
 
 /// Whether peers with these roots take the certificate, the first of a chain, from servers and from clients.
