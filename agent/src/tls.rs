@@ -34,7 +34,7 @@ pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use leaf::is_weak;
 pub use named::optional_clients;
 pub use originate::{ClientFiles, OriginateError, web_client};
-pub use pem::{PemError, certified};
+pub use pem::{PemError, certified, is_encrypted};
 pub use revocation::{CrlError, RevocationList};
 pub use roots::has_expired;
 pub use said::Hearing;

@@ -73,13 +73,19 @@ pub(super) fn authorities(pem: &[u8]) -> Result<Roots, PemError> {
     Ok(roots)
 }
 
+/// Whether a text has a key with a passphrase.
+#[must_use]
+pub fn is_encrypted(key: &[u8]) -> bool {
+    let is_in = |part: &&[u8]| key.windows(part.len()).any(|some| some == *part);
+    ENCRYPTED.iter().any(is_in)
+}
+
 /// A chain and its key, which belong together.
 pub(super) fn pair(
     chain: Vec<CertificateDer<'static>>,
     key: &[u8],
 ) -> Result<CertifiedKey, PemError> {
-    let is_in = |part: &&[u8]| key.windows(part.len()).any(|some| some == *part);
-    if ENCRYPTED.iter().any(is_in) {
+    if is_encrypted(key) {
         return Err(PemError::Encrypted);
     }
     let mut der = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
