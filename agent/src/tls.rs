@@ -13,6 +13,7 @@ mod keys;
 mod leaf;
 mod named;
 mod originate;
+mod path;
 mod pem;
 pub mod record;
 mod revocation;

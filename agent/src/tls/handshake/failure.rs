@@ -89,6 +89,12 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
         E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             "it, or one above it, is signed with an algorithm that is not its signer's key's"
         }
+        E::InvalidCrlSignatureForPublicKey => {
+            "no revocation list with its issuer's name is signed by that, or by a known authority of that name (--crl)"
+        }
+        E::IssuerNotCrlSigner => {
+            "its issuer, of which there is a revocation list, may not sign any (key usage without cRLSign)"
+        }
         E::UnsupportedCriticalExtension => "it has a critical extension of an unknown kind",
         _ => return None,
     })
