@@ -19,7 +19,7 @@ use super::{
     Anchor, AnchorUse, CaError,
     directory::{Files, Paths},
 };
-use crate::identity::TrustDomain;
+use crate::{identity::TrustDomain, tls};
 
 /// Who signs, and what peers need to check the signature.
 pub(super) struct Authority {
@@ -269,7 +269,7 @@ fn all_roots(
 ) -> Result<Vec<(CertificateDer<'static>, AnchorUse)>, CaError> {
     let extra = certificates(&files.roots, &paths.roots)?;
     for (index, root) in extra.iter().enumerate() {
-        webpki::anchor_from_trusted_cert(root).map_err(|source| CaError::Root {
+        tls::check_authority(root).map_err(|source| CaError::Root {
             path: paths.roots.clone(),
             position: index + 1,
             source,

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use rustls_pki_types::pem;
 
 use super::{Rotation, Stage};
+use crate::tls::AuthorityError;
 
 /// Why the embedded CA can't be opened, or an SVID can't be issued.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +103,7 @@ pub enum CaError {
     Root {
         path: PathBuf,
         position: usize,
-        source: webpki::Error,
+        source: AuthorityError,
     },
     #[error("what the CA issues would not be accepted by its own roots: {source}")]
     SelfTest { source: webpki::Error },

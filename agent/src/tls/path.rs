@@ -5,7 +5,7 @@ use rustls_pki_types::{SubjectPublicKeyInfoDer, TrustAnchor};
 use webpki::{Cert, Error, VerifiedPath};
 use x509_parser::{certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _};
 
-use super::{CertificateId, RevocationList, TrustAnchors};
+use super::{CertificateId, RevocationList, TrustAnchors, authority};
 
 impl TrustAnchors {
     /// `roots`: those that are trusted in this place, besides the mesh's.
@@ -20,6 +20,9 @@ impl TrustAnchors {
     ) -> Result<(), Error> {
         let mut certificate: &Cert<'_> = path.end_entity();
         for authority in path.intermediate_certificates() {
+            if !is_for(authority, KeyUsage::key_cert_sign) {
+                return Err(Error::EndEntityUsedAsCa);
+            }
             self.check_revoked(certificate, Some(authority), roots, algorithms)?;
             certificate = authority;
         }
@@ -43,7 +46,7 @@ impl TrustAnchors {
         if self.has_revoked(CertificateId::new(name, certificate.serial())) {
             return Err(Error::CertRevoked);
         }
-        let signs_lists = issuer.is_none_or(|issuer| usage(issuer, KeyUsage::crl_sign));
+        let signs_lists = issuer.is_none_or(|issuer| is_for(issuer, KeyUsage::crl_sign));
         let issuer = issuer.filter(|_| signs_lists);
         let mut keys: Vec<_> = issuer
             .map(|issuer| issuer.subject_public_key_info())
@@ -73,15 +76,10 @@ pub(super) fn named<'r>(
     })
 }
 
-/// Whether a certificate's key is for this; one that doesn't say what it is for is for anything (RFC 5280, section
-/// 4.2.1.3).
-fn usage(certificate: &Cert<'_>, is_for: fn(&KeyUsage) -> bool) -> bool {
+fn is_for(certificate: &Cert<'_>, usage: fn(&KeyUsage) -> bool) -> bool {
     let der = certificate.der();
-    let Ok((_, parsed)) = X509Certificate::from_der(&der) else {
-        return false;
-    };
-    let usage = parsed.key_usage();
-    usage.is_ok_and(|usage| usage.is_none_or(|usage| is_for(usage.value)))
+    let parsed = X509Certificate::from_der(&der);
+    parsed.is_ok_and(|(_, parsed)| authority::is_for(&parsed, usage))
 }
 
 #[cfg(test)]

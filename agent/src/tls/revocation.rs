@@ -13,7 +13,7 @@ use rustls_pki_types::{
 use webpki::{CertRevocationList, OwnedCertRevocationList, RawPublicKeyEntity};
 use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
 
-use super::CertificateId;
+use super::{CertificateId, authority::is_named};
 
 /// Keys whose verdict is kept for one list.
 const KEYS: usize = 64;
@@ -128,19 +128,14 @@ impl Signed {
         let Ok(key) = RawPublicKeyEntity::try_from(key) else {
             return false;
         };
-        let mut fitting = algorithms.all.iter().filter(|a| self.names(**a));
+        let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
+            is_named(&algorithm.signature_alg_id(), &self.algorithm)
+        };
+        let mut fitting = algorithms.all.iter().filter(fits);
         fitting.any(|algorithm| {
             let verified = key.verify_signature(*algorithm, &self.message, &self.signature);
             verified.is_ok()
         })
-    }
-
-    /// Whether it is signed with this algorithm, whose identifier begins with tag, length and object identifier.
-    fn names(&self, algorithm: &dyn SignatureVerificationAlgorithm) -> bool {
-        let identifier = algorithm.signature_alg_id();
-        identifier
-            .get(2..)
-            .is_some_and(|id| id.starts_with(&self.algorithm))
     }
 }
 

@@ -134,3 +134,26 @@ fn lists_of_an_authority_with_two_keys() {
         assert!(refused.contains("no revocation list"), "{refused}");
     }
 }
+
+#[test]
+fn what_may_not_sign_certificates_is_no_authority() {
+    let top = root("top");
+    let check = |usages: &[KeyUsagePurpose]| {
+        let middle = intermediate("middle", usages, &top);
+        verified(&leaf(7, &middle), &[&middle], &[&top], &[])
+    };
+    assert_eq!(check(&[]), Ok(()));
+    assert_eq!(check(&[KeyUsagePurpose::KeyCertSign]), Ok(()));
+    let refused = check(&[KeyUsagePurpose::CrlSign]).unwrap_err();
+    assert!(refused.contains("keyCertSign"), "{refused}");
+}
+
+#[test]
+fn lists_of_who_may_not_sign_any_are_none() {
+    let top = root("top");
+    let middle = intermediate("middle", &[KeyUsagePurpose::KeyCertSign], &top);
+    let list = revocation_list(&intermediate("middle", &[], &top), &[7]);
+    let refused = verified(&leaf(8, &middle), &[&middle], &[&top], &[list]);
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("cRLSign"), "{refused}");
+}
