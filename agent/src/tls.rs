@@ -5,6 +5,7 @@
 //! accept, or know policy.
 
 mod anchors;
+mod authority;
 mod config;
 mod handshake;
 mod heard;
@@ -13,6 +14,7 @@ mod keys;
 mod leaf;
 mod named;
 mod originate;
+mod path;
 mod pem;
 pub mod record;
 mod revocation;
@@ -27,11 +29,11 @@ mod verifier;
 mod verify;
 
 pub use anchors::{CertificateId, Revocations, TrustAnchors};
+pub use authority::{AuthorityError, check_authority};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
-pub use leaf::is_weak;
 pub use named::optional_clients;
 pub use originate::{ClientFiles, OriginateError, web_client};
 pub use pem::{PemError, certified, is_encrypted};

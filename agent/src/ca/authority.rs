@@ -266,7 +266,7 @@ fn all_roots(
 ) -> Result<Vec<(CertificateDer<'static>, AnchorUse)>, CaError> {
     let extra = certificates(&files.roots, &paths.roots)?;
     for (index, root) in extra.iter().enumerate() {
-        webpki::anchor_from_trusted_cert(root).map_err(|source| CaError::Root {
+        tls::check_authority(root).map_err(|source| CaError::Root {
             path: paths.roots.clone(),
             position: index + 1,
             source,

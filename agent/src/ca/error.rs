@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use rustls_pki_types::pem;
 
 use super::{Rotation, Stage, Unaccepted};
+use crate::tls::AuthorityError;
 
 /// Why the embedded CA can't be opened, or an SVID can't be issued.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,7 @@ pub enum CaError {
     Root {
         path: PathBuf,
         position: usize,
-        source: webpki::Error,
+        source: AuthorityError,
     },
     #[error("what {} issues would not be accepted by those who have its roots: {source}", path.display())]
     SelfTest { path: PathBuf, source: Unaccepted },

@@ -9,7 +9,7 @@ use std::{
 use aws_lc_rs::digest;
 use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::{RevocationList, VerifyError, leaf, roots::Roots, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
@@ -94,6 +94,18 @@ impl TrustAnchors {
         !self.lists.is_empty()
     }
 
+    pub(super) fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        self.lists.iter().flat_map(|lists| lists.iter())
+    }
+
+    pub(super) fn has_revoked(&self, certificate: CertificateId) -> bool {
+        self.revoked.contains(&certificate)
+    }
+
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Roots> {
+        self.domains.values()
+    }
+
     /// Checks a chain and says whose it is.
     ///
     /// # Errors
@@ -142,17 +154,18 @@ impl TrustAnchors {
         usage: KeyUsage,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
-        let lists = self.lists.iter().flat_map(|lists| lists.iter());
-        let lists: Vec<_> = lists.map(|list| &list.list).collect();
-        // What no list is about may pass; one that is late still counts.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok();
-        let revocation = revocation.map(|options| {
-            let unknown = UnknownStatusPolicy::Allow;
-            options.with_status_policy(unknown).build()
+        let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {
+            self.check_path(path, roots, algorithms)
         });
-        let all = algorithms.all;
-        let verified =
-            certificate.verify_for_usage(all, roots, intermediates, now, usage, revocation, None);
+        let verified = certificate.verify_for_usage(
+            all,
+            roots,
+            intermediates,
+            now,
+            usage,
+            None,
+            Some(&path),
+        );
         verified.map(|_| ()).map_err(chain_error)
     }
 }

@@ -35,8 +35,7 @@ pub(super) fn check<'c>(end_entity: &'c CertificateDer<'_>) -> Result<X509Certif
 }
 
 /// Whether its key is not safe any more.
-#[must_use]
-pub fn is_weak(certificate: &X509Certificate<'_>) -> bool {
+pub(super) fn is_weak(certificate: &X509Certificate<'_>) -> bool {
     let key = certificate.public_key().parsed();
     matches!(key, Ok(PublicKey::RSA(key)) if key.key_size() < LEAST_RSA)
 }

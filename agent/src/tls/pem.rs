@@ -10,7 +10,7 @@ use rustls_pki_types::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroize as _;
 
-use super::roots::Roots;
+use super::{AuthorityError, check_authority, roots::Roots};
 
 /// How keys with a passphrase say so: PKCS #8 (RFC 7468, section 11), and the forms before it (RFC 1421, section 4.6.1).
 const ENCRYPTED: [&[u8]; 2] = [
@@ -27,10 +27,10 @@ pub enum PemError {
     Empty,
     #[error("certificate {0} is not valid X.509")]
     Certificate(usize),
-    #[error("certificate {position} can't serve as a root: {source}")]
-    Root {
+    #[error("certificate {position} can't serve as an authority: {source}")]
+    Authority {
         position: usize,
-        source: webpki::Error,
+        source: AuthorityError,
     },
     #[error("no private key in it")]
     NoKey,
@@ -64,11 +64,11 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 /// All of a text, as roots.
 pub(super) fn authorities(pem: &[u8]) -> Result<Roots, PemError> {
     let mut roots = Roots::default();
-    for (index, certificate) in certificates(pem)?.iter().enumerate() {
-        roots.add(certificate).map_err(|source| PemError::Root {
-            position: index + 1,
-            source,
-        })?;
+    for (certificate, position) in certificates(pem)?.iter().zip(1..) {
+        let failed = |source| PemError::Authority { position, source };
+        check_authority(certificate).map_err(failed)?;
+        let added = roots.add(certificate);
+        added.map_err(|error| failed(AuthorityError::Other(error)))?;
     }
     Ok(roots)
 }

@@ -129,3 +129,26 @@ pub(crate) fn authority(name: &str) -> (Vec<u8>, String) {
     let certificate = params.self_signed(&key).unwrap();
     (certificate.der().to_vec(), certificate.pem())
 }
+
+/// A list of what an issuer takes back: PEM.
+pub(crate) fn revocation_list(
+    issuer: &rcgen::Issuer<'_, impl rcgen::SigningKey>,
+    serials: &[u64],
+) -> String {
+    let now = rcgen::date_time_ymd(2026, 1, 1);
+    let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+        serial_number: (*serial).into(),
+        revocation_time: now,
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: now,
+        next_update: rcgen::date_time_ymd(2040, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).unwrap().pem().unwrap()
+}

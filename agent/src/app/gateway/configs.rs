@@ -234,6 +234,10 @@ mod tests {
             }
             put_pair(&dir);
             assert!(is_open(), "{mode}: good again");
+            fs::copy(dir.join("tls.crt"), dir.join("ca.crt")).unwrap();
+            assert_eq!(is_open(), stays, "{mode}: no authority's");
+            put_authority(&dir);
+            assert!(is_open(), "{mode}: good once more");
             fs::write(dir.join("ca.crt"), "no certificate").unwrap();
             assert_eq!(is_open(), stays, "{mode}: nobody knows which");
         }

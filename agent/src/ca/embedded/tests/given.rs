@@ -129,6 +129,22 @@ fn further_roots_are_trusted() {
 }
 
 #[test]
+fn further_roots_must_be_authorities() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap();
+    let mut leaf = authority_params("leaf", 0);
+    leaf.is_ca = rcgen::IsCa::ExplicitNoCa;
+    let mut mute = authority_params("mute", 0);
+    mute.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    for (params, why) in [(leaf, "CA:TRUE"), (mute, "keyCertSign")] {
+        let certificate = params.self_signed(&key()).unwrap();
+        fs::write(dir.path().join("root.crt"), certificate.pem()).unwrap();
+        let error = open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("root.crt") && error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn a_given_rsa_authority_signs() {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
         .unwrap();
