@@ -148,6 +148,11 @@ pub enum CaError {
         rotation.what, rotation.stage, Stage::Distributing
     )]
     TooLateToAbort { rotation: Rotation },
+    #[error(
+        "the {} is {} although that was over at {}: is the CA running, and can it write there?",
+        rotation.what, rotation.stage, rotation.until
+    )]
+    Overdue { rotation: Rotation },
     #[error("nothing is being rotated")]
     NothingToAbort,
     #[error(

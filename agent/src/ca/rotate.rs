@@ -93,7 +93,7 @@ impl CaState {
         let locked = Locked::untouched(dir)?;
         let record = locked.record()?;
         let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
-        Ok(Self::new(&authority, &record.into(), now))
+        Ok(Self::new(&authority, &Recorded::seen(record, now), now))
     }
 
     /// Of a directory, after what is due there has been done.

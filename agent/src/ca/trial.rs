@@ -27,8 +27,9 @@ const ANY_DOMAIN: &str = "trial.invalid";
 /// Why peers would not accept a certificate, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unaccepted {
+    /// What path validation finds.
     Path(Error),
-    /// Which path validation doesn't look for in roots, and others do.
+    /// A root for something else, of which path validation takes no notice, and others do.
     RootUse,
 }
 

@@ -29,6 +29,15 @@ impl From<Record> for Recorded {
 }
 
 impl Recorded {
+    /// For those who look and change nothing: an error where others should have moved a change on long ago.
+    pub(in crate::ca) fn seen(record: Record, now: SystemTime) -> Self {
+        let late = record.rotation.filter(|_| is_late(&record, now));
+        Self {
+            error: late.map(|rotation| CaError::Overdue { rotation }),
+            record,
+        }
+    }
+
     /// Certificates of a process that can't say how long they live must not live longer than others have said: a change
     /// of key would not wait for them.
     pub(in crate::ca) fn bound(&self, life: Duration, now: SystemTime) -> Duration {
@@ -42,9 +51,12 @@ impl Recorded {
     /// changes them when it is time.
     pub(in crate::ca) fn warning(&self, now: SystemTime) -> Option<String> {
         let error = self.error.as_ref()?;
-        let is_late = || self.record.advanced(now - LATE).is_some();
-        (!error.is_readonly() || is_late()).then(|| error.to_string())
+        (!error.is_readonly() || is_late(&self.record, now)).then(|| error.to_string())
     }
+}
+
+fn is_late(record: &Record, now: SystemTime) -> bool {
+    record.advanced(now - LATE).is_some()
 }
 
 impl Locked {

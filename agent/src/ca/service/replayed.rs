@@ -50,8 +50,9 @@ impl Certified {
         }
         keys.order.push_back(key);
         while keys.order.len() > self.capacity {
-            let oldest = keys.order.pop_front();
-            oldest.map(|oldest| keys.known.remove(&oldest));
+            if let Some(oldest) = keys.order.pop_front() {
+                keys.known.remove(&oldest);
+            }
         }
         Ok(())
     }
@@ -63,7 +64,9 @@ impl Certified {
         keys.known.remove(&key);
         // One of the last.
         let place = keys.order.iter().rposition(|known| *known == key);
-        place.and_then(|place| keys.order.remove(place));
+        if let Some(place) = place {
+            keys.order.remove(place);
+        }
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {

@@ -112,5 +112,7 @@ fn to_look_changes_nothing_whatever_the_time() {
     let before = (names(mesh.path()), fs::read(&record).unwrap());
     let state = CaState::of(mesh.path(), mesh.now + 400 * DAY).unwrap();
     assert_eq!(state.rotation.unwrap().stage, Stage::Signing);
+    let late = state.unrecorded.unwrap();
+    assert!(late.contains("signing although"), "{late}");
     assert_eq!((names(mesh.path()), fs::read(&record).unwrap()), before);
 }
