@@ -34,6 +34,7 @@ pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
 pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
 pub use hello::{FirstBytes, Greeting, first_bytes};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
+pub use leaf::check_svid;
 pub use named::optional_clients;
 pub use originate::{ClientFiles, OriginateError, web_client};
 pub use pem::{PemError, certified};

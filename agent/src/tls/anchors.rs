@@ -137,7 +137,7 @@ impl TrustAnchors {
             usage,
             algorithms,
         )?;
-        leaf::check_svid(end_entity)?;
+        leaf::check_own(end_entity)?;
         Ok(id)
     }
 
