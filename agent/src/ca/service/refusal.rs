@@ -23,7 +23,9 @@ pub enum Refusal {
     TrustDomain(TrustDomain),
     #[error("only node accounts may ask for another identity than their own")]
     NotNodeAccount,
-    #[error("the caller has not proven on which node it is: its token is bound to no node")]
+    #[error(
+        "the caller has not proven on which node it is: only a token that is bound to a node does, and a certificate doesn't"
+    )]
     NodeUnknown,
     #[error("no pod of this identity runs on node {node}")]
     NotOnNode { node: String },
