@@ -21,6 +21,7 @@ mod revocation;
 mod roots;
 mod said;
 mod schedule;
+mod served;
 mod shown;
 mod terminate;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use revocation::{CrlError, RevocationList};
 pub use roots::has_expired;
 pub use said::Hearing;
 pub use schedule::Schedule;
+pub use served::ServedError;
 pub use shown::ClientChain;
 pub use terminate::{Material, TerminateError, Termination, Terminations};
 pub use verify::VerifyError;

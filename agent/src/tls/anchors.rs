@@ -157,15 +157,8 @@ impl TrustAnchors {
         let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {
             self.check_path(path, roots, algorithms)
         });
-        let verified = certificate.verify_for_usage(
-            all,
-            roots,
-            intermediates,
-            now,
-            usage,
-            None,
-            Some(&path),
-        );
+        let verified =
+            certificate.verify_for_usage(all, roots, intermediates, now, usage, None, Some(&path));
         verified.map(|_| ()).map_err(chain_error)
     }
 }

@@ -3,7 +3,8 @@
 use rustls::{CertificateError, Error};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
-    certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _, public_key::PublicKey,
+    certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _,
+    public_key::PublicKey,
 };
 
 use super::{

@@ -13,7 +13,10 @@ use rustls_pki_types::{
 use webpki::{CertRevocationList, OwnedCertRevocationList, RawPublicKeyEntity};
 use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
 
-use super::{CertificateId, authority::{accepted, is_accepted, is_named}};
+use super::{
+    CertificateId,
+    authority::{accepted, is_accepted, is_named},
+};
 
 /// Keys whose verdict is kept for one list.
 const KEYS: usize = 64;

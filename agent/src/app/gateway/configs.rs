@@ -282,8 +282,17 @@ mod tests {
         put_pair(&dir);
         let (healthy, next) = look();
         assert!(healthy && next.is_some_and(|c| !same(&c)));
+        let key = KeyPair::generate().unwrap();
+        let mut expired = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let expired = expired.self_signed(&key).unwrap();
+        fs::write(dir.join("tls.crt"), expired.pem()).unwrap();
+        fs::write(dir.join("tls.key"), key.serialize_pem()).unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some(), "the one before stays");
         fs::remove_file(dir.join("ca.crt")).unwrap();
         assert!(matches!(look(), (false, None)), "the authorities are gone");
+        put_pair(&dir);
         put_authority(&dir);
         assert!(matches!(look(), (true, Some(_))));
         fs::remove_dir_all(&dir).unwrap();

@@ -72,7 +72,7 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
         E::CaUsedAsEndEntity => "it is an authority's (CA:TRUE), not a peer's own",
         E::EndEntityUsedAsCa => {
             "what has signed it is not an authority's (no CA:TRUE, or a key usage without keyCertSign)"
-        },
+        }
         E::PathLenConstraintViolated => {
             "more authorities stand above it than one of them allows (path length)"
         }
