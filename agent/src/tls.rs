@@ -32,8 +32,10 @@ mod verify;
 pub use anchors::{CertificateId, Revocations, TrustAnchors};
 pub use authority::{AuthorityError, check_authority};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
-pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
-pub use hello::{FirstBytes, Greeting, first_bytes};
+pub use handshake::{
+    Declined, Established, HandshakeError, accept, connect, decline, originate, terminate,
+};
+pub use hello::{FirstBytes, Greeting, first_bytes, is_outdated};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
 pub use leaf::check_svid;
 pub use named::optional_clients;

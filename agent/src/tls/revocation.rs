@@ -16,6 +16,7 @@ use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationL
 use super::{
     CertificateId,
     authority::{accepted, is_accepted, is_named},
+    pem::words,
 };
 
 /// Keys whose verdict is kept for one list.
@@ -44,7 +45,7 @@ struct Signed {
 /// Why a text is no revocation list.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
-    #[error("not PEM: {0}")]
+    #[error("not PEM: {}", words(.0))]
     Pem(pem::Error),
     #[error("no revocation list in it")]
     Empty,

@@ -49,12 +49,13 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn reason(error: &CertificateError) -> String {
+pub(in crate::tls) fn reason(error: &CertificateError) -> String {
     match error {
         CertificateError::Other(OtherError(other)) => match of_path(&**other) {
             Some(words) => words.to_owned(),
             None => other.to_string(),
         },
+        CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::UnknownIssuer => {
             "no root that is trusted here has signed it".to_owned()
         }
