@@ -70,6 +70,8 @@ pub struct Termination {
     pub config: Arc<ServerConfig>,
     /// When the certificate that clients are shown expires, in seconds since 1970.
     pub not_after: Option<i64>,
+    /// Whom clients' certificates must come from.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// `None`: nobody shows a certificate.
     clients: Option<Arc<Named>>,
 }
@@ -116,9 +118,14 @@ impl Terminations {
         if tls.http {
             config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
         }
+        let authorities = material.authorities.as_ref().filter(|_| clients.is_some());
+        let authorities = authorities.map(|pem| certificates(pem)).transpose();
         Ok(Termination {
             config: Arc::new(config),
             not_after,
+            authorities: authorities
+                .map_err(TerminateError::Authorities)?
+                .unwrap_or_default(),
             clients,
         })
     }

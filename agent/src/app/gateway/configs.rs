@@ -10,6 +10,7 @@ use std::{
 
 use super::credentials::{CredentialError, Found, Looked};
 use crate::{
+    identity::{TrustBundle, TrustDomain},
     policy::{Clients, Credential, ServerTls},
     proxy::Terminations,
     tls::{self, Material, TerminateError, Termination},
@@ -88,6 +89,16 @@ impl Configs {
         let kept = self.kept.iter();
         kept.map(|(tls, kept)| (Arc::clone(tls), Arc::clone(&kept.termination)))
             .collect()
+    }
+
+    /// Whom clients' certificates come from, as those of one domain.
+    pub(super) fn authorities(&self, domain: &TrustDomain) -> TrustBundle {
+        let mut bundle = TrustBundle::default();
+        let kept = self.kept.values();
+        for authority in kept.flat_map(|kept| &kept.termination.authorities) {
+            bundle.add(domain.clone(), authority.clone());
+        }
+        bundle
     }
 
     fn take(&mut self, tls: &Arc<ServerTls>, material: &Material) -> Result<(), Trouble> {
