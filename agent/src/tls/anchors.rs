@@ -137,7 +137,7 @@ impl TrustAnchors {
             usage,
             algorithms,
         )?;
-        leaf::check_svid(end_entity)?;
+        leaf::check_own(end_entity)?;
         Ok(id)
     }
 
@@ -157,15 +157,8 @@ impl TrustAnchors {
         let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {
             self.check_path(path, roots, algorithms)
         });
-        let verified = certificate.verify_for_usage(
-            all,
-            roots,
-            intermediates,
-            now,
-            usage,
-            None,
-            Some(&path),
-        );
+        let verified =
+            certificate.verify_for_usage(all, roots, intermediates, now, usage, None, Some(&path));
         verified.map(|_| ()).map_err(chain_error)
     }
 }

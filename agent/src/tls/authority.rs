@@ -97,7 +97,9 @@ mod tests {
         openssl.key("some", key);
         openssl.write(
             "own.cnf",
-            &format!("[req]\ndistinguished_name = dn\nprompt = no\n[dn]\nCN = some\n[own]\n{extensions}"),
+            &format!(
+                "[req]\ndistinguished_name = dn\nprompt = no\n[dn]\nCN = some\n[own]\n{extensions}"
+            ),
         );
         openssl.run("req -x509 -new -key some.key -config own.cnf -extensions own -out some.crt");
         openssl.certificate("some")

@@ -5,7 +5,10 @@ use rustls_pki_types::{SubjectPublicKeyInfoDer, TrustAnchor};
 use webpki::{Cert, Error, VerifiedPath};
 use x509_parser::{certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _};
 
-use super::{CertificateId, RevocationList, TrustAnchors, authority};
+use super::{
+    CertificateId, CrlError, RevocationList, TrustAnchors,
+    authority::{self, accepted},
+};
 
 impl TrustAnchors {
     /// `roots`: those that are trusted in this place, besides the mesh's.
@@ -27,6 +30,23 @@ impl TrustAnchors {
             certificate = authority;
         }
         self.check_revoked(certificate, None, roots, algorithms)
+    }
+
+    /// Looks for lists whose issuer's name a known authority has, and which none of that name has signed. Whose authority
+    /// isn't known may be that of an intermediate, which clients show.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_lists(&self, lists: &[RevocationList]) -> Result<(), CrlError> {
+        let algorithms = accepted();
+        for (list, position) in lists.iter().zip(1..) {
+            let keys = self.roots().flat_map(|r| named(r.all(), &list.issuer));
+            let keys: Vec<_> = keys.collect();
+            if !keys.is_empty() && !keys.iter().any(|key| list.is_signed_by(key, algorithms)) {
+                return Err(CrlError::Stranger(position));
+            }
+        }
+        Ok(())
     }
 
     /// All lists of an issuer count, and one of them must be its own: signed by the key that has signed the certificate, or

@@ -10,7 +10,7 @@ use rustls_pki_types::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroize as _;
 
-use super::{AuthorityError, check_authority, roots::Roots};
+use super::{AuthorityError, check_authority, handshake::reason, roots::Roots};
 
 /// How keys with a passphrase say so: PKCS #8 (RFC 7468, section 11), and the forms before it (RFC 1421, section 4.6.1).
 const ENCRYPTED: [&[u8]; 2] = [
@@ -21,7 +21,7 @@ const ENCRYPTED: [&[u8]; 2] = [
 /// Why a text is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Pem(#[from] pem::Error),
     #[error("no certificate in it")]
     Empty,
@@ -44,8 +44,30 @@ pub enum PemError {
         "the private key is not that of the first certificate: the key's own comes first, those above it behind"
     )]
     Mismatch,
-    #[error("the first certificate can't be used: {0}")]
+    #[error("the first certificate can't be used: {}", unusable(.0))]
     Leaf(Error),
+}
+
+/// What is wrong with PEM; the library shows text as lists of bytes.
+pub(super) fn words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            let marker = String::from_utf8_lossy(end_marker);
+            format!("it is cut off: `{}` is missing at its end", marker.trim())
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            let line = String::from_utf8_lossy(line);
+            format!("`{}` begins nothing of PEM", line.trim())
+        }
+        other => other.to_string(),
+    }
+}
+
+fn unusable(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(error) => reason(error),
+        other => other.to_string(),
+    }
 }
 
 /// All of a text; at least one.
@@ -111,5 +133,22 @@ pub fn certified(
         Ok(()) => Ok(pair),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(PemError::Mismatch),
         Err(error) => Err(PemError::Leaf(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::authority;
+
+    #[test]
+    fn what_is_cut_off_is_told_in_words() {
+        let (_, pem) = authority("some");
+        let cut = pem.replace("-----END CERTIFICATE-----", "");
+        let error = certificates(cut.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("cut off") && error.contains("END CERTIFICATE"),
+            "{error}"
+        );
     }
 }

@@ -13,7 +13,11 @@ use rustls_pki_types::{
 use webpki::{CertRevocationList, OwnedCertRevocationList, RawPublicKeyEntity};
 use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
 
-use super::{CertificateId, authority::is_named};
+use super::{
+    CertificateId,
+    authority::{accepted, is_accepted, is_named},
+    pem::words,
+};
 
 /// Keys whose verdict is kept for one list.
 const KEYS: usize = 64;
@@ -41,12 +45,21 @@ struct Signed {
 /// Why a text is no revocation list.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
-    #[error("not PEM: {0}")]
+    #[error("not PEM: {}", words(.0))]
     Pem(pem::Error),
     #[error("no revocation list in it")]
     Empty,
     #[error("revocation list {position}: not one of X.509 (RFC 5280): {reason}")]
     Form { position: usize, reason: String },
+    #[error(
+        "revocation list {0}: signed with an algorithm that is not accepted, such as SHA-1 or MD5"
+    )]
+    Signature(usize),
+    #[error(
+        "revocation list {0}: no known authority of the name that it gives has signed it, neither with its key nor with one \
+         before or after it"
+    )]
+    Stranger(usize),
 }
 
 impl RevocationList {
@@ -103,6 +116,10 @@ impl RevocationList {
         let list = CertRevocationList::from(list.map_err(|e| failed(e.to_string()))?);
         let parsed = CertificateRevocationList::from_der(der);
         let (_, parsed) = parsed.map_err(|e| failed(e.to_string()))?;
+        let algorithm = parsed.signature_algorithm.algorithm.as_bytes();
+        if !is_accepted(algorithm, accepted()) {
+            return Err(CrlError::Signature(position));
+        }
         let revoked = parsed.iter_revoked_certificates();
         let revoked = revoked.map(|r| CertificateId::new(list.issuer(), r.raw_serial()));
         Ok(Self {
@@ -110,7 +127,7 @@ impl RevocationList {
             next_update: parsed.next_update().map(|time| time.timestamp()),
             signed: Signed {
                 message: parsed.tbs_cert_list.as_ref().to_vec(),
-                algorithm: parsed.signature_algorithm.algorithm.as_bytes().to_vec(),
+                algorithm: algorithm.to_vec(),
                 signature: parsed.signature_value.data.to_vec(),
             },
             issuer: list.issuer().to_vec(),

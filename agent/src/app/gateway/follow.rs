@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::GatewayConfig,
     control::DirectoryWatch,
-    identity::SpiffeId,
+    identity::{SpiffeId, TrustBundle},
     policy::{Credential, Family, Labels, Mode, ServerTls, Work},
     proxy::{Entrance, Gateway},
     store::{Reader, Snapshot},
@@ -73,6 +73,8 @@ pub(super) struct Follower {
     pub(super) store: Reader,
     pub(super) trust: TrustReader,
     pub(super) configs: Option<Configs>,
+    /// Of clients' certificates, for whoever reads revocation lists.
+    pub(super) authorities: watch::Sender<Arc<TrustBundle>>,
     pub(super) condition: watch::Sender<Condition>,
     pub(super) metrics: Metrics,
     /// Whether certificates are in files that nobody tells of.
@@ -177,6 +179,14 @@ impl Follower {
         let objections = objections(&self.config, &snapshot, &own);
         condition.problems.extend(objections);
         let terminations = configs.current();
+        let authorities = configs.authorities(&self.config.trust.domain);
+        self.authorities.send_if_modified(|known| {
+            let differ = **known != authorities;
+            if differ {
+                *known = Arc::new(authorities);
+            }
+            differ
+        });
         self.configs = Some(configs);
         Some(Entrance {
             snapshot,

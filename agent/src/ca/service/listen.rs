@@ -243,9 +243,12 @@ async fn shake(
     })
 }
 
-/// A certificate that names no workload counts as none.
+/// A certificate that names no workload counts as none, and so does what no peer would take for an SVID.
 fn shown(chain: &[CertificateDer<'_>], address: SocketAddr) -> Option<Shown> {
     let leaf = chain.first()?;
+    tls::check_svid(leaf)
+        .inspect_err(|error| tracing::info!(%address, %error, "client certificate"))
+        .ok()?;
     let identity = spiffe_id(&EndEntityCert::try_from(leaf).ok()?)
         .inspect_err(|error| tracing::info!(%address, %error, "client certificate"))
         .ok()?;

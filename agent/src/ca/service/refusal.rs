@@ -25,7 +25,7 @@ pub enum Refusal {
     #[error("only node accounts may ask for another identity than their own")]
     NotNodeAccount,
     #[error(
-        "the caller has not proven on which node it is: only a token that is bound to a node does"
+        "the caller has not proven on which node it is: only a token that is bound to a node does, and a certificate doesn't"
     )]
     NodeUnknown,
     #[error("no pod of this identity runs on node {node}")]

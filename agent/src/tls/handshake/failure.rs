@@ -49,12 +49,13 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn reason(error: &CertificateError) -> String {
+pub(in crate::tls) fn reason(error: &CertificateError) -> String {
     match error {
         CertificateError::Other(OtherError(other)) => match of_path(&**other) {
             Some(words) => words.to_owned(),
             None => other.to_string(),
         },
+        CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::UnknownIssuer => {
             "no root that is trusted here has signed it".to_owned()
         }
@@ -72,7 +73,7 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
         E::CaUsedAsEndEntity => "it is an authority's (CA:TRUE), not a peer's own",
         E::EndEntityUsedAsCa => {
             "what has signed it is not an authority's (no CA:TRUE, or a key usage without keyCertSign)"
-        },
+        }
         E::PathLenConstraintViolated => {
             "more authorities stand above it than one of them allows (path length)"
         }

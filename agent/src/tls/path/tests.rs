@@ -48,7 +48,9 @@ fn verified(
     let apart = lists.iter().map(|list| parse(list)).collect();
     let [one, other] = [together, apart].map(|lists| {
         let certificate = EndEntityCert::try_from(leaf).unwrap();
-        let roots = roots.iter().map(|r| webpki::anchor_from_trusted_cert(r.der()));
+        let roots = roots
+            .iter()
+            .map(|r| webpki::anchor_from_trusted_cert(r.der()));
         let roots = roots.collect::<Result<Vec<_>, _>>().unwrap();
         let above: Vec<_> = above.iter().map(|issuer| issuer.der().clone()).collect();
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
@@ -96,9 +98,8 @@ fn intermediates_are_revoked_and_revoke() {
     let top = root("top");
     let signs = [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let middle = intermediate("middle", &signs, &top);
-    let check = |serial, lists: &[String]| {
-        verified(&leaf(serial, &middle), &[&middle], &[&top], lists)
-    };
+    let check =
+        |serial, lists: &[String]| verified(&leaf(serial, &middle), &[&middle], &[&top], lists);
     let lists = [revocation_list(&top, &[1]), revocation_list(&middle, &[7])];
     assert!(is_revoked(check(7, &lists)));
     assert_eq!(check(8, &lists), Ok(()));
