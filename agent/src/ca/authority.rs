@@ -116,6 +116,11 @@ pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw()
 }
 
+/// The same of what isn't parsed yet.
+pub(super) fn is_self_issued_der(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| is_self_issued(&parsed))
+}
+
 fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaError> {
     if tls::is_encrypted(&files.key) {
         return Err(CaError::KeyEncrypted {

@@ -153,6 +153,8 @@ pub enum CaError {
         rotation.what, rotation.stage, rotation.until
     )]
     Overdue { rotation: Rotation },
+    #[error("the CA of {} has this name itself: give the one below it another", path.display())]
+    SameName { path: PathBuf },
     #[error("nothing is being rotated")]
     NothingToAbort,
     #[error(

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CaError,
-    authority::{Authority, timestamp},
+    authority::{self, Authority, timestamp},
     directory::{self, Locked, NewAuthority},
     encoded, leaf, pem, trial,
 };
@@ -136,6 +136,12 @@ impl Order {
                     })?;
                     unrecorded = locked.issue(end)?;
                 } else {
+                    // Under its issuer's name it would pass for a root.
+                    if authority::is_self_issued_der(&chain[0]) {
+                        return Err(CaError::SameName {
+                            path: locked.paths.certificate.clone(),
+                        });
+                    }
                     let new = NewAuthority {
                         key_pem: key_pem.clone(),
                         certificate_pem: chain_pem.clone() + &text(&authority.roots),

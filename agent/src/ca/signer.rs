@@ -21,7 +21,7 @@ use x509_cert::{
     },
 };
 use x509_parser::{
-    certificate::X509Certificate, extensions::ParsedExtension,
+    certificate::X509Certificate, der_parser::asn1_rs::Tag, extensions::ParsedExtension,
     oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY,
 };
 
@@ -124,7 +124,7 @@ fn has_written_out_curve(issuer: &X509Certificate<'_>) -> bool {
     let algorithm = &issuer.public_key().algorithm;
     let curve = algorithm.parameters.as_ref();
     algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
-        && curve.is_none_or(|curve| curve.as_oid().is_err())
+        && curve.is_none_or(|curve| curve.tag() != Tag::Oid)
 }
 
 fn kinds() -> [(SignatureScheme, &'static SignatureAlgorithm); 4] {

@@ -73,7 +73,7 @@ fn nothing_is_issued_that_nobody_would_believe() {
                 ca: ca.path().to_owned(),
             },
             Kind::Intermediate {
-                name: "below".to_owned(),
+                name: "lower".to_owned(),
                 ca: ca.path().to_owned(),
             },
         ]
@@ -129,4 +129,15 @@ fn nothing_is_issued_that_nobody_would_believe() {
     openssl.run("req -x509 -new -key root.key -config openssl.cnf -extensions root -subj /CN=root -days 9 -out root.crt");
     openssl.sign("between", "root", AUTHORITY, "");
     refused(&["between"], Some("root"));
+}
+
+#[test]
+fn nobody_is_called_as_its_issuer() {
+    let root = root(KeyType::P256);
+    let same = Kind::Intermediate {
+        name: "third root".to_owned(),
+        ca: root.path().to_owned(),
+    };
+    let refused = fill(same, KeyType::P256).unwrap_err();
+    assert!(matches!(refused, CaError::SameName { .. }), "{refused}");
 }
