@@ -74,3 +74,32 @@ pub(super) fn is_weak(certificate: &X509Certificate<'_>) -> bool {
     let key = certificate.public_key().parsed();
     matches!(key, Ok(PublicKey::RSA(key)) if key.key_size() < LEAST_RSA)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::openssl::Openssl;
+
+    #[test]
+    fn keys_of_clients_sign() {
+        let openssl = Openssl::new();
+        openssl.key("leaf", "EC -pkeyopt ec_paramgen_curve:P-256");
+        for (usage, client, svid) in [
+            ("", true, true),
+            ("keyUsage = critical,digitalSignature\n", true, true),
+            ("keyUsage = critical,keyEncipherment\n", false, false),
+            (
+                "keyUsage = critical,digitalSignature,keyCertSign\n",
+                true,
+                false,
+            ),
+            ("keyUsage = digitalSignature,cRLSign\n", true, false),
+        ] {
+            let extensions = format!("basicConstraints = critical,CA:FALSE\n{usage}");
+            openssl.sign("leaf", "root", &extensions, "");
+            let leaf = openssl.certificate("leaf");
+            assert_eq!(check_client(&leaf).is_ok(), client, "{usage}");
+            assert_eq!(check_svid(&leaf).is_ok(), svid, "{usage}");
+        }
+    }
+}

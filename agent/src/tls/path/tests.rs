@@ -8,7 +8,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage as Purpose};
 
 use super::*;
-use crate::tls::{HandshakeError, testing::revocation_list};
+use crate::{
+    identity::TrustBundle,
+    tls::{HandshakeError, testing::openssl::Openssl, testing::revocation_list},
+};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -65,7 +68,7 @@ fn verified(
 }
 
 fn is_revoked(verified: Result<(), String>) -> bool {
-    verified.is_err_and(|text| text.contains("revoked"))
+    verified.is_err_and(|text| text.contains("it was revoked"))
 }
 
 #[test]
@@ -157,4 +160,34 @@ fn lists_of_who_may_not_sign_any_are_none() {
     let refused = verified(&leaf(8, &middle), &[&middle], &[&top], &[list]);
     let refused = refused.unwrap_err();
     assert!(refused.contains("cRLSign"), "{refused}");
+}
+
+#[test]
+fn lists_are_verified_when_they_are_read() {
+    let [own, strange] = ["same"; 2].map(root);
+    let mut bundle = TrustBundle::default();
+    bundle.add("cluster.local".parse().unwrap(), own.der().clone());
+    let known = TrustAnchors::new(&bundle);
+    let check = |issuer: &Issuer| {
+        let lists = revocation_list(&own, &[1]) + &revocation_list(issuer, &[7]);
+        known.check_lists(&RevocationList::parse(lists.as_bytes()).unwrap())
+    };
+    assert!(check(&own).is_ok());
+    assert!(check(&root("other")).is_ok(), "an intermediate's perhaps");
+    assert!(matches!(check(&strange), Err(CrlError::Stranger(2))));
+}
+
+#[test]
+fn lists_with_weak_signatures_are_refused() {
+    let openssl = Openssl::new();
+    let config = openssl.read("openssl.cnf") + "[list]\nauthorityKeyIdentifier = keyid\n";
+    openssl.write("list.cnf", &config);
+    for (digest, accepted) in [("sha256", true), ("sha1", false)] {
+        openssl.run(&format!(
+            "ca -gencrl -config list.cnf -crlexts list -md {digest} -cert root.crt -keyfile root.key -crldays 9 -out list.pem"
+        ));
+        let read = RevocationList::parse(openssl.read("list.pem").as_bytes());
+        let is_weak = matches!(read, Err(CrlError::Signature(1)));
+        assert_eq!((read.is_ok(), is_weak), (accepted, !accepted), "{read:?}");
+    }
 }
