@@ -139,7 +139,7 @@ impl Order {
                     // Under its issuer's name it would pass for a root.
                     if authority::is_self_issued_der(&chain[0]) {
                         return Err(CaError::SameName {
-                            path: locked.paths.certificate.clone(),
+                            path: locked.paths.certificate,
                         });
                     }
                     let new = NewAuthority {

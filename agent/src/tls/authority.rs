@@ -3,7 +3,9 @@
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls_pki_types::CertificateDer;
 use webpki::EndEntityCert;
-use x509_parser::{certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _};
+use x509_parser::{
+    certificate::X509Certificate, extensions::KeyUsage, prelude::FromDer as _, x509::X509Version,
+};
 
 use super::leaf::is_weak;
 
@@ -35,7 +37,11 @@ pub fn check_authority(certificate: &CertificateDer<'_>) -> Result<(), Authority
     let Ok(([], parsed)) = X509Certificate::from_der(certificate) else {
         return Err(AuthorityError::Form);
     };
-    if !parsed.is_ca() {
+    // Nobody looks at the signature of a root.
+    let is_root = parsed.subject().as_raw() == parsed.issuer().as_raw();
+    // That says nothing of what it is for: who trusts it does (RFC 5280, section 6.1.4 (k)).
+    let is_of_version_1 = is_root && parsed.version() == X509Version::V1;
+    if !parsed.is_ca() && !is_of_version_1 {
         return Err(AuthorityError::NotAuthority);
     }
     if !is_for(&parsed, KeyUsage::key_cert_sign) {
@@ -44,8 +50,9 @@ pub fn check_authority(certificate: &CertificateDer<'_>) -> Result<(), Authority
     if is_weak(&parsed) {
         return Err(AuthorityError::WeakKey);
     }
-    // Nobody looks at the signature of a root.
-    let is_root = parsed.subject().as_raw() == parsed.issuer().as_raw();
+    if is_of_version_1 {
+        return Ok(());
+    }
     if !is_root && !has_accepted_signature(&parsed) {
         return Err(AuthorityError::Signature);
     }
@@ -140,6 +147,15 @@ mod tests {
             let root = root(&openssl, key, &extensions);
             assert_eq!(check_authority(&root), expected, "{key} {extensions}");
         }
+    }
+
+    #[test]
+    fn roots_of_version_1_are_as_good_as_who_trusts_them() {
+        let openssl = Openssl::new();
+        openssl.key("some", P256);
+        openssl.run("req -new -key some.key -subj /CN=some -out some.csr");
+        openssl.run("x509 -req -in some.csr -signkey some.key -out some.crt");
+        assert_eq!(check_authority(&openssl.certificate("some")), Ok(()));
     }
 
     #[test]

@@ -56,6 +56,22 @@ fn the_issuer_is_named_as_it_names_itself() {
     }
 }
 
+/// Extensions of an intermediate, how it is signed, and a word of why it is refused.
+const UNFIT: [(&str, &str, &str); 4] = [
+    ("", "-md sha1", "SHA-1"),
+    ("1.2.3.4 = critical, DER:0500\n", "", "critical extension"),
+    (
+        "extendedKeyUsage = emailProtection\n",
+        "",
+        "extended key usage",
+    ),
+    (
+        "nameConstraints = critical, permitted;DNS:corp.example, permitted;URI:corp.example\n",
+        "",
+        "name constraints",
+    ),
+];
+
 #[test]
 fn nothing_is_issued_that_nobody_would_believe() {
     let openssl = Openssl::new();
@@ -93,20 +109,7 @@ fn nothing_is_issued_that_nobody_would_believe() {
         );
         std::mem::take(&mut reasons[0])
     };
-    for (extensions, options, reason) in [
-        ("", "-md sha1", "SHA-1"),
-        ("1.2.3.4 = critical, DER:0500\n", "", "critical extension"),
-        (
-            "extendedKeyUsage = emailProtection\n",
-            "",
-            "extended key usage",
-        ),
-        (
-            "nameConstraints = critical, permitted;DNS:corp.example, permitted;URI:corp.example\n",
-            "",
-            "name constraints",
-        ),
-    ] {
+    for (extensions, options, reason) in UNFIT {
         openssl.sign(
             "between",
             "root",
