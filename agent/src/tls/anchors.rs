@@ -1,6 +1,7 @@
 //! The roots that peers are checked against, and what was revoked.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
@@ -154,12 +155,16 @@ impl TrustAnchors {
         usage: KeyUsage,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
+        // Other paths are tried then, and where they end says nothing of why this one isn't to be believed.
+        let reason = Cell::new(None);
         let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {
-            self.check_path(path, roots, algorithms)
+            let checked = self.check_path(path, roots, algorithms);
+            checked.inspect_err(|error| reason.set(Some(error.clone())))
         });
         let verified =
             certificate.verify_for_usage(all, roots, intermediates, now, usage, None, Some(&path));
-        verified.map(|_| ()).map_err(chain_error)
+        let verified = verified.map(|_| ());
+        verified.map_err(|error| chain_error(reason.take().unwrap_or(error)))
     }
 }
 

@@ -53,7 +53,10 @@ pub(super) fn words(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { end_marker } => {
             let marker = String::from_utf8_lossy(end_marker);
-            format!("it is cut off: `{}` is missing at its end", marker.trim())
+            format!(
+                "it is cut off: `-----END {}-----` is missing",
+                marker.trim()
+            )
         }
         pem::Error::IllegalSectionStart { line } => {
             let line = String::from_utf8_lossy(line);
