@@ -277,9 +277,6 @@ pub fn away(stage: &Stage<'_>) -> Result<()> {
 
 /// Kinds of which there is no news are watched again after an outage, and the agent says so.
 fn quiet(shop: &Shop<'_>) -> Result<()> {
-    shop.wait_errors("no error", <[String]>::is_empty)?;
-    shop.cluster.order(&json!({"away": {"millis": 3000}}))?;
-    shop.wait_errors("an error", |errors| !errors.is_empty())?;
     let patience = pace::span(Duration::from_secs(100));
     until("no error of kinds without news", patience, || {
         Ok(shop.errors()?.is_empty().then_some(()))
