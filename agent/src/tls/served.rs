@@ -52,7 +52,8 @@ pub(super) fn check_served(chain: &[CertificateDer<'_>], now: UnixTime) -> Resul
             own.validity().not_before.timestamp() > at,
             ServedError::NotYetValid,
         ),
-        (own.is_ca(), ServedError::Authority),
+        // `openssl req -x509` makes servers' own certificates like that.
+        (own.is_ca() && !is_own_issuer, ServedError::Authority),
         (is_weak(&own), ServedError::WeakKey),
         (
             !is_own_issuer && !has_accepted_signature(&own),
@@ -103,6 +104,15 @@ mod tests {
             let checked = check_served(&chain, UnixTime::now());
             assert_eq!(checked, expected, "{extensions} {options}");
         }
+    }
+
+    #[test]
+    fn a_certificate_of_its_own_may_be_anybodys() {
+        let openssl = Openssl::new();
+        openssl.key("own", P256);
+        openssl.run("req -x509 -new -key own.key -config openssl.cnf -extensions root -subj /CN=a.example -out own.crt");
+        let chain = [openssl.certificate("own")];
+        assert_eq!(check_served(&chain, UnixTime::now()), Ok(()));
     }
 
     #[test]
