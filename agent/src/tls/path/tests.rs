@@ -110,7 +110,10 @@ fn intermediates_are_revoked_and_revoke() {
     revoked.serial_number = Some(1.into());
     let revoked = CertifiedIssuer::signed_by(revoked, KeyPair::generate().unwrap(), &top).unwrap();
     let below = leaf(8, &revoked);
-    assert!(is_revoked(verified(&below, &[&revoked], &[&top], &lists)));
+    let of_top = &lists[..1];
+    assert!(is_revoked(verified(&below, &[&revoked], &[&top], of_top)));
+    // Nobody knows the key of the other list, which is another `middle`'s.
+    assert!(verified(&below, &[&revoked], &[&top], &lists).is_err());
 }
 
 /// An authority whose key was changed keeps its name: its list may be signed with either key, or there is one of each.
