@@ -104,9 +104,13 @@ impl Follower {
         }
     }
 
-    /// Somebody else may leave a port, too.
+    /// Somebody else may leave a port, too, and what is not valid yet becomes so without another word.
     fn must_look(&self) -> bool {
-        self.files || !self.condition.borrow().unready.is_empty()
+        let condition = self.condition.borrow();
+        let mut credentials = condition.credentials.values();
+        self.files
+            || !condition.unready.is_empty()
+            || credentials.any(|credential| credential.error.is_some())
     }
 
     async fn update(&mut self) {

@@ -131,22 +131,3 @@ fn addresses_of_a_pod_that_stays_are_read_until_the_api_has_them() {
     let own: IpAddr = "10.0.0.1".parse().unwrap();
     assert_eq!(*node.sandboxes.get("web").unwrap().addresses, [own]);
 }
-
-#[test]
-#[ignore = "measures: `cargo test -- --ignored --nocapture a_look`"]
-fn a_look_at_a_hundred_pods_of_twenty_processes() {
-    let mut node = Node::new();
-    let pods: Vec<_> = (0..100).map(|number| format!("pod-{number}")).collect();
-    for (first, uid) in (100..).step_by(20).zip(&pods) {
-        node.pod(uid, first, &[&**uid; 20]);
-    }
-    let pinned: Vec<_> = pods.iter().map(String::as_str).collect();
-    for pinned in [&pinned[..], &[]] {
-        node.look(pinned);
-        let begun = std::time::Instant::now();
-        for _ in 0..10 {
-            node.look(pinned);
-        }
-        println!("{} pinned: {:?}", pinned.len(), begun.elapsed() / 10);
-    }
-}
