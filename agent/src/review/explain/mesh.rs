@@ -1,7 +1,5 @@
 //! What becomes of a connection to a server in the mesh.
 
-use std::net::IpAddr;
-
 use super::Explanation;
 use crate::{
     policy::{Attributes, Decision, Match, Outcome, Refusal, Verdict},
@@ -61,7 +59,7 @@ impl Way<'_> {
         let server_name = service.map(|service| service.server_name(self.lead.port));
         let attributes = Attributes {
             principal: self.source.filter(|_| secured).map(|w| &w.identity),
-            source: self.source_address(),
+            source: self.client.address_beside(self.endpoint.address),
             destination: self.endpoint.address,
             port: self.endpoint.port,
             sni: server_name.as_deref(),
@@ -87,17 +85,6 @@ impl Way<'_> {
         let declared = self.destination.probe_ports.contains(&port);
         (refused && declared)
             .then(|| format!("note: the pod's kubelet may, for it probes port {port}"))
-    }
-
-    fn source_address(&self) -> IpAddr {
-        let same = |address: &&IpAddr| address.is_ipv4() == self.endpoint.address.is_ipv4();
-        let own = self
-            .client
-            .workload
-            .iter()
-            .flat_map(|w| &*w.addresses)
-            .find(same);
-        own.copied().unwrap_or(self.client.address)
     }
 }
 
