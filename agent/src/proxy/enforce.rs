@@ -24,13 +24,33 @@ pub async fn enforce(proxy: Arc<Proxy>) {
     let mut store = proxy.store.clone();
     while let Some(snapshot) = store.changed().await {
         for connection in proxy.connections.list() {
-            if let Verdict::Refuse(refusal) = verdict(&snapshot, &connection) {
-                let reason = cut_reason(refusal);
+            let forbidden = match verdict(&snapshot, &connection) {
+                Verdict::Refuse(refusal) => Some(cut_reason(refusal)),
+                Verdict::Allow => {
+                    is_replaced(&snapshot, &connection).then_some(CutReason::WorkloadGone)
+                }
+            };
+            if let Some(reason) = forbidden {
                 connection.cut(reason);
                 proxy.metrics.connection_cut(reason, snapshot.age());
             }
         }
     }
+}
+
+/// Whether its pod's address is another's now, or the pod has another identity: nobody may go on as who was there before.
+fn is_replaced(snapshot: &Snapshot, connection: &Connection) -> bool {
+    let Some(route) = connection.route() else {
+        return false;
+    };
+    let (own, address) = match connection.direction {
+        Direction::Inbound => (&route.server, connection.destination.ip()),
+        Direction::Outbound => (&route.source, connection.client.ip()),
+    };
+    let now = snapshot.workload_at(address);
+    own.as_ref()
+        .zip(now)
+        .is_some_and(|(own, now)| own.name != now.name || own.identity != now.identity)
 }
 
 /// Cuts what rests on trust that is gone, after each change of trust, until nobody follows it.

@@ -22,6 +22,8 @@ pub enum ServedError {
     Signature,
     #[error("its extended key usage is not a server's (no serverAuth)")]
     Purpose,
+    #[error("its key usage is not a server's (no digitalSignature)")]
+    Usage,
     #[error(
         "the certificate behind it is not its issuer's: those above it follow one behind the other"
     )]
@@ -43,6 +45,7 @@ pub(super) fn check_served(chain: &[CertificateDer<'_>], now: UnixTime) -> Resul
     let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let is_own_issuer = own.subject().as_raw() == own.issuer().as_raw();
     let purposes = own.extended_key_usage().map_err(|_| ServedError::Form)?;
+    let usage = own.key_usage().map_err(|_| ServedError::Form)?;
     let wrong = [
         (
             own.validity().not_after.timestamp() < at,
@@ -62,6 +65,11 @@ pub(super) fn check_served(chain: &[CertificateDer<'_>], now: UnixTime) -> Resul
         (
             purposes.is_some_and(|p| !p.value.server_auth && !p.value.any),
             ServedError::Purpose,
+        ),
+        // RFC 8446 4.4.2.2.
+        (
+            usage.is_some_and(|usage| !usage.value.digital_signature()),
+            ServedError::Usage,
         ),
     ];
     if let Some((_, error)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
@@ -94,6 +102,11 @@ mod tests {
             (LEAF.to_owned(), "", Ok(())),
             (purpose("serverAuth"), "", Ok(())),
             (purpose("clientAuth"), "", Err(ServedError::Purpose)),
+            (
+                format!("{LEAF}keyUsage = keyCertSign\n"),
+                "",
+                Err(ServedError::Usage),
+            ),
             (LEAF.to_owned(), past, Err(ServedError::Expired)),
             (LEAF.to_owned(), future, Err(ServedError::NotYetValid)),
             (LEAF.to_owned(), "-md sha1", Err(ServedError::Signature)),
@@ -110,7 +123,7 @@ mod tests {
     fn a_certificate_of_its_own_may_be_anybodys() {
         let openssl = Openssl::new();
         openssl.key("own", P256);
-        openssl.run("req -x509 -new -key own.key -config openssl.cnf -extensions root -subj /CN=a.example -out own.crt");
+        openssl.run("req -x509 -new -key own.key -config openssl.cnf -addext basicConstraints=critical,CA:TRUE -subj /CN=a.example -out own.crt");
         let chain = [openssl.certificate("own")];
         assert_eq!(check_served(&chain, UnixTime::now()), Ok(()));
     }

@@ -171,6 +171,7 @@ pub const ALL: &[Scenario] = &[
     scenario("same-address", input::same_address),
     scenario("enrol-running", life::enrol_running),
     scenario("leave", life::leave),
+    scenario("replaced", life::replaced),
     scenario("agent-killed-strict", life::agent_killed_strict),
     scenario("agent-killed-permissive", life::agent_killed_permissive),
     scenario("crash-is-no-end", life::crash_is_no_end),

@@ -69,6 +69,28 @@ pub fn leave(stage: &Stage<'_>) -> Result<()> {
     expect_listeners(&shop.customer, &[])
 }
 
+/// Where a pod was another one is: what the first has opened doesn't go on in its name.
+pub fn replaced(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    let listener = shop.web.listen(PORT)?;
+    let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+    pair.talk()?;
+    let mut successor = shop.customer.manifest();
+    successor.spec.name = "successor".to_owned();
+    shop.world().objects.remove_pod(&shop.customer.spec)?;
+    shop.world().objects.pod(&successor)?;
+    pair::expect_over(&mut pair.client)?;
+    let cut = "sealane_policy_cuts_total";
+    shop.metric(NodeName::A, cut, &[("reason", "workload_gone")], 1.0)?;
+    let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+    pair.talk()?;
+    let rows = shop.agents.b.connections()?;
+    let id = "spiffe://cluster.local/ns/shop/sa/successor";
+    let is_successors = |row: &Value| row["source_principal"] == id;
+    ensure!(rows.iter().any(is_successors), "{rows:?}");
+    Ok(())
+}
+
 fn stop_and_clean_up(shop: &mut Shop<'_>) -> Result<()> {
     for node in NodeName::ALL {
         let world = shop.stage.world;
