@@ -1,0 +1,373 @@
+//! Follows the framing of TLS records (RFC 8446 5.1, RFC 5246 6.2.1) along one direction of a TCP connection.
+//!
+//! The one piece of logic in this crate: the programs run it, and tests on the host hold it against one that looks at
+//! each byte. It reads headers only and steps over what they announce by sequence number. It proves framing and the
+//! presence of a handshake, not cryptography: whoever writes record headers around plaintext is taken at their word.
+//! Bytes are counted once, where their sequence number is first reached; what a retransmission says of bytes that were
+//! passed before is not looked at, so that other content under old numbers goes unnoticed. What the framing was lost for
+//! is counted as unclassified, never as TLS.
+
+/// Bytes before a record's content.
+const HEADER: u32 = 5;
+/// Content of a record at most (RFC 8446 5.2).
+const MAX_CONTENT: u64 = (1 << 14) + 256;
+/// No window is wider (RFC 7323 2.2): what lies further ahead belongs to no stream that is followed.
+const MAX_WINDOW: u32 = 1 << 30;
+/// Headers in a row that make framing certain again after it was lost.
+const CERTAIN: u8 = 3;
+/// Steps through one packet, a record each: 64 KiB of records with 64 bytes each.
+const MAX_STEPS: u32 = 1024;
+
+/// Content types (RFC 8446 B.1) that a record may have: change_cipher_spec, alert, handshake, application_data.
+const FIRST_KIND: u64 = 20;
+const LAST_KIND: u64 = 23;
+const HANDSHAKE: u64 = 22;
+
+/// Values of [`Stream::phase`].
+#[derive(Debug)]
+pub struct Phase;
+
+impl Phase {
+    /// Nothing was seen of it.
+    pub const UNSEEN: u8 = 0;
+    /// Seen from its beginning; nothing was sent so far.
+    pub const START: u8 = 1;
+    pub const RECORDS: u8 = 2;
+    pub const PLAINTEXT: u8 = 3;
+    /// Where records begin isn't known.
+    pub const LOST: u8 = 4;
+    /// It looks as if records began here again.
+    pub const TRIAL: u8 = 5;
+}
+
+/// Values of [`Stream::opening`].
+#[derive(Debug)]
+pub struct Opening;
+
+impl Opening {
+    /// The first record was no handshake, or was not read.
+    pub const NONE: u8 = 0;
+    /// `client_hello` (RFC 8446 B.3).
+    pub const CLIENT_HELLO: u8 = 1;
+    /// `server_hello`.
+    pub const SERVER_HELLO: u8 = 2;
+    /// The next byte says.
+    pub const AWAITED: u8 = 0xff;
+}
+
+/// What was on the wire. Bytes are TCP payload.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub records: u64,
+    /// Of records, with their headers.
+    pub tls: u64,
+    pub plaintext: u64,
+    pub unclassified: u64,
+    /// Sent again, and counted before.
+    pub repeated: u64,
+}
+
+/// One direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The sequence number up to which it was followed.
+    pub next: u32,
+    /// Content of the current record that is still to come.
+    pub remaining: u32,
+    /// The bytes of a header that has not come whole.
+    pub head: u64,
+    /// The sequence number of its first byte.
+    pub start: u32,
+    /// How many bytes of a header these are.
+    pub have: u8,
+    /// One of [`Phase`].
+    pub phase: u8,
+    /// One of [`Opening`].
+    pub opening: u8,
+    /// Headers in a row since framing was lost.
+    pub trial: u8,
+    /// A bit for each content type that was seen, from `change_cipher_spec` on.
+    pub kinds: u8,
+    /// Not zero: seen from its beginning.
+    pub began: u8,
+    pub pad: [u8; 6],
+    /// The programs': one packet at a time.
+    pub lock: u64,
+    pub counts: Counts,
+}
+
+/// A packet's payload, of which single bytes can be read.
+pub trait Payload {
+    /// The five bytes from `at`, the first one the most significant; `None` when they can't be read.
+    fn header(&self, at: u32) -> Option<u64>;
+    /// The byte at `at`.
+    fn byte(&self, at: u32) -> Option<u8>;
+}
+
+impl Counts {
+    #[inline(always)]
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.tls += other.tls;
+        self.plaintext += other.plaintext;
+        self.unclassified += other.unclassified;
+        self.repeated += other.repeated;
+    }
+
+    /// Payload that was counted once.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.tls + self.plaintext + self.unclassified
+    }
+}
+
+impl Stream {
+    /// Its SYN was seen.
+    #[inline(always)]
+    pub fn begin(&mut self, syn: u32) {
+        let lock = self.lock;
+        *self = Self {
+            next: syn.wrapping_add(1),
+            start: syn.wrapping_add(1),
+            phase: Phase::START,
+            began: 1,
+            lock,
+            ..Self::default()
+        };
+    }
+
+    /// Where records begin isn't known any more; the bytes of a header that has begun are nobody's.
+    #[inline(always)]
+    pub fn lose(&mut self, counts: &mut Counts) {
+        counts.unclassified += u64::from(self.have);
+        self.have = 0;
+        self.remaining = 0;
+        self.phase = Phase::LOST;
+        self.forget_opening();
+    }
+
+    /// Follows one packet's payload, and returns what it adds to the counts.
+    #[inline(always)]
+    pub fn follow(&mut self, sequence: u32, length: u32, payload: &impl Payload) -> Counts {
+        let mut counts = Counts::default();
+        if length == 0 {
+            return counts;
+        }
+        if self.phase == Phase::UNSEEN {
+            self.phase = Phase::LOST;
+            self.next = sequence;
+        }
+        let mut at = 0;
+        let ahead = sequence.wrapping_sub(self.next);
+        if ahead > i32::MAX as u32 {
+            let known = self.next.wrapping_sub(sequence);
+            if known >= length {
+                counts.repeated = u64::from(length);
+                return counts;
+            }
+            counts.repeated = u64::from(known);
+            at = known;
+        } else if ahead > MAX_WINDOW {
+            counts.unclassified = u64::from(length);
+            return counts;
+        } else if ahead > 0 {
+            self.leap(ahead, &mut counts);
+        }
+        self.next = sequence.wrapping_add(length);
+        self.walk(at, length, payload, &mut counts);
+        counts
+    }
+
+    /// Over bytes that did not come, or not yet. Within a record its header has spoken for them.
+    #[inline(always)]
+    fn leap(&mut self, gap: u32, counts: &mut Counts) {
+        if self.phase == Phase::PLAINTEXT {
+            counts.plaintext += u64::from(gap);
+        } else if self.remaining >= gap {
+            self.forget_opening();
+            self.pass(gap, counts);
+        } else {
+            self.lose(counts);
+            counts.unclassified += u64::from(gap);
+        }
+    }
+
+    /// What was to say whether it is a handshake did not come.
+    #[inline(always)]
+    fn forget_opening(&mut self) {
+        if self.opening == Opening::AWAITED {
+            self.opening = Opening::NONE;
+        }
+    }
+
+    /// Content of the current record.
+    #[inline(always)]
+    fn pass(&mut self, length: u32, counts: &mut Counts) {
+        self.remaining = self.remaining.wrapping_sub(length);
+        self.count(length, counts);
+    }
+
+    /// Bytes of records.
+    #[inline(always)]
+    fn count(&self, length: u32, counts: &mut Counts) {
+        if self.phase == Phase::TRIAL {
+            counts.unclassified += u64::from(length);
+        } else {
+            counts.tls += u64::from(length);
+        }
+    }
+
+    #[inline(always)]
+    fn walk(&mut self, mut at: u32, length: u32, payload: &impl Payload, counts: &mut Counts) {
+        if self.phase == Phase::LOST {
+            self.try_again(at, length - at, payload);
+        }
+        let mut step = 0;
+        while step < MAX_STEPS {
+            step += 1;
+            if at >= length {
+                return;
+            }
+            let left = length - at;
+            if self.phase == Phase::PLAINTEXT {
+                counts.plaintext += u64::from(left);
+                return;
+            }
+            if self.phase == Phase::LOST {
+                counts.unclassified += u64::from(left);
+                return;
+            }
+            if self.remaining == 0 {
+                match self.header(at, left, payload, counts) {
+                    Some(read) => at += read,
+                    None => break,
+                }
+            } else {
+                if self.opening == Opening::AWAITED {
+                    self.open(payload.byte(at));
+                }
+                let content = if self.remaining < left { self.remaining } else { left };
+                self.pass(content, counts);
+                at += content;
+            }
+        }
+        if at < length {
+            self.lose(counts);
+            counts.unclassified += u64::from(length - at);
+        }
+    }
+
+    /// What begins a packet may be a header.
+    #[inline(always)]
+    fn try_again(&mut self, at: u32, left: u32, payload: &impl Payload) {
+        if left >= HEADER
+            && let Some(header) = payload.header(at)
+            && is_header(header)
+        {
+            self.phase = Phase::TRIAL;
+            self.trial = 0;
+        }
+    }
+
+    #[inline(always)]
+    fn open(&mut self, kind: Option<u8>) {
+        self.opening = match kind {
+            Some(Opening::CLIENT_HELLO) => Opening::CLIENT_HELLO,
+            Some(Opening::SERVER_HELLO) => Opening::SERVER_HELLO,
+            _ => Opening::NONE,
+        };
+    }
+
+    /// A header, or the next byte of one. Returns how many bytes were read.
+    #[inline(always)]
+    fn header(
+        &mut self,
+        at: u32,
+        left: u32,
+        payload: &impl Payload,
+        counts: &mut Counts,
+    ) -> Option<u32> {
+        if self.have == 0 && left >= HEADER {
+            self.head = payload.header(at)?;
+            self.have = HEADER as u8;
+            self.judge(is_header(self.head), counts);
+            return Some(HEADER);
+        }
+        let before = if self.have == 0 { 0 } else { self.head };
+        self.head = (before << 8) | u64::from(payload.byte(at)?);
+        self.have += 1;
+        let fits = match self.have {
+            1 => is_kind(self.head),
+            2 => self.head & 0xff == 3,
+            3 => is_version(self.head & 0xffff),
+            4 => true,
+            _ => is_header(self.head),
+        };
+        if !fits || u32::from(self.have) >= HEADER {
+            self.judge(fits, counts);
+        }
+        Some(1)
+    }
+
+    /// A header is whole, or can't be one.
+    #[inline(always)]
+    fn judge(&mut self, fits: bool, counts: &mut Counts) {
+        let have = u32::from(self.have);
+        if !fits {
+            if self.phase == Phase::TRIAL {
+                self.lose(counts);
+            } else {
+                counts.plaintext += u64::from(have);
+                self.phase = Phase::PLAINTEXT;
+                self.have = 0;
+            }
+            return;
+        }
+        self.have = 0;
+        let kind = (self.head >> 32) & 0xff;
+        self.remaining = (self.head & 0xffff) as u32;
+        self.count(have, counts);
+        match self.phase {
+            Phase::START => {
+                self.phase = Phase::RECORDS;
+                if kind == HANDSHAKE {
+                    self.opening = Opening::AWAITED;
+                }
+            }
+            Phase::TRIAL if self.trial + 1 < CERTAIN => {
+                self.trial += 1;
+                return;
+            }
+            Phase::TRIAL => self.phase = Phase::RECORDS,
+            _ => {}
+        }
+        self.kinds |= 1 << ((kind - FIRST_KIND) & 3);
+        counts.records += 1;
+    }
+}
+
+#[inline(always)]
+const fn is_kind(kind: u64) -> bool {
+    kind >= FIRST_KIND && kind <= LAST_KIND
+}
+
+/// The first record may say 3.1 (RFC 8446 5.1); TLS 1.0 is on the wire as it is.
+#[inline(always)]
+const fn is_version(version: u64) -> bool {
+    version >= 0x0301 && version <= 0x0303
+}
+
+/// Whether five bytes are a record's header. Records without content would be none to encrypt.
+#[inline(always)]
+const fn is_header(head: u64) -> bool {
+    let length = head & 0xffff;
+    is_kind(head >> 32)
+        && is_version((head >> 16) & 0xffff)
+        && length > 0
+        && length <= MAX_CONTENT
+}
+
+#[cfg(test)]
+mod tests;

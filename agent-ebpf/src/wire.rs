@@ -1,0 +1,148 @@
+//! tc, on each interface of a pod but loopback: what really leaves and reaches it. Counts, and lets everything pass.
+//!
+//! The pod's own end is watched, in its own network namespace: macvlan, ipvlan and virtual functions have no other. What
+//! the agent and the application say to each other stays on loopback. Which pod it is stands in read-only data, as for
+//! `sk_lookup`: only since Linux 6.14 can this type of program ask. When a guard comes, the stream that `attest` has
+//! followed tells it what the first payload was.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use aya_ebpf::{bindings::BPF_NOEXIST, programs::TcContext};
+use sealane_common::{
+    Closed, Way, WireFlow, WireKey, WireTotals,
+    framing::{Counts, Payload, Stream},
+};
+
+use crate::{
+    context::now,
+    maps::{NETNS_COOKIE, WIRE_FLOWS, WIRE_TOTALS},
+    packet::{ACK, FIN, Packet, RST, SYN, Segment, parse},
+};
+
+/// Whoever else is asked decides (`TC_ACT_UNSPEC`, `TCX_NEXT`).
+const NEXT: i32 = -1;
+/// How often a stream is asked for that another processor follows.
+const SPINS: u32 = 64;
+
+#[inline(always)]
+pub fn watch(ctx: &TcContext, way: usize) -> i32 {
+    let counts = match parse(ctx) {
+        Packet::Other => return NEXT,
+        Packet::Opaque(bytes) => unclassified(bytes),
+        Packet::Tcp(segment) => attest(ctx, &segment, way),
+    };
+    add(way, &counts);
+    NEXT
+}
+
+struct Reader<'a> {
+    ctx: &'a TcContext,
+    payload: u32,
+}
+
+impl Payload for Reader<'_> {
+    #[inline(always)]
+    fn header(&self, at: u32) -> Option<u64> {
+        let bytes = self.ctx.load::<[u8; 5]>((self.payload + at) as usize).ok()?;
+        let version = u64::from(bytes[0]) << 32 | u64::from(bytes[1]) << 24 | u64::from(bytes[2]) << 16;
+        Some(version | u64::from(bytes[3]) << 8 | u64::from(bytes[4]))
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: u32) -> Option<u8> {
+        self.ctx.load::<u8>((self.payload + at) as usize).ok()
+    }
+}
+
+#[inline(always)]
+fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
+    let (local, remote) = if way == Way::SENT {
+        (segment.source, segment.destination)
+    } else {
+        (segment.destination, segment.source)
+    };
+    let key = WireKey::new(NETNS_COOKIE.load(), local, remote);
+    let is_syn = segment.flags & SYN != 0;
+    let Some(flow) = flow(&key, is_syn || segment.length > 0) else {
+        return unclassified(segment.length);
+    };
+    // SAFETY: a value of a map lives as long as the program runs. Of what others write at the same time, `lock` keeps
+    // apart what must not be mixed up; the rest are single numbers.
+    let flow = unsafe { &mut *flow };
+    let Some(lock) = acquire(&raw mut flow.streams[way].lock) else {
+        return unclassified(segment.length);
+    };
+    let mut counts = Counts::default();
+    flow.seen = now();
+    let mut sequence = segment.sequence;
+    if is_syn {
+        flow.opened(way, segment.flags & ACK == 0, sequence, &mut counts);
+        sequence = sequence.wrapping_add(1);
+    }
+    let reader = Reader {
+        ctx,
+        payload: segment.payload,
+    };
+    let stream: &mut Stream = &mut flow.streams[way];
+    counts.add(&stream.follow(sequence, segment.length, &reader));
+    stream.counts.add(&counts);
+    if segment.flags & RST != 0 {
+        flow.closed |= Closed::RESET;
+    }
+    let acknowledged = (segment.flags & ACK != 0).then_some(segment.acknowledged);
+    let over = flow.closing(way, segment.flags & FIN != 0, acknowledged);
+    lock.swap(0, Ordering::AcqRel);
+    if over {
+        let _ = WIRE_FLOWS.remove(&key);
+    }
+    counts
+}
+
+/// The flow's place in the map; one is made for what `matters`. `None`: there is none, or no room for one.
+#[inline(always)]
+fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
+    if let Some(flow) = WIRE_FLOWS.get_ptr_mut(key) {
+        return Some(flow);
+    }
+    if matters {
+        // Another processor may have been faster.
+        let _ = WIRE_FLOWS.insert(key, WireFlow::default(), u64::from(BPF_NOEXIST));
+        return WIRE_FLOWS.get_ptr_mut(key);
+    }
+    None
+}
+
+/// Two processors may have packets of one direction at the same time.
+#[inline(always)]
+fn acquire<'a>(lock: *mut u64) -> Option<&'a AtomicU64> {
+    // SAFETY: it points into a map's value, which lives as long as the program runs, and is aligned.
+    let lock = unsafe { AtomicU64::from_ptr(lock) };
+    let mut spins = 0;
+    while spins < SPINS {
+        if lock.swap(1, Ordering::AcqRel) == 0 {
+            return Some(lock);
+        }
+        spins += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn unclassified(bytes: u32) -> Counts {
+    Counts {
+        unclassified: u64::from(bytes),
+        ..Counts::default()
+    }
+}
+
+#[inline(always)]
+fn add(way: usize, counts: &Counts) {
+    let netns = NETNS_COOKIE.load();
+    if WIRE_TOTALS.get_ptr(netns).is_none() {
+        let _ = WIRE_TOTALS.insert(netns, WireTotals::default(), u64::from(BPF_NOEXIST));
+    }
+    if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
+        // SAFETY: as above, and each processor has its own.
+        unsafe { (*totals).ways[way].add(counts) };
+    }
+}
