@@ -248,7 +248,11 @@ impl Stream {
                 if self.opening == Opening::AWAITED {
                     self.open(payload.byte(at));
                 }
-                let content = if self.remaining < left { self.remaining } else { left };
+                let content = if self.remaining < left {
+                    self.remaining
+                } else {
+                    left
+                };
                 self.pass(content, counts);
                 at += content;
             }
@@ -363,10 +367,7 @@ const fn is_version(version: u64) -> bool {
 #[inline(always)]
 const fn is_header(head: u64) -> bool {
     let length = head & 0xffff;
-    is_kind(head >> 32)
-        && is_version((head >> 16) & 0xffff)
-        && length > 0
-        && length <= MAX_CONTENT
+    is_kind(head >> 32) && is_version((head >> 16) & 0xffff) && length > 0 && length <= MAX_CONTENT
 }
 
 #[cfg(test)]

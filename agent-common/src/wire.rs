@@ -201,7 +201,11 @@ mod tests {
         fn header(&self, at: u32) -> Option<u64> {
             let at = at as usize;
             let bytes = self.0.get(at..at + 5)?;
-            Some(bytes.iter().fold(0, |head, byte| (head << 8) | u64::from(*byte)))
+            Some(
+                bytes
+                    .iter()
+                    .fold(0, |head, byte| (head << 8) | u64::from(*byte)),
+            )
         }
 
         fn byte(&self, at: u32) -> Option<u8> {

@@ -5,7 +5,7 @@
 //! `sk_lookup`: only since Linux 6.14 can this type of program ask. When a guard comes, the stream that `attest` has
 //! followed tells it what the first payload was.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::arch::asm;
 
 use aya_ebpf::{bindings::BPF_NOEXIST, programs::TcContext};
 use sealane_common::{
@@ -69,9 +69,10 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
     // SAFETY: a value of a map lives as long as the program runs. Of what others write at the same time, `lock` keeps
     // apart what must not be mixed up; the rest are single numbers.
     let flow = unsafe { &mut *flow };
-    let Some(lock) = acquire(&raw mut flow.streams[way].lock) else {
+    let lock = &raw mut flow.streams[way].lock;
+    if !acquire(lock) {
         return unclassified(segment.length);
-    };
+    }
     let mut counts = Counts::default();
     flow.seen = now();
     let mut sequence = segment.sequence;
@@ -91,7 +92,7 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
     }
     let acknowledged = (segment.flags & ACK != 0).then_some(segment.acknowledged);
     let over = flow.closing(way, segment.flags & FIN != 0, acknowledged);
-    lock.swap(0, Ordering::AcqRel);
+    exchange(lock, 0);
     if over {
         let _ = WIRE_FLOWS.remove(&key);
     }
@@ -114,17 +115,30 @@ fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
 
 /// Two processors may have packets of one direction at the same time.
 #[inline(always)]
-fn acquire<'a>(lock: *mut u64) -> Option<&'a AtomicU64> {
-    // SAFETY: it points into a map's value, which lives as long as the program runs, and is aligned.
-    let lock = unsafe { AtomicU64::from_ptr(lock) };
+fn acquire(lock: *mut u64) -> bool {
     let mut spins = 0;
     while spins < SPINS {
-        if lock.swap(1, Ordering::AcqRel) == 0 {
-            return Some(lock);
+        if exchange(lock, 1) == 0 {
+            return true;
         }
         spins += 1;
     }
-    None
+    false
+}
+
+/// In one step and fully ordered (BPF_XCHG, since Linux 5.12); core has it not for this target.
+#[inline(always)]
+fn exchange(place: *mut u64, mut value: u64) -> u64 {
+    // SAFETY: it points into a map's value, which lives as long as the program runs, and is aligned.
+    unsafe {
+        asm!(
+            "{value} = xchg_64({place} + 0, {value})",
+            value = inout(reg) value,
+            place = in(reg) place,
+            options(nostack),
+        );
+    }
+    value
 }
 
 #[inline(always)]

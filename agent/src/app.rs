@@ -103,7 +103,7 @@ impl Parts {
         let svids = Arc::new(svids);
         let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
         let offload = offload::start(&config.serve, &metrics).await;
-        let (capture, flows, notices, capture_status) =
+        let (capture, flows, wire, notices, capture_status) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
         let settings = Settings::from(config.mesh.clone());
@@ -123,6 +123,7 @@ impl Parts {
             store: store.clone(),
             source: source_status.clone(),
             capture: capture_status,
+            wire,
             svids: Arc::clone(&svids),
             trust: trusted.clone(),
             proxy: Arc::clone(&proxy),

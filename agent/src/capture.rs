@@ -4,6 +4,7 @@
 //! keeps the shared maps as [`Desired`] says. [`Flows`] answers for one connection where it wanted to go and
 //! tells the kernel whose it is. Does not know policy: `app` computes [`Desired`].
 
+mod attest;
 mod cgroup;
 mod desired;
 mod enrol;
@@ -18,7 +19,9 @@ mod programs;
 mod run;
 mod sock_diag;
 mod unseen;
+mod wire;
 
+pub use attest::{Attestation, Method};
 pub use cgroup::hierarchy as cgroup_hierarchy;
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod, as_proxy};
@@ -29,3 +32,12 @@ pub use probe::{Tried, What, probe};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
 pub use run::{Capture, CaptureStatus, Notice, PodState};
 pub use unseen::{Unseen, UnseenSockets};
+pub use wire::{Wire, WireConnection};
+
+/// `CLOCK_BOOTTIME` in nanoseconds, as `bpf_ktime_get_boot_ns` reads it.
+fn boottime() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds * 1_000_000_000 + nanoseconds
+}

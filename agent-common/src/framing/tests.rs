@@ -13,7 +13,11 @@ struct Bytes<'a>(&'a [u8]);
 impl Payload for Bytes<'_> {
     fn header(&self, at: u32) -> Option<u64> {
         let bytes = self.0.get(at as usize..at as usize + 5)?;
-        Some(bytes.iter().fold(0, |head, byte| (head << 8) | u64::from(*byte)))
+        Some(
+            bytes
+                .iter()
+                .fold(0, |head, byte| (head << 8) | u64::from(*byte)),
+        )
     }
 
     fn byte(&self, at: u32) -> Option<u8> {
@@ -98,7 +102,11 @@ struct Followed {
 
 impl Followed {
     fn new() -> Self {
-        let start = if fastrand::bool() { u32::MAX - fastrand::u32(..9000) } else { fastrand::u32(..) };
+        let start = if fastrand::bool() {
+            u32::MAX - fastrand::u32(..9000)
+        } else {
+            fastrand::u32(..)
+        };
         let mut stream = Stream::default();
         stream.begin(start.wrapping_sub(1));
         Self { stream, start }
@@ -106,15 +114,24 @@ impl Followed {
 
     fn see(&mut self, bytes: &[u8], from: usize, to: usize) {
         let sequence = self.start.wrapping_add(from as u32);
-        let counts = self.stream.follow(sequence, (to - from) as u32, &Bytes(&bytes[from..to]));
+        let counts = self
+            .stream
+            .follow(sequence, (to - from) as u32, &Bytes(&bytes[from..to]));
         self.stream.counts.add(&counts);
     }
 
     /// What is not in the reference: sent twice, and a header that isn't whole yet.
     fn counts(&self, reference: &Counts) -> Counts {
         let missing = reference.bytes().wrapping_sub(self.stream.counts.bytes());
-        assert!(missing == 0, "{missing}: {:?} is not {reference:?}", self.stream);
-        Counts { repeated: 0, ..self.stream.counts }
+        assert!(
+            missing == 0,
+            "{missing}: {:?} is not {reference:?}",
+            self.stream
+        );
+        Counts {
+            repeated: 0,
+            ..self.stream.counts
+        }
     }
 }
 
@@ -203,7 +220,10 @@ fn nothing_lost_or_disordered_is_ever_taken_for_a_record() {
         let seen = followed.stream.counts;
         assert!(seen.tls <= expected.tls && seen.plaintext <= expected.plaintext);
         assert!(seen.records <= expected.records);
-        assert_eq!(seen.bytes() + u64::from(followed.stream.have), reached as u64);
+        assert_eq!(
+            seen.bytes() + u64::from(followed.stream.have),
+            reached as u64
+        );
         lost += usize::from(seen.unclassified > 0);
     }
     assert!(lost > ROUNDS / 100, "{lost}: nothing was lost");
@@ -234,7 +254,13 @@ fn junk_far_outside_of_every_window_moves_nothing() {
     followed.see(&bytes, 0, 50);
     let far = followed.start.wrapping_add(1 << 31).wrapping_sub(10);
     let counts = followed.stream.follow(far, 7, &Bytes(b"GET / H"));
-    assert_eq!(counts, Counts { unclassified: 7, ..Counts::default() });
+    assert_eq!(
+        counts,
+        Counts {
+            unclassified: 7,
+            ..Counts::default()
+        }
+    );
     followed.see(&bytes, 50, 105);
     assert_eq!(followed.stream.counts.tls, 105);
 }
@@ -259,7 +285,13 @@ fn more_records_than_are_looked_at_in_one_packet_are_not_vouched_for() {
 
 #[test]
 fn plaintext_is_counted_to_the_byte() {
-    for text in ["G", "\x16G", "\x16\x03G", "\x16\x03\x01\x7fx", "GET / HTTP/1.1\r\n"] {
+    for text in [
+        "G",
+        "\x16G",
+        "\x16\x03G",
+        "\x16\x03\x01\x7fx",
+        "GET / HTTP/1.1\r\n",
+    ] {
         let mut followed = Followed::new();
         for at in 0..text.len() {
             followed.see(text.as_bytes(), at, at + 1);

@@ -3,6 +3,7 @@
 mod certificate;
 pub(super) mod connection;
 mod flow;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ use super::offload;
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
-    capture::{CaptureStatus, PROGRAMS, PodState},
+    capture::{CaptureStatus, PROGRAMS, PodState, Wire},
     config::AgentConfig,
     control::{Candidate, LoadErrors, Settings, SourceStatus},
     proxy::Proxy,
@@ -35,6 +36,7 @@ pub(super) struct Inspector {
     pub(super) store: Reader,
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
+    pub(super) wire: Wire,
     pub(super) svids: Arc<Svids<Issuer>>,
     pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
@@ -74,7 +76,7 @@ impl Health for Inspector {
     }
 
     fn metrics(&self) -> String {
-        self.proxy.metrics.render()
+        self.proxy.metrics.render_with(&verify::rows(self))
     }
 }
 
@@ -101,6 +103,7 @@ impl Inspect for Inspector {
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
+                attestation: verify::attestation(&capture),
             },
             kernel_tls: offload::status(&self.proxy.offload),
             workloads: self.workloads(&capture),
@@ -152,6 +155,10 @@ impl Inspect for Inspector {
 
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError> {
         review::authz_check(&self.store.current(), workload)
+    }
+
+    fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String> {
+        verify::verify(self, workload)
     }
 
     fn flows(&self, last: Duration) -> Flows {

@@ -9,24 +9,28 @@ use std::{
 use sealane_common::{AgentState, Event};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cgroup,
+    attest::{Attestation, Watched},
+    boottime, cgroup,
     desired::Desired,
     enrol::{Enrolled, Listeners, Pod},
     error::{CaptureError, EnrolError},
     flows::Flows,
-    maps::{Maps, map_error},
+    maps::{Maps, Taken, map_error},
     netns::{Home, NetnsCookie},
     programs::{self, CaptureConfig, Pins},
+    wire::Wire,
 };
 use crate::workload::ObjectName;
 use strangers::Strangers;
 
 mod apply;
+mod attest;
 mod events;
 mod listening;
 mod strangers;
@@ -47,6 +51,11 @@ pub struct Capture {
     enrolled: HashMap<ObjectName, Enrolled>,
     failed: HashMap<ObjectName, EnrolError>,
     strangers: Strangers,
+    watched: Watched,
+    wire: Wire,
+    /// Looks at the pods so far, and the sweep that the last one began.
+    looks: u32,
+    sweep: Option<JoinHandle<()>>,
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
@@ -82,6 +91,8 @@ pub struct CaptureStatus {
     /// Whether the first desired state has been applied and the lease runs.
     pub active: bool,
     pub pods: HashMap<ObjectName, PodState>,
+    /// Of the enrolled.
+    pub attestation: HashMap<ObjectName, Attestation>,
 }
 
 /// How far a pod of this node is.
@@ -104,6 +115,7 @@ impl Capture {
         (
             Self,
             Flows,
+            Wire,
             mpsc::UnboundedReceiver<Notice>,
             watch::Receiver<CaptureStatus>,
         ),
@@ -111,7 +123,13 @@ impl Capture {
     > {
         let home = Home::open()?;
         let own_cgroup = cgroup::own().map_err(CaptureError::OwnCgroup)?;
-        let (pins, maps, flows, events, mut ebpf) = programs::attach_all(&config)?;
+        let (pins, taken, mut ebpf) = programs::attach_all(&config)?;
+        let Taken {
+            maps,
+            flows,
+            wire,
+            events,
+        } = taken;
         if config.trace {
             events::start_trace(&mut ebpf);
         }
@@ -129,6 +147,10 @@ impl Capture {
             own_cgroup,
             lease,
             desired: Desired::default(),
+            watched: Watched::default(),
+            wire: wire.clone(),
+            looks: 0,
+            sweep: None,
             enrolled: HashMap::new(),
             failed: HashMap::new(),
             incomplete: false,
@@ -137,7 +159,7 @@ impl Capture {
             notices,
             status,
         };
-        Ok((capture, flows, notice_receiver, status_receiver))
+        Ok((capture, flows, wire, notice_receiver, status_receiver))
     }
 
     /// Applies every desired state that arrives until `stop`, then stops capturing: the lease ends, so that
@@ -164,7 +186,10 @@ impl Capture {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = lease.tick() => self.renew_lease(),
-                _ = retry.tick() => self.look_again(),
+                _ = retry.tick() => {
+                    self.look_again();
+                    self.look_at_the_wire();
+                }
                 changed = desired.changed() => {
                     if changed.is_err() { break }
                     let next = desired.borrow_and_update().clone();
@@ -235,7 +260,17 @@ impl Capture {
             )
         });
         let pods = enrolled.chain(failed).collect();
-        self.status.send_modify(|status| status.pods = pods);
+        let attested = self.enrolled.iter().filter_map(|(name, enrolled)| {
+            let attestation = self.watched.get(enrolled.pod.netns.cookie())?;
+            Some((name.clone(), attestation.clone()))
+        });
+        let attestation = attested.collect();
+        self.status.send_if_modified(|status| {
+            let changed = status.pods != pods || status.attestation != attestation;
+            status.pods = pods;
+            status.attestation = attestation;
+            changed
+        });
     }
 
     fn by_cookie(&self, cookie: NetnsCookie) -> Option<&Enrolled> {
@@ -250,12 +285,4 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker.reset_at(Instant::now() + period);
     ticker
-}
-
-/// `CLOCK_BOOTTIME` in nanoseconds, as `bpf_ktime_get_boot_ns` reads it.
-fn boottime() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
-    seconds * 1_000_000_000 + nanoseconds
 }

@@ -9,8 +9,9 @@ use prometheus::{Encoder, Error, IntGauge, Registry, TextEncoder};
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
-    RefusalReason, Side, TcpLabels, TcpSeries, Transport,
+    RefusalReason, Side, TcpLabels, TcpSeries, Transport, WireRow,
     families::{EXPIRY_SERIES, Families, NO_REASON},
+    wire,
 };
 use crate::identity::SpiffeId;
 
@@ -242,6 +243,14 @@ impl Metrics {
     /// The last load failed; what was in force stays.
     pub fn policy_load_failed(&self) {
         self.0.policy.load_errors.set(1);
+    }
+
+    /// [`Metrics::render`], and what the kernel has counted on the wire.
+    #[must_use]
+    pub fn render_with(&self, on_wire: &[WireRow]) -> String {
+        let mut text = self.render();
+        wire::render(on_wire, &mut text);
+        text
     }
 
     /// All families in Prometheus's text format 0.0.4.
