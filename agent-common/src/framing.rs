@@ -15,8 +15,8 @@ const MAX_CONTENT: u64 = (1 << 14) + 256;
 const MAX_WINDOW: u32 = 1 << 30;
 /// Headers in a row that make framing certain again after it was lost.
 const CERTAIN: u8 = 3;
-/// Steps through one packet, a record each: 64 KiB of records with 64 bytes each.
-const MAX_STEPS: u32 = 1024;
+/// Steps through one packet, two for each record: 64 KiB of the smallest that TLS 1.3 has (RFC 8446 5.2).
+pub const MAX_STEPS: u32 = 6144;
 
 /// Content types (RFC 8446 B.1) that a record may have: change_cipher_spec, alert, handshake, application_data.
 const FIRST_KIND: u64 = 20;
@@ -99,14 +99,37 @@ pub struct Stream {
 }
 
 /// A packet's payload, of which single bytes can be read.
-pub trait Payload {
+pub trait Payload: Sized {
     /// The five bytes from `at`, the first one the most significant; `None` when they can't be read.
     fn header(&self, at: u32) -> Option<u64>;
     /// The byte at `at`.
     fn byte(&self, at: u32) -> Option<u8>;
+    /// Calls [`Walk::step`] until it has no more to do, [`MAX_STEPS`] times at most.
+    fn walk(walk: &mut Walk<'_, Self>) {
+        let _ = (0..MAX_STEPS).all(|_| walk.step());
+    }
+}
+
+/// The way through one packet's payload.
+#[derive(Debug)]
+pub struct Walk<'a, P> {
+    stream: &'a mut Stream,
+    payload: P,
+    /// What has been passed of it.
+    at: u32,
+    length: u32,
+    counts: Counts,
 }
 
 impl Counts {
+    pub const NONE: Self = Self {
+        records: 0,
+        tls: 0,
+        plaintext: 0,
+        unclassified: 0,
+        repeated: 0,
+    };
+
     #[inline(always)]
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
@@ -124,6 +147,22 @@ impl Counts {
 }
 
 impl Stream {
+    pub const UNSEEN: Self = Self {
+        next: 0,
+        remaining: 0,
+        head: 0,
+        start: 0,
+        have: 0,
+        phase: Phase::UNSEEN,
+        opening: Opening::NONE,
+        trial: 0,
+        kinds: 0,
+        began: 0,
+        pad: [0; 6],
+        lock: 0,
+        counts: Counts::NONE,
+    };
+
     /// Its SYN was seen.
     #[inline(always)]
     pub fn begin(&mut self, syn: u32) {
@@ -150,7 +189,7 @@ impl Stream {
 
     /// Follows one packet's payload, and returns what it adds to the counts.
     #[inline(always)]
-    pub fn follow(&mut self, sequence: u32, length: u32, payload: &impl Payload) -> Counts {
+    pub fn follow<P: Payload>(&mut self, sequence: u32, length: u32, payload: P) -> Counts {
         let mut counts = Counts::default();
         if length == 0 {
             return counts;
@@ -176,8 +215,18 @@ impl Stream {
             self.leap(ahead, &mut counts);
         }
         self.next = sequence.wrapping_add(length);
-        self.walk(at, length, payload, &mut counts);
-        counts
+        if self.phase == Phase::LOST {
+            self.try_again(at, length - at, &payload);
+        }
+        let mut walk = Walk {
+            stream: self,
+            payload,
+            at,
+            length,
+            counts,
+        };
+        P::walk(&mut walk);
+        walk.rest()
     }
 
     /// Over bytes that did not come, or not yet. Within a record its header has spoken for them.
@@ -216,50 +265,6 @@ impl Stream {
             counts.unclassified += u64::from(length);
         } else {
             counts.tls += u64::from(length);
-        }
-    }
-
-    #[inline(always)]
-    fn walk(&mut self, mut at: u32, length: u32, payload: &impl Payload, counts: &mut Counts) {
-        if self.phase == Phase::LOST {
-            self.try_again(at, length - at, payload);
-        }
-        let mut step = 0;
-        while step < MAX_STEPS {
-            step += 1;
-            if at >= length {
-                return;
-            }
-            let left = length - at;
-            if self.phase == Phase::PLAINTEXT {
-                counts.plaintext += u64::from(left);
-                return;
-            }
-            if self.phase == Phase::LOST {
-                counts.unclassified += u64::from(left);
-                return;
-            }
-            if self.remaining == 0 {
-                match self.header(at, left, payload, counts) {
-                    Some(read) => at += read,
-                    None => break,
-                }
-            } else {
-                if self.opening == Opening::AWAITED {
-                    self.open(payload.byte(at));
-                }
-                let content = if self.remaining < left {
-                    self.remaining
-                } else {
-                    left
-                };
-                self.pass(content, counts);
-                at += content;
-            }
-        }
-        if at < length {
-            self.lose(counts);
-            counts.unclassified += u64::from(length - at);
         }
     }
 
@@ -349,6 +354,57 @@ impl Stream {
         }
         self.kinds |= 1 << ((kind - FIRST_KIND) & 3);
         counts.records += 1;
+    }
+}
+
+impl<P: Payload> Walk<'_, P> {
+    /// Over a header, a part of one, or what a header has announced. Whether there is more to do.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        let Self {
+            stream,
+            payload,
+            at,
+            length,
+            counts,
+        } = self;
+        let left = *length - *at;
+        match stream.phase {
+            Phase::PLAINTEXT => counts.plaintext += u64::from(left),
+            Phase::LOST => counts.unclassified += u64::from(left),
+            _ if stream.remaining == 0 => match stream.header(*at, left, payload, counts) {
+                Some(read) => {
+                    *at += read;
+                    return *at < *length;
+                }
+                None => return false,
+            },
+            _ => {
+                if stream.opening == Opening::AWAITED {
+                    stream.open(payload.byte(*at));
+                }
+                let content = if stream.remaining < left {
+                    stream.remaining
+                } else {
+                    left
+                };
+                stream.pass(content, counts);
+                *at += content;
+                return *at < *length;
+            }
+        }
+        *at = *length;
+        false
+    }
+
+    /// What no step came to, because there were too many or the packet could not be read.
+    #[inline(always)]
+    fn rest(mut self) -> Counts {
+        if self.at < self.length {
+            self.stream.lose(&mut self.counts);
+            self.counts.unclassified += u64::from(self.length - self.at);
+        }
+        self.counts
     }
 }
 

@@ -104,7 +104,20 @@ impl WireKey {
     }
 }
 
+impl WireTotals {
+    pub const EMPTY: Self = Self {
+        ways: [Counts::NONE; 2],
+    };
+}
+
 impl WireFlow {
+    pub const EMPTY: Self = Self {
+        streams: [Stream::UNSEEN; 2],
+        seen: 0,
+        closed: 0,
+        opener: 0,
+        pad: [0; 6],
+    };
     /// Bit of `application_data` in [`Stream::kinds`].
     const APPLICATION_DATA: u8 = 1 << 3;
 
@@ -222,7 +235,7 @@ mod tests {
 
     fn say(flow: &mut WireFlow, way: usize, bytes: &[u8]) {
         let stream = &mut flow.streams[way];
-        let counts = stream.follow(stream.next, bytes.len() as u32, &Bytes(bytes));
+        let counts = stream.follow(stream.next, bytes.len() as u32, Bytes(bytes));
         stream.counts.add(&counts);
     }
 

@@ -7,10 +7,12 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, programs::TcContext};
+use aya_ebpf::{
+    EbpfContext as _, bindings::BPF_NOEXIST, cty::c_void, helpers::bpf_loop, programs::TcContext,
+};
 use sealane_common::{
     Closed, Way, WireFlow, WireKey, WireTotals,
-    framing::{Counts, Payload, Stream},
+    framing::{Counts, MAX_STEPS, Payload, Stream, Walk},
 };
 
 use crate::{
@@ -35,12 +37,17 @@ pub fn watch(ctx: &TcContext, way: usize) -> i32 {
     NEXT
 }
 
-struct Reader<'a> {
-    ctx: &'a TcContext,
+/// In read-only data: the stack is small.
+static EMPTY: WireFlow = WireFlow::EMPTY;
+static NOTHING: WireTotals = WireTotals::EMPTY;
+
+struct Reader {
+    ctx: TcContext,
+    /// Where the payload begins.
     payload: u32,
 }
 
-impl Payload for Reader<'_> {
+impl Payload for Reader {
     #[inline(always)]
     fn header(&self, at: u32) -> Option<u64> {
         let bytes = self.ctx.load::<[u8; 5]>((self.payload + at) as usize).ok()?;
@@ -51,6 +58,14 @@ impl Payload for Reader<'_> {
     #[inline(always)]
     fn byte(&self, at: u32) -> Option<u8> {
         self.ctx.load::<u8>((self.payload + at) as usize).ok()
+    }
+
+    /// One body for all steps: the verifier looks at it once, and not at each way through thousands of them.
+    #[inline(always)]
+    fn walk(walk: &mut Walk<'_, Self>) {
+        let walk: *mut Walk<'_, Self> = walk;
+        // SAFETY: the helper hands the callback what it is given here, and keeps nothing.
+        let _ = unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, walk.cast(), 0) };
     }
 }
 
@@ -81,11 +96,11 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
         sequence = sequence.wrapping_add(1);
     }
     let reader = Reader {
-        ctx,
+        ctx: TcContext::new(ctx.as_ptr().cast()),
         payload: segment.payload,
     };
     let stream: &mut Stream = &mut flow.streams[way];
-    counts.add(&stream.follow(sequence, segment.length, &reader));
+    counts.add(&stream.follow(sequence, segment.length, reader));
     stream.counts.add(&counts);
     if segment.flags & RST != 0 {
         flow.closed |= Closed::RESET;
@@ -99,6 +114,16 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
     counts
 }
 
+/// For `bpf_loop`: 0 goes on, 1 ends.
+///
+/// # Safety
+/// `walk` is the one that `Payload::walk` was given.
+unsafe extern "C" fn step(_: u64, walk: *mut c_void) -> u64 {
+    // SAFETY: by the caller's promise; nobody else has it while the loop runs.
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, Reader>>() };
+    u64::from(!walk.step())
+}
+
 /// The flow's place in the map; one is made for what `matters`. `None`: there is none, or no room for one.
 #[inline(always)]
 fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
@@ -107,7 +132,7 @@ fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
     }
     if matters {
         // Another processor may have been faster.
-        let _ = WIRE_FLOWS.insert(key, WireFlow::default(), u64::from(BPF_NOEXIST));
+        let _ = WIRE_FLOWS.insert(key, &EMPTY, u64::from(BPF_NOEXIST));
         return WIRE_FLOWS.get_ptr_mut(key);
     }
     None
@@ -153,7 +178,7 @@ fn unclassified(bytes: u32) -> Counts {
 fn add(way: usize, counts: &Counts) {
     let netns = NETNS_COOKIE.load();
     if WIRE_TOTALS.get_ptr(netns).is_none() {
-        let _ = WIRE_TOTALS.insert(netns, WireTotals::default(), u64::from(BPF_NOEXIST));
+        let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
     }
     if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
         // SAFETY: as above, and each processor has its own.

@@ -34,6 +34,8 @@ const PROGRAMS: [(&str, TcAttachType); 2] = [
 const PRIORITY: u16 = 0x5ea1;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 const LOOPBACK: &str = "lo";
+/// Characters of a reason that are shown.
+const LONGEST: usize = 200;
 
 /// How an interface is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,9 +97,13 @@ impl Watched {
     }
 }
 
+/// The verifier's own words may be thousands of lines: what the kernel said is in the first.
 fn off(why: &impl ToString) -> Attestation {
+    let text = why.to_string();
+    tracing::debug!(error = text, "attestation");
+    let first = text.lines().next().unwrap_or_default();
     Attestation::Off {
-        why: why.to_string(),
+        why: first.chars().take(LONGEST).collect(),
     }
 }
 
