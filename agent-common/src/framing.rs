@@ -7,22 +7,16 @@
 //! passed before is not looked at, so that other content under old numbers goes unnoticed. What the framing was lost for
 //! is counted as unclassified, never as TLS.
 
-/// Bytes before a record's content.
-const HEADER: u32 = 5;
-/// Content of a record at most (RFC 8446 5.2).
-const MAX_CONTENT: u64 = (1 << 14) + 256;
+mod header;
+mod walk;
+
+use header::{FIRST_KIND, HANDSHAKE, HEADER, is_header, is_kind, is_version};
+pub use walk::{MAX_STEPS, Payload, Walk};
+
 /// No window is wider (RFC 7323 2.2): what lies further ahead belongs to no stream that is followed.
 const MAX_WINDOW: u32 = 1 << 30;
 /// Headers in a row that make framing certain again after it was lost.
 const CERTAIN: u8 = 3;
-/// Steps through one packet, two for each record: 64 KiB of the smallest that TLS 1.3 has (RFC 8446 5.2).
-pub const MAX_STEPS: u32 = 6144;
-
-/// Content types (RFC 8446 B.1) that a record may have: change_cipher_spec, alert, handshake, application_data.
-const FIRST_KIND: u64 = 20;
-const LAST_KIND: u64 = 23;
-const HANDSHAKE: u64 = 22;
-
 /// Values of [`Stream::phase`].
 #[derive(Debug)]
 pub struct Phase;
@@ -96,29 +90,6 @@ pub struct Stream {
     /// The programs': one packet at a time.
     pub lock: u64,
     pub counts: Counts,
-}
-
-/// A packet's payload, of which single bytes can be read.
-pub trait Payload: Sized {
-    /// The five bytes from `at`, the first one the most significant; `None` when they can't be read.
-    fn header(&self, at: u32) -> Option<u64>;
-    /// The byte at `at`.
-    fn byte(&self, at: u32) -> Option<u8>;
-    /// Calls [`Walk::step`] until it has no more to do, [`MAX_STEPS`] times at most.
-    fn walk(walk: &mut Walk<'_, Self>) {
-        let _ = (0..MAX_STEPS).all(|_| walk.step());
-    }
-}
-
-/// The way through one packet's payload.
-#[derive(Debug)]
-pub struct Walk<'a, P> {
-    stream: &'a mut Stream,
-    payload: P,
-    /// What has been passed of it.
-    at: u32,
-    length: u32,
-    counts: Counts,
 }
 
 impl Counts {
@@ -355,75 +326,6 @@ impl Stream {
         self.kinds |= 1 << ((kind - FIRST_KIND) & 3);
         counts.records += 1;
     }
-}
-
-impl<P: Payload> Walk<'_, P> {
-    /// Over a header, a part of one, or what a header has announced. Whether there is more to do.
-    #[inline(always)]
-    pub fn step(&mut self) -> bool {
-        let Self {
-            stream,
-            payload,
-            at,
-            length,
-            counts,
-        } = self;
-        let left = *length - *at;
-        match stream.phase {
-            Phase::PLAINTEXT => counts.plaintext += u64::from(left),
-            Phase::LOST => counts.unclassified += u64::from(left),
-            _ if stream.remaining == 0 => match stream.header(*at, left, payload, counts) {
-                Some(read) => {
-                    *at += read;
-                    return *at < *length;
-                }
-                None => return false,
-            },
-            _ => {
-                if stream.opening == Opening::AWAITED {
-                    stream.open(payload.byte(*at));
-                }
-                let content = if stream.remaining < left {
-                    stream.remaining
-                } else {
-                    left
-                };
-                stream.pass(content, counts);
-                *at += content;
-                return *at < *length;
-            }
-        }
-        *at = *length;
-        false
-    }
-
-    /// What no step came to, because there were too many or the packet could not be read.
-    #[inline(always)]
-    fn rest(mut self) -> Counts {
-        if self.at < self.length {
-            self.stream.lose(&mut self.counts);
-            self.counts.unclassified += u64::from(self.length - self.at);
-        }
-        self.counts
-    }
-}
-
-#[inline(always)]
-const fn is_kind(kind: u64) -> bool {
-    kind >= FIRST_KIND && kind <= LAST_KIND
-}
-
-/// The first record may say 3.1 (RFC 8446 5.1); TLS 1.0 is on the wire as it is.
-#[inline(always)]
-const fn is_version(version: u64) -> bool {
-    version >= 0x0301 && version <= 0x0303
-}
-
-/// Whether five bytes are a record's header. Records without content would be none to encrypt.
-#[inline(always)]
-const fn is_header(head: u64) -> bool {
-    let length = head & 0xffff;
-    is_kind(head >> 32) && is_version((head >> 16) & 0xffff) && length > 0 && length <= MAX_CONTENT
 }
 
 #[cfg(test)]

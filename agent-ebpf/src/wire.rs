@@ -50,8 +50,12 @@ struct Reader {
 impl Payload for Reader {
     #[inline(always)]
     fn header(&self, at: u32) -> Option<u64> {
-        let bytes = self.ctx.load::<[u8; 5]>((self.payload + at) as usize).ok()?;
-        let version = u64::from(bytes[0]) << 32 | u64::from(bytes[1]) << 24 | u64::from(bytes[2]) << 16;
+        let bytes = self
+            .ctx
+            .load::<[u8; 5]>((self.payload + at) as usize)
+            .ok()?;
+        let version =
+            u64::from(bytes[0]) << 32 | u64::from(bytes[1]) << 24 | u64::from(bytes[2]) << 16;
         Some(version | u64::from(bytes[3]) << 8 | u64::from(bytes[4]))
     }
 
