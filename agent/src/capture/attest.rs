@@ -75,9 +75,13 @@ impl Watched {
         self.0.get(&cookie)
     }
 
-    /// Watches the interfaces that a pod has now. Returns whether anything is other than it was.
-    pub(super) fn update(&mut self, pins: &Pins, netns: &Netns) -> bool {
+    /// Watches the interfaces that a pod has now; what could not be watched is tried `again`. Returns whether anything
+    /// is other than it was.
+    pub(super) fn update(&mut self, pins: &Pins, netns: &Netns, again: bool) -> bool {
         let before = self.0.get(&netns.cookie());
+        if !again && matches!(before, Some(Attestation::Off { .. })) {
+            return false;
+        }
         let now = match (netns.enter(interfaces), before) {
             (Ok(Ok(found)), Some(Attestation::On { interfaces, .. })) if found == *interfaces => {
                 return false;

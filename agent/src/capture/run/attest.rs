@@ -11,10 +11,13 @@ use crate::capture::{
 
 /// Interfaces are looked for, and what is over is removed, so many looks at the pods apart.
 const EVERY: u32 = 2;
+/// What could not be watched is tried again so many looks apart: the kernel checks the programs anew each time.
+const AGAIN: u32 = 60;
 
 impl Capture {
     pub(super) fn watch(&mut self, pod: &Pod) {
-        if self.watched.update(&self.pins, &pod.netns) {
+        let again = self.looks.is_multiple_of(AGAIN);
+        if self.watched.update(&self.pins, &pod.netns, again) {
             match self.watched.get(pod.netns.cookie()) {
                 Some(Attestation::Off { why }) => {
                     tracing::warn!(workload = %pod.name, error = %why, "attestation is off");
