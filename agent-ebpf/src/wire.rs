@@ -24,7 +24,7 @@ use crate::{
 /// Whoever else is asked decides (`TC_ACT_UNSPEC`, `TCX_NEXT`).
 const NEXT: i32 = -1;
 /// How often a stream is asked for that another processor follows.
-const SPINS: u32 = 64;
+const SPINS: u32 = 8;
 
 #[inline(always)]
 pub fn watch(ctx: &TcContext, way: usize) -> i32 {

@@ -103,7 +103,7 @@ impl Parts {
         let svids = Arc::new(svids);
         let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
         let offload = offload::start(&config.serve, &metrics).await;
-        let (capture, flows, wire, notices, capture_status) =
+        let (capture, handles) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
         let settings = Settings::from(config.mesh.clone());
@@ -117,13 +117,15 @@ impl Parts {
             svids: svids.reader(),
             trust: trusted.clone(),
         };
+        let flows = handles.flows;
         let proxy = Arc::new(proxy(config, reader, flows, credentials, offload, counters));
         let inspector = Arc::new(Inspector {
             started: SystemTime::now(),
             store: store.clone(),
             source: source_status.clone(),
-            capture: capture_status,
-            wire,
+            capture: handles.status,
+            wire: handles.wire,
+            attestations: handles.attestations,
             svids: Arc::clone(&svids),
             trust: trusted.clone(),
             proxy: Arc::clone(&proxy),
@@ -136,7 +138,7 @@ impl Parts {
             svids,
             trust: (trust, trusted),
             capture,
-            notices,
+            notices: handles.notices,
             source,
             source_status,
             store,

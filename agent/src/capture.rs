@@ -5,6 +5,7 @@
 //! tells the kernel whose it is. Does not know policy: `app` computes [`Desired`].
 
 mod attest;
+mod attestor;
 mod cgroup;
 mod desired;
 mod enrol;
@@ -22,6 +23,7 @@ mod unseen;
 mod wire;
 
 pub use attest::{Attestation, Method};
+pub use attestor::Attestations;
 pub use cgroup::hierarchy as cgroup_hierarchy;
 pub use desired::{Desired, DesiredPod};
 pub use enrol::{Listeners, Pod, as_proxy};
@@ -30,7 +32,7 @@ pub use flows::{Flows, OriginalDst};
 pub use netns::{Netns, NetnsCookie, NetnsError};
 pub use probe::{Tried, What, probe};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
-pub use run::{Capture, CaptureStatus, Notice, PodState};
+pub use run::{Capture, CaptureStatus, Handles, Notice, PodState};
 pub use unseen::{Unseen, UnseenSockets};
 pub use wire::{Wire, WireConnection};
 

@@ -19,7 +19,7 @@ use super::offload;
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
-    capture::{CaptureStatus, PROGRAMS, PodState, Wire},
+    capture::{Attestations, CaptureStatus, PROGRAMS, PodState, Wire},
     config::AgentConfig,
     control::{Candidate, LoadErrors, Settings, SourceStatus},
     proxy::Proxy,
@@ -37,6 +37,7 @@ pub(super) struct Inspector {
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
     pub(super) wire: Wire,
+    pub(super) attestations: watch::Receiver<Attestations>,
     pub(super) svids: Arc<Svids<Issuer>>,
     pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
@@ -103,7 +104,7 @@ impl Inspect for Inspector {
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
-                attestation: verify::attestation(&capture),
+                attestation: verify::attestation(&self.attestations.borrow()),
             },
             kernel_tls: offload::status(&self.proxy.offload),
             workloads: self.workloads(&capture),

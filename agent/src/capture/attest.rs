@@ -5,11 +5,7 @@
 //! is captured all the same. Whoever may change the interfaces of the pod may take classifiers off, and of clsact's
 //! nothing but the pod's end or leaving the mesh removes them.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt, fs,
-    mem::ManuallyDrop,
-};
+use std::{collections::BTreeSet, fmt, fs, mem::ManuallyDrop};
 
 use aya::{
     Ebpf,
@@ -57,10 +53,6 @@ pub enum Attestation {
     },
 }
 
-/// The pods of this node, by network namespace.
-#[derive(Debug, Default)]
-pub(super) struct Watched(HashMap<NetnsCookie, Attestation>);
-
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,39 +62,8 @@ impl fmt::Display for Method {
     }
 }
 
-impl Watched {
-    pub(super) fn get(&self, cookie: NetnsCookie) -> Option<&Attestation> {
-        self.0.get(&cookie)
-    }
-
-    /// Watches the interfaces that a pod has now; what could not be watched is tried `again`. Returns whether anything
-    /// is other than it was.
-    pub(super) fn update(&mut self, pins: &Pins, netns: &Netns, again: bool) -> bool {
-        let before = self.0.get(&netns.cookie());
-        if !again && matches!(before, Some(Attestation::Off { .. })) {
-            return false;
-        }
-        let now = match (netns.enter(interfaces), before) {
-            (Ok(Ok(found)), Some(Attestation::On { interfaces, .. })) if found == *interfaces => {
-                return false;
-            }
-            (Ok(Ok(found)), _) => watch(pins, netns, found),
-            (Ok(Err(error)), _) => off(&error),
-            (Err(error), _) => off(&error),
-        };
-        let changed = before != Some(&now);
-        self.0.insert(netns.cookie(), now);
-        changed
-    }
-
-    pub(super) fn forget(&mut self, pins: &Pins, cookie: NetnsCookie) {
-        self.0.remove(&cookie);
-        pins.detach_wire(cookie);
-    }
-}
-
 /// The verifier's own words may be thousands of lines: what the kernel said is in the first.
-fn off(why: &impl ToString) -> Attestation {
+pub(super) fn off(why: &impl ToString) -> Attestation {
     let text = why.to_string();
     tracing::debug!(error = text, "attestation");
     let first = text.lines().next().unwrap_or_default();
@@ -111,7 +72,8 @@ fn off(why: &impl ToString) -> Attestation {
     }
 }
 
-fn watch(pins: &Pins, netns: &Netns, interfaces: BTreeSet<String>) -> Attestation {
+/// Watches these interfaces.
+pub(super) fn watch(pins: &Pins, netns: &Netns, interfaces: BTreeSet<String>) -> Attestation {
     if interfaces.is_empty() {
         return off(&"the pod has no interface but loopback");
     }
@@ -122,7 +84,7 @@ fn watch(pins: &Pins, netns: &Netns, interfaces: BTreeSet<String>) -> Attestatio
 }
 
 /// Names of the calling thread's interfaces, loopback excepted.
-fn interfaces() -> std::io::Result<BTreeSet<String>> {
+pub(super) fn interfaces() -> std::io::Result<BTreeSet<String>> {
     // Two lines of headings, then `NAME: numbers` (proc_pid_net(5)).
     let table = fs::read_to_string("/proc/thread-self/net/dev")?;
     let names = table
@@ -170,7 +132,7 @@ impl Pins {
         Ok(method)
     }
 
-    fn detach_wire(&self, cookie: NetnsCookie) {
+    pub(super) fn detach_wire(&self, cookie: NetnsCookie) {
         self.remove_links(&wire_links(cookie));
     }
 }

@@ -9,13 +9,12 @@ use std::{
 use sealane_common::{AgentState, Event};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attest::{Attestation, Watched},
+    attestor::{Attestations, Attestor},
     boottime, cgroup,
     desired::Desired,
     enrol::{Enrolled, Listeners, Pod},
@@ -30,7 +29,6 @@ use crate::workload::ObjectName;
 use strangers::Strangers;
 
 mod apply;
-mod attest;
 mod events;
 mod listening;
 mod strangers;
@@ -51,11 +49,9 @@ pub struct Capture {
     enrolled: HashMap<ObjectName, Enrolled>,
     failed: HashMap<ObjectName, EnrolError>,
     strangers: Strangers,
-    watched: Watched,
-    wire: Wire,
-    /// Looks at the pods so far, and the sweep that the last one began.
-    looks: u32,
-    sweep: Option<JoinHandle<()>>,
+    /// Who watches the wire, until it runs, and what it is told.
+    attestor: Option<Attestor>,
+    served: watch::Sender<Vec<Arc<Pod>>>,
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
@@ -91,8 +87,15 @@ pub struct CaptureStatus {
     /// Whether the first desired state has been applied and the lease runs.
     pub active: bool,
     pub pods: HashMap<ObjectName, PodState>,
-    /// Of the enrolled.
-    pub attestation: HashMap<ObjectName, Attestation>,
+}
+
+/// What the rest of the agent is given of capture.
+pub struct Handles {
+    pub flows: Flows,
+    pub wire: Wire,
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub status: watch::Receiver<CaptureStatus>,
+    pub attestations: watch::Receiver<Attestations>,
 }
 
 /// How far a pod of this node is.
@@ -108,19 +111,7 @@ impl Capture {
     ///
     /// # Errors
     /// When the kernel, the cgroup root or the bpf file system doesn't allow it.
-    pub fn attach(
-        config: CaptureConfig,
-        lease: Duration,
-    ) -> Result<
-        (
-            Self,
-            Flows,
-            Wire,
-            mpsc::UnboundedReceiver<Notice>,
-            watch::Receiver<CaptureStatus>,
-        ),
-        CaptureError,
-    > {
+    pub fn attach(config: CaptureConfig, lease: Duration) -> Result<(Self, Handles), CaptureError> {
         let home = Home::open()?;
         let own_cgroup = cgroup::own().map_err(CaptureError::OwnCgroup)?;
         let (pins, taken, mut ebpf) = programs::attach_all(&config)?;
@@ -137,6 +128,7 @@ impl Capture {
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(CaptureStatus::default());
         let strangers = Strangers::new(&config, &home);
+        let (attestor, attestations) = Attestor::new(pins.clone(), wire.clone());
         let capture = Self {
             config,
             strangers,
@@ -147,10 +139,8 @@ impl Capture {
             own_cgroup,
             lease,
             desired: Desired::default(),
-            watched: Watched::default(),
-            wire: wire.clone(),
-            looks: 0,
-            sweep: None,
+            attestor: Some(attestor),
+            served: watch::Sender::default(),
             enrolled: HashMap::new(),
             failed: HashMap::new(),
             incomplete: false,
@@ -159,7 +149,14 @@ impl Capture {
             notices,
             status,
         };
-        Ok((capture, flows, wire, notice_receiver, status_receiver))
+        let handles = Handles {
+            flows,
+            wire,
+            notices: notice_receiver,
+            status: status_receiver,
+            attestations,
+        };
+        Ok((capture, handles))
     }
 
     /// Applies every desired state that arrives until `stop`, then stops capturing: the lease ends, so that
@@ -179,6 +176,9 @@ impl Capture {
             }
         }
         self.renew_lease();
+        if let Some(attestor) = self.attestor.take() {
+            tokio::spawn(attestor.run(self.served.subscribe()));
+        }
         self.status.send_modify(|status| status.active = true);
         let mut lease = ticker(self.lease / 4);
         let mut retry = ticker(RETRY);
@@ -186,10 +186,7 @@ impl Capture {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = lease.tick() => self.renew_lease(),
-                _ = retry.tick() => {
-                    self.look_again();
-                    self.look_at_the_wire();
-                }
+                _ = retry.tick() => self.look_again(),
                 changed = desired.changed() => {
                     if changed.is_err() { break }
                     let next = desired.borrow_and_update().clone();
@@ -260,17 +257,9 @@ impl Capture {
             )
         });
         let pods = enrolled.chain(failed).collect();
-        let attested = self.enrolled.iter().filter_map(|(name, enrolled)| {
-            let attestation = self.watched.get(enrolled.pod.netns.cookie())?;
-            Some((name.clone(), attestation.clone()))
-        });
-        let attestation = attested.collect();
-        self.status.send_if_modified(|status| {
-            let changed = status.pods != pods || status.attestation != attestation;
-            status.pods = pods;
-            status.attestation = attestation;
-            changed
-        });
+        self.status.send_modify(|status| status.pods = pods);
+        let served = self.enrolled.values().map(|e| Arc::clone(&e.pod));
+        self.served.send_replace(served.collect());
     }
 
     fn by_cookie(&self, cookie: NetnsCookie) -> Option<&Enrolled> {

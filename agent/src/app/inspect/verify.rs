@@ -11,7 +11,7 @@ use sealane_common::{Doubt, Verdict, Way, framing::Counts};
 use super::Inspector;
 use crate::{
     admin::api,
-    capture::{Attestation, CaptureStatus, NetnsCookie, PodState, WireConnection},
+    capture::{Attestation, Attestations, CaptureStatus, NetnsCookie, PodState, WireConnection},
     proxy::{Connection, Session},
     store::Snapshot,
     telemetry::{Direction, WireRow},
@@ -31,7 +31,7 @@ pub(super) fn verify(
 ) -> Result<api::Verification, String> {
     let status = inspector.capture.borrow().clone();
     let mut pods = pods(&status);
-    let mut attestation = attestation(&status);
+    let mut attestation = attestation(&inspector.attestations.borrow());
     if let Some(whose) = whose {
         pods.retain(|_, name| name.to_string() == whose);
         attestation.unwatched.retain(|pod| pod.workload == whose);
@@ -68,9 +68,9 @@ pub(super) fn verify(
 }
 
 /// How the wire of this node's pods is watched.
-pub(super) fn attestation(status: &CaptureStatus) -> api::Attestation {
+pub(super) fn attestation(attestations: &Attestations) -> api::Attestation {
     let mut told = api::Attestation::default();
-    for (name, attestation) in &status.attestation {
+    for (name, attestation) in attestations {
         match attestation {
             Attestation::On { method, .. } => {
                 told.watched += 1;

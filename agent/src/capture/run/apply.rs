@@ -150,7 +150,6 @@ impl Capture {
     /// First nothing is steered or redirected any more, then the listeners close.
     fn leave(&mut self, enrolled: &Enrolled) {
         self.forget(enrolled.pod.netns.cookie());
-        self.unwatch(&enrolled.pod);
         enrolled.pod.stop.cancel();
     }
 
@@ -163,7 +162,7 @@ impl Capture {
 
     fn forget(&mut self, cookie: NetnsCookie) {
         self.pins.detach_inbound(cookie);
-        self.forget_wire(cookie);
+        self.pins.detach_wire(cookie);
         let _ = self.maps.workloads.remove(&cookie.0);
         self.unlist(cookie);
         let ports: Vec<_> = self
@@ -223,7 +222,6 @@ impl Capture {
     fn took_in(&mut self, name: ObjectName, enrolled: Enrolled, listeners: Listeners) {
         self.failed.remove(&name);
         let pod = Arc::clone(&enrolled.pod);
-        self.watch(&pod);
         self.enrolled.insert(name, enrolled);
         self.notify(Notice::Enrolled { pod, listeners });
     }

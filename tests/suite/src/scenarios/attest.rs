@@ -35,7 +35,8 @@ const DATA: [u8; 8] = [23, 3, 3, 0, 3, 7, 7, 7];
 /// Mutual TLS between pods: both ends tell of the same records, those that tcpdump has seen, and who is there.
 pub fn mutual(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("STRICT")?;
-    expect_watched(&shop.agents.b)?;
+    wait_watched(&shop.agents.a)?;
+    wait_watched(&shop.agents.b)?;
     let listener = shop.web.listen(PORT)?;
     let capture = Capture::start(shop.world(), &shop.web, PORT)?;
     let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
@@ -82,6 +83,7 @@ pub fn mutual(stage: &Stage<'_>) -> Result<()> {
 /// A PERMISSIVE pod is contacted in clear: every byte is counted, in both directions, once.
 pub fn plain(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("PERMISSIVE")?;
+    wait_watched(&shop.agents.b)?;
     let listener = shop.web.listen(PORT)?;
     let mut pair = Pair::open(&shop.stranger, shop.web_address(PORT), &listener)?;
     for _ in 0..3 {
@@ -105,6 +107,7 @@ pub fn plain(stage: &Stage<'_>) -> Result<()> {
 /// Headers that come a byte at a time are headers all the same, and what only looks like TLS is not taken for it.
 pub fn bytewise(stage: &Stage<'_>) -> Result<()> {
     let shop = stage.shop("DISABLE")?;
+    wait_watched(&shop.agents.b)?;
     let listener = shop.web.listen(PORT)?;
     let open = || Pair::open(&shop.stranger, shop.web_address(PORT), &listener);
     let mut pair = open()?;
@@ -138,6 +141,9 @@ pub fn before(stage: &Stage<'_>) -> Result<()> {
     let mut early = Pair::open(&shop.stranger, address, &listener)?;
     trickle(&mut early.client, &mut early.server, &CLIENT_HELLO)?;
     set_inject(&shop, &late, true)?;
+    shop.agents.b.wait_status("both to be watched", |status| {
+        status["capture"]["attestation"]["watched"] == 2
+    })?;
     trickle(&mut early.server, &mut early.client, &SERVER_HELLO)?;
     trickle(&mut early.client, &mut early.server, &DATA)?;
     let flow = flow(&shop.agents.b, &late, "UNKNOWN")?;
@@ -158,15 +164,13 @@ fn trickle(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Result<()>
     Ok(())
 }
 
-fn expect_watched(agent: &Agent) -> Result<()> {
-    let status = agent.status()?;
-    let attestation = &status["capture"]["attestation"];
-    ensure!(attestation["watched"] == 1, "{attestation}");
-    ensure!(
-        attestation["unwatched"] == Value::Array(vec![]),
-        "{attestation}"
-    );
-    Ok(())
+/// Waits until the wire of all enrolled pods of a node is watched.
+fn wait_watched(agent: &Agent) -> Result<()> {
+    agent.wait_status("the wire to be watched", |status| {
+        let attestation = &status["capture"]["attestation"];
+        attestation["watched"].as_u64() > Some(0)
+            && attestation["unwatched"] == Value::Array(vec![])
+    })
 }
 
 fn name(pod: &Pod) -> String {
