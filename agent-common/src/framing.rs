@@ -10,7 +10,7 @@
 mod header;
 mod walk;
 
-use header::{FIRST_KIND, HANDSHAKE, HEADER, is_header, is_kind, is_version};
+use header::{FIRST_KIND, HANDSHAKE, HEADER, WHOLE, is_header, is_kind, is_version};
 pub use walk::{MAX_STEPS, Payload, Walk};
 
 /// No window is wider (RFC 7323 2.2): what lies further ahead belongs to no stream that is followed.
@@ -271,7 +271,7 @@ impl Stream {
     ) -> Option<u32> {
         if self.have == 0 && left >= HEADER {
             self.head = payload.header(at)?;
-            self.have = HEADER as u8;
+            self.have = WHOLE;
             self.judge(is_header(self.head), counts);
             return Some(HEADER);
         }
@@ -285,7 +285,7 @@ impl Stream {
             4 => true,
             _ => is_header(self.head),
         };
-        if !fits || u32::from(self.have) >= HEADER {
+        if !fits || self.have >= WHOLE {
             self.judge(fits, counts);
         }
         Some(1)

@@ -136,7 +136,7 @@ impl WireFlow {
         }
         if first {
             self.closed = 0;
-            self.opener = way as u8 + 1;
+            self.opener = if way == Way::SENT { 1 } else { 2 };
             let other = &mut self.streams[1 - way];
             *other = Stream {
                 lock: other.lock,

@@ -1,7 +1,8 @@
 //! What a record's header looks like.
 
 /// Bytes before a record's content.
-pub(super) const HEADER: u32 = 5;
+pub(super) const HEADER: u32 = WHOLE as u32;
+pub(super) const WHOLE: u8 = 5;
 /// Content of a record at most (RFC 8446 5.2).
 pub(super) const MAX_CONTENT: u64 = (1 << 14) + 256;
 /// Content types (RFC 8446 B.1) that a record may have: change_cipher_spec, alert, handshake, application_data.
