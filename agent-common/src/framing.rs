@@ -86,7 +86,9 @@ pub struct Stream {
     pub kinds: u8,
     /// Not zero: seen from its beginning.
     pub began: u8,
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    /// Of the packet that is being followed. Here and not on the stack, where the verifier would follow each value.
+    pub left: u32,
     /// The programs': one packet at a time.
     pub lock: u64,
     pub counts: Counts,
@@ -110,6 +112,19 @@ impl Counts {
         self.repeated += other.repeated;
     }
 
+    /// What has come since `before`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            records: self.records.wrapping_sub(before.records),
+            tls: self.tls.wrapping_sub(before.tls),
+            plaintext: self.plaintext.wrapping_sub(before.plaintext),
+            unclassified: self.unclassified.wrapping_sub(before.unclassified),
+            repeated: self.repeated.wrapping_sub(before.repeated),
+        }
+    }
+
     /// Payload that was counted once.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -129,7 +144,8 @@ impl Stream {
         trial: 0,
         kinds: 0,
         began: 0,
-        pad: [0; 6],
+        pad: [0; 2],
+        left: 0,
         lock: 0,
         counts: Counts::NONE,
     };
@@ -150,67 +166,67 @@ impl Stream {
 
     /// Where records begin isn't known any more; the bytes of a header that has begun are nobody's.
     #[inline(always)]
-    pub fn lose(&mut self, counts: &mut Counts) {
-        counts.unclassified += u64::from(self.have);
+    pub fn lose(&mut self) {
+        self.counts.unclassified += u64::from(self.have);
         self.have = 0;
         self.remaining = 0;
         self.phase = Phase::LOST;
         self.forget_opening();
     }
 
-    /// Follows one packet's payload, and returns what it adds to the counts.
+    /// Follows one packet's payload.
     #[inline(always)]
-    pub fn follow<P: Payload>(&mut self, sequence: u32, length: u32, payload: P) -> Counts {
-        let mut counts = Counts::default();
+    pub fn follow<P: Payload>(&mut self, sequence: u32, length: u32, payload: P) {
         if length == 0 {
-            return counts;
+            return;
         }
         if self.phase == Phase::UNSEEN {
             self.phase = Phase::LOST;
             self.next = sequence;
         }
-        let mut at = 0;
+        self.left = length;
         let ahead = sequence.wrapping_sub(self.next);
         if ahead > i32::MAX as u32 {
             let known = self.next.wrapping_sub(sequence);
             if known >= length {
-                counts.repeated = u64::from(length);
-                return counts;
+                self.counts.repeated += u64::from(length);
+                return;
             }
-            counts.repeated = u64::from(known);
-            at = known;
+            self.counts.repeated += u64::from(known);
+            self.left -= known;
         } else if ahead > MAX_WINDOW {
-            counts.unclassified = u64::from(length);
-            return counts;
+            self.counts.unclassified += u64::from(length);
+            return;
         } else if ahead > 0 {
-            self.leap(ahead, &mut counts);
+            self.leap(ahead);
         }
         self.next = sequence.wrapping_add(length);
         if self.phase == Phase::LOST {
-            self.try_again(at, length - at, &payload);
+            self.try_again(length - self.left, &payload);
         }
-        let mut walk = Walk {
+        P::walk(&mut Walk {
             stream: self,
             payload,
-            at,
             length,
-            counts,
-        };
-        P::walk(&mut walk);
-        walk.rest()
+        });
+        // Too many steps, or the packet could not be read.
+        if self.left > 0 {
+            self.lose();
+            self.counts.unclassified += u64::from(self.left);
+        }
     }
 
     /// Over bytes that did not come, or not yet. Within a record its header has spoken for them.
     #[inline(always)]
-    fn leap(&mut self, gap: u32, counts: &mut Counts) {
+    fn leap(&mut self, gap: u32) {
         if self.phase == Phase::PLAINTEXT {
-            counts.plaintext += u64::from(gap);
+            self.counts.plaintext += u64::from(gap);
         } else if self.remaining >= gap {
             self.forget_opening();
-            self.pass(gap, counts);
+            self.pass(gap);
         } else {
-            self.lose(counts);
-            counts.unclassified += u64::from(gap);
+            self.lose();
+            self.counts.unclassified += u64::from(gap);
         }
     }
 
@@ -224,25 +240,25 @@ impl Stream {
 
     /// Content of the current record.
     #[inline(always)]
-    fn pass(&mut self, length: u32, counts: &mut Counts) {
+    fn pass(&mut self, length: u32) {
         self.remaining = self.remaining.wrapping_sub(length);
-        self.count(length, counts);
+        self.count(length);
     }
 
     /// Bytes of records.
     #[inline(always)]
-    fn count(&self, length: u32, counts: &mut Counts) {
+    fn count(&mut self, length: u32) {
         if self.phase == Phase::TRIAL {
-            counts.unclassified += u64::from(length);
+            self.counts.unclassified += u64::from(length);
         } else {
-            counts.tls += u64::from(length);
+            self.counts.tls += u64::from(length);
         }
     }
 
     /// What begins a packet may be a header.
     #[inline(always)]
-    fn try_again(&mut self, at: u32, left: u32, payload: &impl Payload) {
-        if left >= HEADER
+    fn try_again(&mut self, at: u32, payload: &impl Payload) {
+        if self.left >= HEADER
             && let Some(header) = payload.header(at)
             && is_header(header)
         {
@@ -262,17 +278,11 @@ impl Stream {
 
     /// A header, or the next byte of one. Returns how many bytes were read.
     #[inline(always)]
-    fn header(
-        &mut self,
-        at: u32,
-        left: u32,
-        payload: &impl Payload,
-        counts: &mut Counts,
-    ) -> Option<u32> {
-        if self.have == 0 && left >= HEADER {
+    fn header(&mut self, at: u32, payload: &impl Payload) -> Option<u32> {
+        if self.have == 0 && self.left >= HEADER {
             self.head = payload.header(at)?;
             self.have = WHOLE;
-            self.judge(is_header(self.head), counts);
+            self.judge(is_header(self.head));
             return Some(HEADER);
         }
         let before = if self.have == 0 { 0 } else { self.head };
@@ -286,20 +296,20 @@ impl Stream {
             _ => is_header(self.head),
         };
         if !fits || self.have >= WHOLE {
-            self.judge(fits, counts);
+            self.judge(fits);
         }
         Some(1)
     }
 
     /// A header is whole, or can't be one.
     #[inline(always)]
-    fn judge(&mut self, fits: bool, counts: &mut Counts) {
+    fn judge(&mut self, fits: bool) {
         let have = u32::from(self.have);
         if !fits {
             if self.phase == Phase::TRIAL {
-                self.lose(counts);
+                self.lose();
             } else {
-                counts.plaintext += u64::from(have);
+                self.counts.plaintext += u64::from(have);
                 self.phase = Phase::PLAINTEXT;
                 self.have = 0;
             }
@@ -308,7 +318,7 @@ impl Stream {
         self.have = 0;
         let kind = (self.head >> 32) & 0xff;
         self.remaining = (self.head & 0xffff) as u32;
-        self.count(have, counts);
+        self.count(have);
         match self.phase {
             Phase::START => {
                 self.phase = Phase::RECORDS;
@@ -324,7 +334,7 @@ impl Stream {
             _ => {}
         }
         self.kinds |= 1 << ((kind - FIRST_KIND) & 3);
-        counts.records += 1;
+        self.counts.records += 1;
     }
 }
 

@@ -121,18 +121,19 @@ impl WireFlow {
     /// Bit of `application_data` in [`Stream::kinds`].
     const APPLICATION_DATA: u8 = 1 << 3;
 
-    /// A SYN was seen; `first`: one without ACK.
+    /// A SYN was seen; `first`: one without ACK. Returns from where its stream counts on.
     #[inline(always)]
-    pub fn opened(&mut self, way: usize, first: bool, sequence: u32, counts: &mut Counts) {
+    pub fn opened(&mut self, way: usize, first: bool, sequence: u32) -> Counts {
         let stream = &self.streams[way];
+        let before = stream.counts;
         if stream.began != 0 && stream.start == sequence.wrapping_add(1) {
-            return;
+            return before;
         }
         let over = self.closed != 0 || self.is_silent();
         if !over {
             // Nobody opens a connection that is open: its receiver won't follow, and what comes next is uncertain.
-            self.streams[way].lose(counts);
-            return;
+            self.streams[way].lose();
+            return before;
         }
         if first {
             self.closed = 0;
@@ -144,6 +145,7 @@ impl WireFlow {
             };
         }
         self.streams[way].begin(sequence);
+        Counts::NONE
     }
 
     /// Nothing was carried so far.
@@ -228,15 +230,14 @@ mod tests {
 
     fn open() -> WireFlow {
         let mut flow = WireFlow::default();
-        flow.opened(Way::SENT, true, 99, &mut Counts::default());
-        flow.opened(Way::RECEIVED, false, 199, &mut Counts::default());
+        flow.opened(Way::SENT, true, 99);
+        flow.opened(Way::RECEIVED, false, 199);
         flow
     }
 
     fn say(flow: &mut WireFlow, way: usize, bytes: &[u8]) {
         let stream = &mut flow.streams[way];
-        let counts = stream.follow(stream.next, bytes.len() as u32, Bytes(bytes));
-        stream.counts.add(&counts);
+        stream.follow(stream.next, bytes.len() as u32, Bytes(bytes));
     }
 
     const CLIENT_HELLO: [u8; 7] = [22, 3, 1, 0, 2, 1, 0];
@@ -282,11 +283,11 @@ mod tests {
     fn a_second_syn_wipes_nothing_out_of_an_open_connection() {
         let mut flow = open();
         say(&mut flow, Way::RECEIVED, b"in clear");
-        flow.opened(Way::RECEIVED, true, 5000, &mut Counts::default());
+        flow.opened(Way::RECEIVED, true, 5000);
         assert_eq!(flow.verdict(), Verdict::Plaintext);
         flow.closed |= Closed::RESET;
-        flow.opened(Way::RECEIVED, true, 5000, &mut Counts::default());
-        flow.opened(Way::SENT, false, 6000, &mut Counts::default());
+        flow.opened(Way::RECEIVED, true, 5000);
+        flow.opened(Way::SENT, false, 6000);
         assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
         assert_eq!(flow.opener, Way::RECEIVED as u8 + 1);
     }

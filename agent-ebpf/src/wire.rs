@@ -92,11 +92,11 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
     if !acquire(lock) {
         return unclassified(segment.length);
     }
-    let mut counts = Counts::default();
     flow.seen = now();
     let mut sequence = segment.sequence;
+    let mut before = flow.streams[way].counts;
     if is_syn {
-        flow.opened(way, segment.flags & ACK == 0, sequence, &mut counts);
+        before = flow.opened(way, segment.flags & ACK == 0, sequence);
         sequence = sequence.wrapping_add(1);
     }
     let reader = Reader {
@@ -104,8 +104,8 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
         payload: segment.payload,
     };
     let stream: &mut Stream = &mut flow.streams[way];
-    counts.add(&stream.follow(sequence, segment.length, reader));
-    stream.counts.add(&counts);
+    stream.follow(sequence, segment.length, reader);
+    let counts = stream.counts.since(&before);
     if segment.flags & RST != 0 {
         flow.closed |= Closed::RESET;
     }

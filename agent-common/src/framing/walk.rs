@@ -1,6 +1,6 @@
 //! Step by step through one packet's payload.
 
-use super::{Counts, Opening, Phase, Stream};
+use super::{Opening, Phase, Stream};
 
 /// Steps through one packet, two for each record: 64 KiB of the smallest that TLS 1.3 has (RFC 8446 5.2).
 pub const MAX_STEPS: u32 = 6144;
@@ -17,64 +17,48 @@ pub trait Payload: Sized {
     }
 }
 
-/// The way through one packet's payload.
+/// The way through one packet's payload. Nothing here changes on the way: what does is the stream's.
 #[derive(Debug)]
 pub struct Walk<'a, P> {
     pub(super) stream: &'a mut Stream,
     pub(super) payload: P,
-    /// What has been passed of it.
-    pub(super) at: u32,
     pub(super) length: u32,
-    pub(super) counts: Counts,
 }
 
 impl<P: Payload> Walk<'_, P> {
     /// Over a header, a part of one, or what a header has announced. Whether there is more to do.
     #[inline(always)]
     pub fn step(&mut self) -> bool {
-        let Self {
-            stream,
-            payload,
-            at,
-            length,
-            counts,
-        } = self;
-        let left = *length - *at;
-        match stream.phase {
-            Phase::PLAINTEXT => counts.plaintext += u64::from(left),
-            Phase::LOST => counts.unclassified += u64::from(left),
-            _ if stream.remaining == 0 => match stream.header(*at, left, payload, counts) {
-                Some(read) => {
-                    *at += read;
-                    return *at < *length;
-                }
+        let stream = &mut *self.stream;
+        let left = stream.left;
+        let at = self.length.wrapping_sub(left);
+        let read = match stream.phase {
+            Phase::PLAINTEXT => {
+                stream.counts.plaintext += u64::from(left);
+                left
+            }
+            Phase::LOST => {
+                stream.counts.unclassified += u64::from(left);
+                left
+            }
+            _ if stream.remaining == 0 => match stream.header(at, &self.payload) {
+                Some(read) => read,
                 None => return false,
             },
             _ => {
                 if stream.opening == Opening::AWAITED {
-                    stream.open(payload.byte(*at));
+                    stream.open(self.payload.byte(at));
                 }
                 let content = if stream.remaining < left {
                     stream.remaining
                 } else {
                     left
                 };
-                stream.pass(content, counts);
-                *at += content;
-                return *at < *length;
+                stream.pass(content);
+                content
             }
-        }
-        *at = *length;
-        false
-    }
-
-    /// What no step came to, because there were too many or the packet could not be read.
-    #[inline(always)]
-    pub(super) fn rest(mut self) -> Counts {
-        if self.at < self.length {
-            self.stream.lose(&mut self.counts);
-            self.counts.unclassified += u64::from(self.length - self.at);
-        }
-        self.counts
+        };
+        stream.left = left.wrapping_sub(read);
+        stream.left > 0
     }
 }
