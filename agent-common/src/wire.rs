@@ -237,7 +237,8 @@ mod tests {
 
     fn say(flow: &mut WireFlow, way: usize, bytes: &[u8]) {
         let stream = &mut flow.streams[way];
-        stream.follow(stream.next, bytes.len() as u32, Bytes(bytes));
+        let length = u32::try_from(bytes.len()).unwrap();
+        stream.follow(stream.next, length, Bytes(bytes));
     }
 
     const CLIENT_HELLO: [u8; 7] = [22, 3, 1, 0, 2, 1, 0];
@@ -289,7 +290,7 @@ mod tests {
         flow.opened(Way::RECEIVED, true, 5000);
         flow.opened(Way::SENT, false, 6000);
         assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
-        assert_eq!(flow.opener, Way::RECEIVED as u8 + 1);
+        assert_eq!(usize::from(flow.opener), Way::RECEIVED + 1);
     }
 
     #[test]

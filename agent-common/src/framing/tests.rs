@@ -113,8 +113,8 @@ impl Followed {
     }
 
     fn see(&mut self, bytes: &[u8], from: usize, to: usize) {
-        let sequence = self.start.wrapping_add(from as u32);
-        let length = (to - from) as u32;
+        let sequence = self.start.wrapping_add(u32::try_from(from).unwrap());
+        let length = u32::try_from(to - from).unwrap();
         self.stream
             .follow(sequence, length, Bytes(&bytes[from..to]));
     }

@@ -47,11 +47,7 @@ impl Inspect for Stub {
             capture: api::Capture {
                 attached: true,
                 programs: vec!["connect4".into()],
-                attestation: api::Attestation {
-                    watched: 1,
-                    methods: vec!["tcx".into()],
-                    unwatched: vec![],
-                },
+                attestation: api::Attestation::default(),
             },
             kernel_tls: api::KernelTls {
                 mode: "auto".into(),
