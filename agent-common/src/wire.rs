@@ -1,0 +1,306 @@
+//! What the kernel keeps of connections as they are on the wire of a pod's interfaces.
+
+use crate::{
+    Address,
+    framing::{Counts, Opening, Stream},
+};
+
+/// A connection at a pod's interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WireKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// The pod's end.
+    pub local: Address,
+    pub remote: Address,
+    /// Host order.
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub pad: u32,
+}
+
+/// A connection as far as it was followed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireFlow {
+    /// By [`Way`].
+    pub streams: [Stream; 2],
+    /// `CLOCK_BOOTTIME` in nanoseconds of the last packet.
+    pub seen: u64,
+    /// Bits of [`Closed`].
+    pub closed: u8,
+    /// The [`Way`] of the first SYN, plus one; zero: it was not seen.
+    pub opener: u8,
+    pub pad: [u8; 6],
+}
+
+/// Sums of a pod, by [`Way`], of connections that are over as well. Each processor has its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireTotals {
+    pub ways: [Counts; 2],
+}
+
+/// Indices of [`WireFlow::streams`] and [`WireTotals::ways`].
+#[derive(Debug)]
+pub struct Way;
+
+impl Way {
+    /// Out of the pod.
+    pub const SENT: usize = 0;
+    /// Into the pod.
+    pub const RECEIVED: usize = 1;
+}
+
+/// Bits of [`WireFlow::closed`].
+#[derive(Debug)]
+pub struct Closed;
+
+impl Closed {
+    /// A FIN was sent, shifted by the [`Way`].
+    pub const FIN: u8 = 1;
+    /// The FIN was acknowledged, shifted by its [`Way`].
+    pub const ACKNOWLEDGED: u8 = 1 << 2;
+    /// Nothing can come any more, in either direction.
+    pub const ORDERLY: u8 = 0b1100;
+    pub const RESET: u8 = 1 << 4;
+}
+
+/// What can be said of a connection. Of framing and the presence of a handshake, not of cryptography.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// From the first byte on TLS records in both directions, which began with ClientHello and ServerHello.
+    Encrypted,
+    /// At least one byte was in no record.
+    Plaintext,
+    Unknown(Doubt),
+}
+
+/// Why nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was there before it was watched.
+    Beginning,
+    /// Where records begin was lost.
+    Unclassified,
+    /// Nothing was sent.
+    Silent,
+    /// Records without ClientHello and ServerHello, or nothing after them so far.
+    Handshake,
+}
+
+impl WireKey {
+    #[must_use]
+    pub const fn new(netns: u64, local: (Address, u16), remote: (Address, u16)) -> Self {
+        Self {
+            netns,
+            local: local.0,
+            remote: remote.0,
+            local_port: local.1,
+            remote_port: remote.1,
+            pad: 0,
+        }
+    }
+}
+
+impl WireTotals {
+    pub const EMPTY: Self = Self {
+        ways: [Counts::NONE; 2],
+    };
+}
+
+impl WireFlow {
+    pub const EMPTY: Self = Self {
+        streams: [Stream::UNSEEN; 2],
+        seen: 0,
+        closed: 0,
+        opener: 0,
+        pad: [0; 6],
+    };
+    /// Bit of `application_data` in [`Stream::kinds`].
+    const APPLICATION_DATA: u8 = 1 << 3;
+
+    /// A SYN was seen; `first`: one without ACK. Returns from where its stream counts on.
+    #[inline(always)]
+    pub fn opened(&mut self, way: usize, first: bool, sequence: u32) -> Counts {
+        let stream = &self.streams[way];
+        let before = stream.counts;
+        if stream.began != 0 && stream.start == sequence.wrapping_add(1) {
+            return before;
+        }
+        let over = self.closed != 0 || self.is_silent();
+        if !over {
+            // Nobody opens a connection that is open: its receiver won't follow, and what comes next is uncertain.
+            self.streams[way].lose();
+            return before;
+        }
+        if first {
+            self.closed = 0;
+            self.opener = if way == Way::SENT { 1 } else { 2 };
+            let other = &mut self.streams[1 - way];
+            *other = Stream {
+                lock: other.lock,
+                ..Stream::default()
+            };
+        }
+        self.streams[way].begin(sequence);
+        Counts::NONE
+    }
+
+    /// Nothing was carried so far.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        self.streams[0].counts.bytes() == 0 && self.streams[1].counts.bytes() == 0
+    }
+
+    /// An end was seen, or the acknowledgement of one; whether nothing can come any more.
+    #[inline(always)]
+    pub fn closing(&mut self, way: usize, fin: bool, acknowledged: Option<u32>) -> bool {
+        if fin {
+            self.closed |= Closed::FIN << way;
+        }
+        let other = 1 - way;
+        let its_end = self.streams[other].next.wrapping_add(1);
+        if self.closed & (Closed::FIN << other) != 0 && acknowledged == Some(its_end) {
+            self.closed |= Closed::ACKNOWLEDGED << other;
+        }
+        self.closed & Closed::ORDERLY == Closed::ORDERLY
+    }
+
+    /// Whether both ends are done with it.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.closed & Closed::RESET != 0
+            || self.closed & (Closed::FIN | Closed::FIN << 1) == Closed::FIN | Closed::FIN << 1
+    }
+
+    /// What can be said of it as far as it was followed.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let any = |of: fn(&Stream) -> bool| self.streams.iter().any(of);
+        if any(|s| s.counts.plaintext > 0) {
+            return Verdict::Plaintext;
+        }
+        Verdict::Unknown(if any(|s| s.began == 0) {
+            Doubt::Beginning
+        } else if any(|s| s.counts.unclassified > 0 || s.have > 0) {
+            Doubt::Unclassified
+        } else if self.is_silent() {
+            Doubt::Silent
+        } else if self.is_opened() && any(|s| s.kinds & Self::APPLICATION_DATA != 0) {
+            return Verdict::Encrypted;
+        } else {
+            Doubt::Handshake
+        })
+    }
+
+    fn is_opened(&self) -> bool {
+        let [sent, received] = self.streams.map(|s| s.opening);
+        matches!(
+            (sent, received),
+            (Opening::CLIENT_HELLO, Opening::SERVER_HELLO)
+                | (Opening::SERVER_HELLO, Opening::CLIENT_HELLO)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes<'a>(&'a [u8]);
+
+    impl crate::framing::Payload for Bytes<'_> {
+        fn header(&self, at: u32) -> Option<u64> {
+            let at = at as usize;
+            let bytes = self.0.get(at..at + 5)?;
+            Some(
+                bytes
+                    .iter()
+                    .fold(0, |head, byte| (head << 8) | u64::from(*byte)),
+            )
+        }
+
+        fn byte(&self, at: u32) -> Option<u8> {
+            self.0.get(at as usize).copied()
+        }
+    }
+
+    fn open() -> WireFlow {
+        let mut flow = WireFlow::default();
+        flow.opened(Way::SENT, true, 99);
+        flow.opened(Way::RECEIVED, false, 199);
+        flow
+    }
+
+    fn say(flow: &mut WireFlow, way: usize, bytes: &[u8]) {
+        let stream = &mut flow.streams[way];
+        let length = u32::try_from(bytes.len()).unwrap();
+        stream.follow(stream.next, length, Bytes(bytes));
+    }
+
+    const CLIENT_HELLO: [u8; 7] = [22, 3, 1, 0, 2, 1, 0];
+    const SERVER_HELLO: [u8; 7] = [22, 3, 3, 0, 2, 2, 0];
+    const DATA: [u8; 6] = [23, 3, 3, 0, 1, 7];
+
+    #[test]
+    fn hellos_and_data_make_an_encrypted_connection() {
+        let mut flow = open();
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
+        say(&mut flow, Way::SENT, &CLIENT_HELLO);
+        say(&mut flow, Way::RECEIVED, &SERVER_HELLO);
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
+        say(&mut flow, Way::SENT, &DATA);
+        assert_eq!(flow.verdict(), Verdict::Encrypted);
+        say(&mut flow, Way::RECEIVED, b"x");
+        assert_eq!(flow.verdict(), Verdict::Plaintext);
+    }
+
+    #[test]
+    fn framing_alone_is_not_enough() {
+        let mut flow = open();
+        say(&mut flow, Way::SENT, &DATA);
+        say(&mut flow, Way::RECEIVED, &DATA);
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
+        let mut flow = open();
+        say(&mut flow, Way::SENT, &CLIENT_HELLO);
+        say(&mut flow, Way::RECEIVED, &CLIENT_HELLO);
+        say(&mut flow, Way::RECEIVED, &DATA);
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
+    }
+
+    #[test]
+    fn what_was_there_before_stays_unknown() {
+        let mut flow = WireFlow::default();
+        say(&mut flow, Way::SENT, &CLIENT_HELLO);
+        say(&mut flow, Way::RECEIVED, &SERVER_HELLO);
+        say(&mut flow, Way::SENT, &DATA);
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Beginning));
+    }
+
+    #[test]
+    fn a_second_syn_wipes_nothing_out_of_an_open_connection() {
+        let mut flow = open();
+        say(&mut flow, Way::RECEIVED, b"in clear");
+        flow.opened(Way::RECEIVED, true, 5000);
+        assert_eq!(flow.verdict(), Verdict::Plaintext);
+        flow.closed |= Closed::RESET;
+        flow.opened(Way::RECEIVED, true, 5000);
+        flow.opened(Way::SENT, false, 6000);
+        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
+        assert_eq!(usize::from(flow.opener), Way::RECEIVED + 1);
+    }
+
+    #[test]
+    fn it_is_over_for_good_when_both_ends_were_acknowledged() {
+        let mut flow = open();
+        assert!(!flow.closing(Way::SENT, true, Some(200)));
+        assert!(!flow.is_over());
+        assert!(!flow.closing(Way::RECEIVED, true, Some(100)));
+        assert!(flow.is_over());
+        assert!(!flow.closing(Way::SENT, false, Some(201)));
+        assert!(flow.closing(Way::RECEIVED, false, Some(101)));
+    }
+}

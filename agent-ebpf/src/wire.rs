@@ -1,0 +1,191 @@
+//! tc, on each interface of a pod but loopback: what really leaves and reaches it. Counts, and lets everything pass.
+//!
+//! The pod's own end is watched, in its own network namespace: macvlan, ipvlan and virtual functions have no other. What
+//! the agent and the application say to each other stays on loopback. Which pod it is stands in read-only data, as for
+//! `sk_lookup`: only since Linux 6.14 can this type of program ask. When a guard comes, the stream that `attest` has
+//! followed tells it what the first payload was.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    EbpfContext as _, bindings::BPF_NOEXIST, cty::c_void, helpers::bpf_loop, programs::TcContext,
+};
+use sealane_common::{
+    Closed, Way, WireFlow, WireKey, WireTotals,
+    framing::{Counts, MAX_STEPS, Payload, Stream, Walk},
+};
+
+use crate::{
+    context::now,
+    maps::{NETNS_COOKIE, WIRE_FLOWS, WIRE_TOTALS},
+    packet::{ACK, FIN, Packet, RST, SYN, Segment, parse},
+};
+
+/// Whoever else is asked decides (`TC_ACT_UNSPEC`, `TCX_NEXT`).
+const NEXT: i32 = -1;
+/// How often a stream is asked for that another processor follows.
+const SPINS: u32 = 8;
+
+#[inline(always)]
+pub fn watch(ctx: &TcContext, way: usize) -> i32 {
+    let counts = match parse(ctx) {
+        Packet::Other => return NEXT,
+        Packet::Opaque(bytes) => unclassified(bytes),
+        Packet::Tcp(segment) => attest(ctx, &segment, way),
+    };
+    add(way, &counts);
+    NEXT
+}
+
+/// In read-only data: the stack is small.
+static EMPTY: WireFlow = WireFlow::EMPTY;
+static NOTHING: WireTotals = WireTotals::EMPTY;
+
+struct Reader {
+    ctx: TcContext,
+    /// Where the payload begins.
+    payload: u32,
+}
+
+impl Payload for Reader {
+    #[inline(always)]
+    fn header(&self, at: u32) -> Option<u64> {
+        let bytes = self
+            .ctx
+            .load::<[u8; 5]>((self.payload + at) as usize)
+            .ok()?;
+        let version =
+            u64::from(bytes[0]) << 32 | u64::from(bytes[1]) << 24 | u64::from(bytes[2]) << 16;
+        Some(version | u64::from(bytes[3]) << 8 | u64::from(bytes[4]))
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: u32) -> Option<u8> {
+        self.ctx.load::<u8>((self.payload + at) as usize).ok()
+    }
+
+    /// One body for all steps: the verifier looks at it once, and not at each way through thousands of them.
+    #[inline(always)]
+    fn walk(walk: &mut Walk<'_, Self>) {
+        let walk: *mut Walk<'_, Self> = walk;
+        // SAFETY: the helper hands the callback what it is given here, and keeps nothing.
+        let _ = unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, walk.cast(), 0) };
+    }
+}
+
+#[inline(always)]
+fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
+    let (local, remote) = if way == Way::SENT {
+        (segment.source, segment.destination)
+    } else {
+        (segment.destination, segment.source)
+    };
+    let key = WireKey::new(NETNS_COOKIE.load(), local, remote);
+    let is_syn = segment.flags & SYN != 0;
+    let Some(flow) = flow(&key, is_syn || segment.length > 0) else {
+        return unclassified(segment.length);
+    };
+    // SAFETY: a value of a map lives as long as the program runs. Of what others write at the same time, `lock` keeps
+    // apart what must not be mixed up; the rest are single numbers.
+    let flow = unsafe { &mut *flow };
+    let lock = &raw mut flow.streams[way].lock;
+    if !acquire(lock) {
+        return unclassified(segment.length);
+    }
+    flow.seen = now();
+    let mut sequence = segment.sequence;
+    let mut before = flow.streams[way].counts;
+    if is_syn {
+        before = flow.opened(way, segment.flags & ACK == 0, sequence);
+        sequence = sequence.wrapping_add(1);
+    }
+    let reader = Reader {
+        ctx: TcContext::new(ctx.as_ptr().cast()),
+        payload: segment.payload,
+    };
+    let stream: &mut Stream = &mut flow.streams[way];
+    stream.follow(sequence, segment.length, reader);
+    let counts = stream.counts.since(&before);
+    if segment.flags & RST != 0 {
+        flow.closed |= Closed::RESET;
+    }
+    let acknowledged = (segment.flags & ACK != 0).then_some(segment.acknowledged);
+    let over = flow.closing(way, segment.flags & FIN != 0, acknowledged);
+    exchange(lock, 0);
+    if over {
+        let _ = WIRE_FLOWS.remove(&key);
+    }
+    counts
+}
+
+/// For `bpf_loop`: 0 goes on, 1 ends.
+///
+/// # Safety
+/// `walk` is the one that `Payload::walk` was given.
+unsafe extern "C" fn step(_: u64, walk: *mut c_void) -> u64 {
+    // SAFETY: by the caller's promise; nobody else has it while the loop runs.
+    let walk = unsafe { &mut *walk.cast::<Walk<'_, Reader>>() };
+    u64::from(!walk.step())
+}
+
+/// The flow's place in the map; one is made for what `matters`. `None`: there is none, or no room for one.
+#[inline(always)]
+fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
+    if let Some(flow) = WIRE_FLOWS.get_ptr_mut(key) {
+        return Some(flow);
+    }
+    if matters {
+        // Another processor may have been faster.
+        let _ = WIRE_FLOWS.insert(key, &EMPTY, u64::from(BPF_NOEXIST));
+        return WIRE_FLOWS.get_ptr_mut(key);
+    }
+    None
+}
+
+/// Two processors may have packets of one direction at the same time.
+#[inline(always)]
+fn acquire(lock: *mut u64) -> bool {
+    let mut spins = 0;
+    while spins < SPINS {
+        if exchange(lock, 1) == 0 {
+            return true;
+        }
+        spins += 1;
+    }
+    false
+}
+
+/// In one step and fully ordered (BPF_XCHG, since Linux 5.12); core has it not for this target.
+#[inline(always)]
+fn exchange(place: *mut u64, mut value: u64) -> u64 {
+    // SAFETY: it points into a map's value, which lives as long as the program runs, and is aligned.
+    unsafe {
+        asm!(
+            "{value} = xchg_64({place} + 0, {value})",
+            value = inout(reg) value,
+            place = in(reg) place,
+            options(nostack),
+        );
+    }
+    value
+}
+
+#[inline(always)]
+fn unclassified(bytes: u32) -> Counts {
+    Counts {
+        unclassified: u64::from(bytes),
+        ..Counts::default()
+    }
+}
+
+#[inline(always)]
+fn add(way: usize, counts: &Counts) {
+    let netns = NETNS_COOKIE.load();
+    if WIRE_TOTALS.get_ptr(netns).is_none() {
+        let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
+    }
+    if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
+        // SAFETY: as above, and each processor has its own.
+        unsafe { (*totals).ways[way].add(counts) };
+    }
+}

@@ -1,0 +1,134 @@
+//! Keeps the wire of the enrolled pods watched, and forgets what is over. Works beside the capture task, on threads that
+//! may wait: nothing of it stands in the way of capture, or of the lease.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Pod,
+    attest::{self, Attestation},
+    netns::NetnsCookie,
+    programs::Pins,
+    wire::Wire,
+};
+use crate::workload::ObjectName;
+
+/// Interfaces are looked for, and what is over is removed, so often.
+const EVERY: Duration = Duration::from_secs(2);
+/// What could not be watched is tried again so many looks apart: the kernel checks the programs anew each time.
+const AGAIN: u32 = 30;
+
+/// Of the enrolled pods.
+pub type Attestations = HashMap<ObjectName, Attestation>;
+
+/// What is watched, by network namespace.
+pub(super) struct Attestor {
+    pins: Pins,
+    wire: Wire,
+    watched: HashMap<NetnsCookie, (Arc<Pod>, Attestation)>,
+    looks: u32,
+    told: watch::Sender<Attestations>,
+}
+
+impl Attestor {
+    pub(super) fn new(pins: Pins, wire: Wire) -> (Self, watch::Receiver<Attestations>) {
+        let (told, receiver) = watch::channel(Attestations::new());
+        let attestor = Self {
+            pins,
+            wire,
+            watched: HashMap::new(),
+            looks: 0,
+            told,
+        };
+        (attestor, receiver)
+    }
+
+    /// Until nobody says any more which pods there are.
+    pub(super) async fn run(mut self, mut pods: watch::Receiver<Vec<Arc<Pod>>>) {
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let sweeps = tokio::select! {
+                changed = pods.changed() => match changed {
+                    Ok(()) => false,
+                    Err(_) => return,
+                },
+                _ = tick.tick() => true,
+            };
+            let now = pods.borrow_and_update().clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look(&now);
+                if sweeps {
+                    self.looks = self.looks.wrapping_add(1);
+                    self.wire.sweep(&now);
+                }
+                self
+            });
+            match looked.await {
+                Ok(attestor) => self = attestor,
+                Err(error) => {
+                    tracing::error!(%error, "attestation has ended");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, pods: &[Arc<Pod>]) {
+        let is_there = |cookie: &NetnsCookie| pods.iter().any(|pod| pod.netns.cookie() == *cookie);
+        let gone: Vec<_> = self
+            .watched
+            .keys()
+            .filter(|c| !is_there(c))
+            .copied()
+            .collect();
+        for cookie in gone {
+            if let Some((pod, _)) = self.watched.remove(&cookie) {
+                attest::unwatch(&pod.netns);
+                self.pins.detach_wire(cookie);
+            }
+        }
+        for pod in pods {
+            self.watch(pod);
+        }
+        let all = self.watched.values();
+        let now: Attestations = all.map(|(pod, a)| (pod.name.clone(), a.clone())).collect();
+        self.told.send_if_modified(|told| {
+            let is_new = *told != now;
+            *told = now;
+            is_new
+        });
+    }
+
+    /// Watches the interfaces that a pod has now.
+    fn watch(&mut self, pod: &Arc<Pod>) {
+        let netns = &pod.netns;
+        let before = self.watched.get(&netns.cookie()).map(|(_, before)| before);
+        let is_due = self.looks.is_multiple_of(AGAIN);
+        if !is_due && matches!(before, Some(Attestation::Off { .. })) {
+            return;
+        }
+        let now = match (netns.enter(attest::interfaces), before) {
+            (Ok(Ok(found)), Some(Attestation::On { interfaces, .. })) if found == *interfaces => {
+                return;
+            }
+            (Ok(Ok(found)), _) => attest::watch(&self.pins, netns, found),
+            (Ok(Err(error)), _) => attest::off(&error),
+            (Err(error), _) => attest::off(&error),
+        };
+        match &now {
+            Attestation::Off { why } if before != Some(&now) => {
+                tracing::warn!(workload = %pod.name, error = %why, "attestation is off");
+            }
+            Attestation::Off { .. } => {}
+            Attestation::On { interfaces, method } => {
+                tracing::debug!(workload = %pod.name, ?interfaces, %method, "attestation is on");
+            }
+        }
+        self.watched.insert(netns.cookie(), (Arc::clone(pod), now));
+    }
+}
