@@ -50,6 +50,8 @@ pub mod map {
     pub const WIRE_FLOWS: &str = "WIRE_FLOWS";
     /// `u64 (network namespace cookie) -> WireTotals`, for each processor
     pub const WIRE_TOTALS: &str = "WIRE_TOTALS";
+    /// The program that follows the wire of all pods
+    pub const WIRE_PROGRAM: &str = "WIRE_PROGRAM";
     /// Ring buffer of [`Event`](crate::Event)
     pub const EVENTS: &str = "EVENTS";
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Address,
-    framing::{Counts, Opening, Stream},
+    framing::{Counts, Opening, Phase, Stream},
 };
 
 /// A connection at a pod's interface.
@@ -32,7 +32,9 @@ pub struct WireFlow {
     pub closed: u8,
     /// The [`Way`] of the first SYN, plus one; zero: it was not seen.
     pub opener: u8,
-    pub pad: [u8; 6],
+    /// Not zero: some of it could not be followed, in fragments or for want of time.
+    pub doubted: u8,
+    pub pad: [u8; 5],
 }
 
 /// Sums of a pod, by [`Way`], of connections that are over as well. Each processor has its own.
@@ -116,7 +118,8 @@ impl WireFlow {
         seen: 0,
         closed: 0,
         opener: 0,
-        pad: [0; 6],
+        doubted: 0,
+        pad: [0; 5],
     };
     /// Bit of `application_data` in [`Stream::kinds`].
     const APPLICATION_DATA: u8 = 1 << 3;
@@ -129,14 +132,19 @@ impl WireFlow {
         if stream.began != 0 && stream.start == sequence.wrapping_add(1) {
             return before;
         }
-        let over = self.closed != 0 || self.is_silent();
-        if !over {
-            // Nobody opens a connection that is open: its receiver won't follow, and what comes next is uncertain.
-            self.streams[way].lose();
+        if !self.is_over() && !self.is_silent() {
+            // Its receiver won't follow, or the end of the one before was never seen: nobody knows where numbers go on.
+            let stream = &mut self.streams[way];
+            *stream = Stream {
+                lock: stream.lock,
+                counts: before,
+                ..Stream::UNSEEN
+            };
             return before;
         }
         if first {
             self.closed = 0;
+            self.doubted = 0;
             self.opener = if way == Way::SENT { 1 } else { 2 };
             let other = &mut self.streams[1 - way];
             *other = Stream {
@@ -146,6 +154,27 @@ impl WireFlow {
         }
         self.streams[way].begin(sequence);
         Counts::NONE
+    }
+
+    /// Some of what comes is urgent: its receiver takes it out of the stream (RFC 6093 2), from which TLS never has any
+    /// taken out.
+    #[inline(always)]
+    pub fn interrupt(&mut self, way: usize) {
+        self.doubted = 1;
+        let stream = &mut self.streams[way];
+        if stream.phase != Phase::PLAINTEXT {
+            stream.lose();
+        }
+    }
+
+    /// A RST was seen. Its receiver heeds it only where the stream has come to (RFC 5961 3.2), with its FIN if there was
+    /// one.
+    #[inline(always)]
+    pub fn reset(&mut self, way: usize, sequence: u32) {
+        let stream = &self.streams[way];
+        if stream.phase == Phase::UNSEEN || sequence.wrapping_sub(stream.next) <= 1 {
+            self.closed |= Closed::RESET;
+        }
     }
 
     /// Nothing was carried so far.
@@ -185,7 +214,7 @@ impl WireFlow {
         }
         Verdict::Unknown(if any(|s| s.began == 0) {
             Doubt::Beginning
-        } else if any(|s| s.counts.unclassified > 0 || s.have > 0) {
+        } else if self.doubted != 0 || any(|s| s.counts.unclassified > 0 || s.have > 0) {
             Doubt::Unclassified
         } else if self.is_silent() {
             Doubt::Silent
@@ -207,100 +236,4 @@ impl WireFlow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Bytes<'a>(&'a [u8]);
-
-    impl crate::framing::Payload for Bytes<'_> {
-        fn header(&self, at: u32) -> Option<u64> {
-            let at = at as usize;
-            let bytes = self.0.get(at..at + 5)?;
-            Some(
-                bytes
-                    .iter()
-                    .fold(0, |head, byte| (head << 8) | u64::from(*byte)),
-            )
-        }
-
-        fn byte(&self, at: u32) -> Option<u8> {
-            self.0.get(at as usize).copied()
-        }
-    }
-
-    fn open() -> WireFlow {
-        let mut flow = WireFlow::default();
-        flow.opened(Way::SENT, true, 99);
-        flow.opened(Way::RECEIVED, false, 199);
-        flow
-    }
-
-    fn say(flow: &mut WireFlow, way: usize, bytes: &[u8]) {
-        let stream = &mut flow.streams[way];
-        let length = u32::try_from(bytes.len()).unwrap();
-        stream.follow(stream.next, length, Bytes(bytes));
-    }
-
-    const CLIENT_HELLO: [u8; 7] = [22, 3, 1, 0, 2, 1, 0];
-    const SERVER_HELLO: [u8; 7] = [22, 3, 3, 0, 2, 2, 0];
-    const DATA: [u8; 6] = [23, 3, 3, 0, 1, 7];
-
-    #[test]
-    fn hellos_and_data_make_an_encrypted_connection() {
-        let mut flow = open();
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
-        say(&mut flow, Way::SENT, &CLIENT_HELLO);
-        say(&mut flow, Way::RECEIVED, &SERVER_HELLO);
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
-        say(&mut flow, Way::SENT, &DATA);
-        assert_eq!(flow.verdict(), Verdict::Encrypted);
-        say(&mut flow, Way::RECEIVED, b"x");
-        assert_eq!(flow.verdict(), Verdict::Plaintext);
-    }
-
-    #[test]
-    fn framing_alone_is_not_enough() {
-        let mut flow = open();
-        say(&mut flow, Way::SENT, &DATA);
-        say(&mut flow, Way::RECEIVED, &DATA);
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
-        let mut flow = open();
-        say(&mut flow, Way::SENT, &CLIENT_HELLO);
-        say(&mut flow, Way::RECEIVED, &CLIENT_HELLO);
-        say(&mut flow, Way::RECEIVED, &DATA);
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Handshake));
-    }
-
-    #[test]
-    fn what_was_there_before_stays_unknown() {
-        let mut flow = WireFlow::default();
-        say(&mut flow, Way::SENT, &CLIENT_HELLO);
-        say(&mut flow, Way::RECEIVED, &SERVER_HELLO);
-        say(&mut flow, Way::SENT, &DATA);
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Beginning));
-    }
-
-    #[test]
-    fn a_second_syn_wipes_nothing_out_of_an_open_connection() {
-        let mut flow = open();
-        say(&mut flow, Way::RECEIVED, b"in clear");
-        flow.opened(Way::RECEIVED, true, 5000);
-        assert_eq!(flow.verdict(), Verdict::Plaintext);
-        flow.closed |= Closed::RESET;
-        flow.opened(Way::RECEIVED, true, 5000);
-        flow.opened(Way::SENT, false, 6000);
-        assert_eq!(flow.verdict(), Verdict::Unknown(Doubt::Silent));
-        assert_eq!(usize::from(flow.opener), Way::RECEIVED + 1);
-    }
-
-    #[test]
-    fn it_is_over_for_good_when_both_ends_were_acknowledged() {
-        let mut flow = open();
-        assert!(!flow.closing(Way::SENT, true, Some(200)));
-        assert!(!flow.is_over());
-        assert!(!flow.closing(Way::RECEIVED, true, Some(100)));
-        assert!(flow.is_over());
-        assert!(!flow.closing(Way::SENT, false, Some(201)));
-        assert!(flow.closing(Way::RECEIVED, false, Some(101)));
-    }
-}
+mod tests;

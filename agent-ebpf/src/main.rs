@@ -69,13 +69,18 @@ fn inbound(ctx: SkLookupContext) -> u32 {
 }
 
 #[classifier]
-fn wire_sent(ctx: TcContext) -> i32 {
-    wire::watch(&ctx, Way::SENT)
+fn wire_sent(mut ctx: TcContext) -> i32 {
+    wire::hand_on(&mut ctx, Way::SENT as u32)
 }
 
 #[classifier]
-fn wire_received(ctx: TcContext) -> i32 {
-    wire::watch(&ctx, Way::RECEIVED)
+fn wire_received(mut ctx: TcContext) -> i32 {
+    wire::hand_on(&mut ctx, Way::RECEIVED as u32)
+}
+
+#[classifier]
+fn wire(ctx: TcContext) -> i32 {
+    wire::watch(&ctx)
 }
 
 #[panic_handler]

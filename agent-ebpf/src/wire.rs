@@ -2,7 +2,8 @@
 //!
 //! The pod's own end is watched, in its own network namespace: macvlan, ipvlan and virtual functions have no other. What
 //! the agent and the application say to each other stays on loopback. Which pod it is stands in read-only data, as for
-//! `sk_lookup`: only since Linux 6.14 can this type of program ask. When a guard comes, the stream that `attest` has
+//! `sk_lookup`: only since Linux 6.14 can this type of program ask. A pod's own programs do no more than hand that on to
+//! the one that follows, of which there is one for all: the verifier takes tens of milliseconds for it. When a guard comes, the stream that `attest` has
 //! followed tells it what the first payload was.
 
 use core::arch::asm;
@@ -11,29 +12,58 @@ use aya_ebpf::{
     EbpfContext as _, bindings::BPF_NOEXIST, cty::c_void, helpers::bpf_loop, programs::TcContext,
 };
 use sealane_common::{
-    Closed, Way, WireFlow, WireKey, WireTotals,
+    Way, WireFlow, WireKey, WireTotals,
     framing::{Counts, MAX_STEPS, Payload, Stream, Walk},
 };
 
 use crate::{
     context::now,
-    maps::{NETNS_COOKIE, WIRE_FLOWS, WIRE_TOTALS},
-    packet::{ACK, FIN, Packet, RST, SYN, Segment, parse},
+    maps::{NETNS_COOKIE, WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS},
+    packet::{ACK, Ends, FIN, Packet, RST, SYN, Segment, URG, parse},
 };
 
 /// Whoever else is asked decides (`TC_ACT_UNSPEC`, `TCX_NEXT`).
 const NEXT: i32 = -1;
-/// How often a stream is asked for that another processor follows.
-const SPINS: u32 = 8;
+/// How often a stream is asked for that another processor follows: longer than any takes for a packet.
+const SPINS: u32 = 1 << 14;
 
+/// Whose wire it is, and in which direction.
+#[derive(Clone, Copy)]
+struct Wire {
+    netns: u64,
+    /// One of [`Way`].
+    way: usize,
+}
+
+/// A pod's own program: hands on whose packet it is.
 #[inline(always)]
-pub fn watch(ctx: &TcContext, way: usize) -> i32 {
+pub fn hand_on(ctx: &mut TcContext, way: u32) -> i32 {
+    let netns = NETNS_COOKIE.load();
+    let note = ctx.cb_mut();
+    note[0] = netns as u32;
+    note[1] = (netns >> 32) as u32;
+    note[2] = way;
+    // SAFETY: it does not come back, and nothing here has to be cleaned up. If the agent could load no program to go to
+    // it does come back.
+    unsafe { WIRE_PROGRAM.tail_call(ctx, 0) };
+    NEXT
+}
+
+/// The program of all pods.
+#[inline(always)]
+pub fn watch(ctx: &TcContext) -> i32 {
+    let note = ctx.cb();
+    let wire = Wire {
+        netns: u64::from(note[0]) | u64::from(note[1]) << 32,
+        way: (note[2] & 1) as usize,
+    };
     let counts = match parse(ctx) {
         Packet::Other => return NEXT,
         Packet::Opaque(bytes) => unclassified(bytes),
-        Packet::Tcp(segment) => attest(ctx, &segment, way),
+        Packet::First(ends, bytes) => doubt(&ends, bytes, wire),
+        Packet::Tcp(segment) => attest(ctx, &segment, wire),
     };
-    add(way, &counts);
+    add(wire, &counts);
     NEXT
 }
 
@@ -74,13 +104,29 @@ impl Payload for Reader {
 }
 
 #[inline(always)]
-fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
-    let (local, remote) = if way == Way::SENT {
-        (segment.source, segment.destination)
+fn key(ends: &Ends, wire: Wire) -> WireKey {
+    let (local, remote) = if wire.way == Way::SENT {
+        (ends.source, ends.destination)
     } else {
-        (segment.destination, segment.source)
+        (ends.destination, ends.source)
     };
-    let key = WireKey::new(NETNS_COOKIE.load(), local, remote);
+    WireKey::new(wire.netns, local, remote)
+}
+
+/// A part of the connection is in fragments: nobody can vouch for it any more.
+#[inline(always)]
+fn doubt(ends: &Ends, bytes: u32, wire: Wire) -> Counts {
+    if let Some(flow) = flow(&key(ends, wire), true) {
+        // SAFETY: as in `attest`.
+        unsafe { (*flow).doubted = 1 };
+    }
+    unclassified(bytes)
+}
+
+#[inline(always)]
+fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> Counts {
+    let way = wire.way;
+    let key = key(&segment.ends, wire);
     let is_syn = segment.flags & SYN != 0;
     let Some(flow) = flow(&key, is_syn || segment.length > 0) else {
         return unclassified(segment.length);
@@ -90,6 +136,7 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
     let flow = unsafe { &mut *flow };
     let lock = &raw mut flow.streams[way].lock;
     if !acquire(lock) {
+        flow.doubted = 1;
         return unclassified(segment.length);
     }
     flow.seen = now();
@@ -103,11 +150,14 @@ fn attest(ctx: &TcContext, segment: &Segment, way: usize) -> Counts {
         ctx: TcContext::new(ctx.as_ptr().cast()),
         payload: segment.payload,
     };
+    if segment.flags & URG != 0 {
+        flow.interrupt(way);
+    }
     let stream: &mut Stream = &mut flow.streams[way];
     stream.follow(sequence, segment.length, reader);
     let counts = stream.counts.since(&before);
     if segment.flags & RST != 0 {
-        flow.closed |= Closed::RESET;
+        flow.reset(way, segment.sequence);
     }
     let acknowledged = (segment.flags & ACK != 0).then_some(segment.acknowledged);
     let over = flow.closing(way, segment.flags & FIN != 0, acknowledged);
@@ -145,14 +195,30 @@ fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
 /// Two processors may have packets of one direction at the same time.
 #[inline(always)]
 fn acquire(lock: *mut u64) -> bool {
-    let mut spins = 0;
-    while spins < SPINS {
-        if exchange(lock, 1) == 0 {
-            return true;
-        }
-        spins += 1;
+    if exchange(lock, 1) == 0 {
+        return true;
     }
-    false
+    let mut asked = Asked { lock, got: 0 };
+    let context: *mut Asked = &raw mut asked;
+    // SAFETY: the helper hands the callback what it is given here.
+    let _ = unsafe { bpf_loop(SPINS, ask as *mut c_void, context.cast(), 0) };
+    asked.got != 0
+}
+
+struct Asked {
+    lock: *mut u64,
+    got: u64,
+}
+
+/// For `bpf_loop`: 0 goes on, 1 ends.
+///
+/// # Safety
+/// `asked` is the one that `acquire` has given.
+unsafe extern "C" fn ask(_: u64, asked: *mut c_void) -> u64 {
+    // SAFETY: by the caller's promise; nobody else has it while the loop runs.
+    let asked = unsafe { &mut *asked.cast::<Asked>() };
+    asked.got = u64::from(exchange(asked.lock, 1) == 0);
+    asked.got
 }
 
 /// In one step and fully ordered (BPF_XCHG, since Linux 5.12); core has it not for this target.
@@ -179,8 +245,8 @@ fn unclassified(bytes: u32) -> Counts {
 }
 
 #[inline(always)]
-fn add(way: usize, counts: &Counts) {
-    let netns = NETNS_COOKIE.load();
+fn add(wire: Wire, counts: &Counts) {
+    let Wire { netns, way } = wire;
     if WIRE_TOTALS.get_ptr(netns).is_none() {
         let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
     }

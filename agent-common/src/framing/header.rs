@@ -3,8 +3,8 @@
 /// Bytes before a record's content.
 pub(super) const HEADER: u32 = WHOLE as u32;
 pub(super) const WHOLE: u8 = 5;
-/// Content of a record at most (RFC 8446 5.2).
-pub(super) const MAX_CONTENT: u64 = (1 << 14) + 256;
+/// Content of a record at most (RFC 5246 6.2.3; TLS 1.3 has less).
+pub(super) const MAX_CONTENT: u64 = (1 << 14) + 2048;
 /// Content types (RFC 8446 B.1) that a record may have: change_cipher_spec, alert, handshake, application_data.
 pub(super) const FIRST_KIND: u64 = 20;
 pub(super) const LAST_KIND: u64 = 23;

@@ -48,7 +48,7 @@ fn reference(stream: &[u8]) -> (Counts, u8) {
                 [_, _, _, _] => true,
                 [_, _, _, high, low] => {
                     left = usize::from(high) * 256 + usize::from(low);
-                    (1..=16_640).contains(&left)
+                    (1..=18_432).contains(&left)
                 }
                 _ => unreachable!(),
             };
@@ -80,7 +80,7 @@ fn stream() -> Vec<u8> {
     }
     for _ in 0..fastrand::usize(..12) {
         let length = match fastrand::u8(..4) {
-            0 => fastrand::usize(1..=16_640),
+            0 => fastrand::usize(1..=18_432),
             1 => fastrand::usize(1..4),
             _ => fastrand::usize(1..300),
         };
@@ -89,7 +89,7 @@ fn stream() -> Vec<u8> {
     match fastrand::u8(..6) {
         0 => bytes.extend((0..fastrand::usize(..400)).map(|_| fastrand::u8(..))),
         1 => bytes.extend([23, 3, 3, 0, 0]),
-        2 => bytes.extend([23, 3, 3, 0x41, 1, 0]),
+        2 => bytes.extend([23, 3, 3, 0x48, 1, 0]),
         _ => {}
     }
     bytes
@@ -282,6 +282,30 @@ fn more_records_than_are_looked_at_in_one_packet_are_not_vouched_for() {
     assert_eq!(counts.bytes(), bytes.len() as u64);
     assert!(counts.unclassified > 0 && counts.plaintext == 0);
     assert_eq!(followed.stream.phase, Phase::LOST);
+}
+
+/// TLS 1.2 pads records of CBC suites by up to 256 bytes, and adds a vector and a tag (RFC 5246 6.2.3.2).
+#[test]
+fn the_longest_records_of_an_honest_peer_are_records() {
+    let mut followed = Followed::new();
+    let bytes = [record(22, 100), record(23, 16_384 + 16 + 48 + 256)].concat();
+    followed.see(&bytes, 0, bytes.len());
+    let counts = followed.stream.counts;
+    assert_eq!((counts.records, counts.tls), (2, bytes.len() as u64));
+}
+
+/// Probes of a window or of life repeat a byte, or send one that the receiver throws away.
+#[test]
+fn probes_are_no_content() {
+    let bytes = [record(22, 100), record(23, 100), record(23, 100)].concat();
+    let mut followed = Followed::new();
+    followed.see(&bytes, 0, 105);
+    followed.see(b"x".repeat(200).as_slice(), 104, 105);
+    followed.see(&bytes, 105, 106);
+    followed.see(&bytes, 105, 106);
+    followed.see(&bytes, 105, 315);
+    let counts = followed.stream.counts;
+    assert_eq!((counts.records, counts.tls, counts.repeated), (3, 315, 3));
 }
 
 #[test]

@@ -5,10 +5,17 @@
 //! is captured all the same. Whoever may change the interfaces of the pod may take classifiers off, and of clsact's
 //! nothing but the pod's end or leaving the mesh removes them.
 
-use std::{collections::BTreeSet, fmt, fs, mem::ManuallyDrop};
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    mem::ManuallyDrop,
+    net::{Ipv4Addr, UdpSocket},
+    time::Instant,
+};
 
 use aya::{
     Ebpf,
+    maps::ProgramArray,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType,
         links::FdLink,
@@ -16,12 +23,18 @@ use aya::{
     },
 };
 
+use rustix::net::netdevice::name_to_index;
+use sealane_common::map::WIRE_PROGRAM;
+
 use super::{
     error::CaptureError,
+    maps::{map_error, typed},
     netns::{Netns, NetnsCookie},
     programs::{Pins, attach},
 };
 
+/// The program that follows the wire of all pods; their own hand on to it.
+const FOLLOWS: &str = "wire";
 const PROGRAMS: [(&str, TcAttachType); 2] = [
     ("wire_sent", TcAttachType::Egress),
     ("wire_received", TcAttachType::Ingress),
@@ -32,6 +45,9 @@ const HANDLE: TcHandle = TcHandle::new(0, 1);
 const LOOPBACK: &str = "lo";
 /// Characters of a reason that are shown.
 const LONGEST: usize = 200;
+
+/// Names and indices: another interface may have taken a name.
+pub(super) type Interfaces = BTreeMap<String, u32>;
 
 /// How an interface is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +60,7 @@ pub enum Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attestation {
     On {
-        /// By name.
-        interfaces: BTreeSet<String>,
+        interfaces: Interfaces,
         method: Method,
     },
     Off {
@@ -73,34 +88,37 @@ pub(super) fn off(why: &impl ToString) -> Attestation {
 }
 
 /// Watches these interfaces.
-pub(super) fn watch(pins: &Pins, netns: &Netns, interfaces: BTreeSet<String>) -> Attestation {
+pub(super) fn watch(pins: &Pins, netns: &Netns, interfaces: Interfaces) -> Attestation {
     if interfaces.is_empty() {
         return off(&"the pod has no interface but loopback");
     }
-    match pins.attach_wire(netns, &interfaces) {
+    match pins.attach_wire(netns, interfaces.keys()) {
         Ok(method) => Attestation::On { interfaces, method },
         Err(error) => off(&error),
     }
 }
 
-/// Names of the calling thread's interfaces, loopback excepted.
-pub(super) fn interfaces() -> std::io::Result<BTreeSet<String>> {
+/// The calling thread's interfaces, loopback excepted.
+pub(super) fn interfaces() -> io::Result<Interfaces> {
     // Two lines of headings, then `NAME: numbers` (proc_pid_net(5)).
     let table = fs::read_to_string("/proc/thread-self/net/dev")?;
     let names = table
         .lines()
         .skip(2)
         .filter_map(|line| line.split_once(':'));
+    let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     Ok(names
-        .map(|(name, _)| name.trim().to_owned())
-        .filter(|name| name != LOOPBACK)
+        .map(|(name, _)| name.trim())
+        .filter(|name| *name != LOOPBACK)
+        // One that has gone meanwhile is none.
+        .filter_map(|name| Some((name.to_owned(), name_to_index(&any, name).ok()?)))
         .collect())
 }
 
 /// What classifiers are taken off: those of pods that leave, which are there.
 pub(super) fn unwatch(netns: &Netns) {
     let _ = netns.enter(|| {
-        for interface in interfaces().unwrap_or_default() {
+        for interface in interfaces().unwrap_or_default().into_keys() {
             for (name, side) in PROGRAMS {
                 // There are none where tcx is used.
                 let _ = tc::qdisc_detach_program(&interface, side, name);
@@ -110,16 +128,33 @@ pub(super) fn unwatch(netns: &Netns) {
 }
 
 impl Pins {
-    fn attach_wire(
+    /// Has the wire of all pods followed from here on by this agent's program. The verifier takes its time for it.
+    pub(super) fn follow_wire(&self) -> Result<(), CaptureError> {
+        let since = Instant::now();
+        let mut ebpf = self.load(NetnsCookie(0))?;
+        let (program, instructions) =
+            attach::<SchedClassifier, _>(&mut ebpf, FOLLOWS, |program| {
+                program.load()?;
+                let instructions = program.info()?.verified_instruction_count();
+                Ok((program.fd()?.try_clone()?, instructions))
+            })?;
+        tracing::debug!(elapsed = ?since.elapsed(), instructions, "the program that follows the wire");
+        let mut place: ProgramArray<_> = typed(&mut ebpf, WIRE_PROGRAM)?;
+        place
+            .set(0, &program, 0)
+            .map_err(|error| map_error(WIRE_PROGRAM, error))
+    }
+
+    fn attach_wire<'i>(
         &self,
         netns: &Netns,
-        interfaces: &BTreeSet<String>,
+        interfaces: impl Iterator<Item = &'i String> + Clone,
     ) -> Result<Method, CaptureError> {
         let mut ebpf = self.load(netns.cookie())?;
         let mut method = Method::Tcx;
         for (name, side) in PROGRAMS {
             attach::<SchedClassifier, _>(&mut ebpf, name, SchedClassifier::load)?;
-            for interface in interfaces {
+            for interface in interfaces.clone() {
                 let link = netns.enter(|| attach_to(&mut ebpf, name, interface, side))??;
                 match link {
                     Some(link) => {

@@ -31,6 +31,8 @@ pub(super) struct Attestor {
     wire: Wire,
     watched: HashMap<NetnsCookie, (Arc<Pod>, Attestation)>,
     looks: u32,
+    /// Whether there is a program that follows what those of the pods hand on, and else why not.
+    followed: Option<Result<(), String>>,
     told: watch::Sender<Attestations>,
 }
 
@@ -42,6 +44,7 @@ impl Attestor {
             wire,
             watched: HashMap::new(),
             looks: 0,
+            followed: None,
             told,
         };
         (attestor, receiver)
@@ -92,8 +95,18 @@ impl Attestor {
                 self.pins.detach_wire(cookie);
             }
         }
+        let is_due = self.looks.is_multiple_of(AGAIN);
+        let is_to_be_tried = match self.followed {
+            None => !pods.is_empty(),
+            Some(Ok(())) => false,
+            Some(Err(_)) => is_due,
+        };
+        if is_to_be_tried {
+            let followed = self.pins.follow_wire();
+            self.followed = Some(followed.map_err(|error| error.to_string()));
+        }
         for pod in pods {
-            self.watch(pod);
+            self.watch(pod, is_due);
         }
         let all = self.watched.values();
         let now: Attestations = all.map(|(pod, a)| (pod.name.clone(), a.clone())).collect();
@@ -105,20 +118,20 @@ impl Attestor {
     }
 
     /// Watches the interfaces that a pod has now.
-    fn watch(&mut self, pod: &Arc<Pod>) {
+    fn watch(&mut self, pod: &Arc<Pod>, is_due: bool) {
         let netns = &pod.netns;
         let before = self.watched.get(&netns.cookie()).map(|(_, before)| before);
-        let is_due = self.looks.is_multiple_of(AGAIN);
         if !is_due && matches!(before, Some(Attestation::Off { .. })) {
             return;
         }
-        let now = match (netns.enter(attest::interfaces), before) {
-            (Ok(Ok(found)), Some(Attestation::On { interfaces, .. })) if found == *interfaces => {
-                return;
-            }
-            (Ok(Ok(found)), _) => attest::watch(&self.pins, netns, found),
-            (Ok(Err(error)), _) => attest::off(&error),
-            (Err(error), _) => attest::off(&error),
+        let now = match (&self.followed, netns.enter(attest::interfaces)) {
+            (Some(Err(error)), _) => attest::off(error),
+            (_, Ok(Ok(found))) => match before {
+                Some(Attestation::On { interfaces, .. }) if found == *interfaces => return,
+                _ => attest::watch(&self.pins, netns, found),
+            },
+            (_, Ok(Err(error))) => attest::off(&error),
+            (_, Err(error)) => attest::off(&error),
         };
         match &now {
             Attestation::Off { why } if before != Some(&now) => {

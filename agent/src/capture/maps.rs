@@ -8,14 +8,14 @@ use sealane_common::{
     Address, AgentState, Destination, ListenKey, ListenerKey, Workload,
     map::{
         AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, OTHERS, SOCKETS,
-        WIRE_FLOWS, WIRE_TOTALS, WORKLOADS,
+        WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS, WORKLOADS,
     },
 };
 
 use super::{error::CaptureError, flows::Flows, wire::Wire};
 
 /// Every map that is pinned and shared, with those of aya-log.
-pub(super) const NAMES: [&str; 13] = [
+pub(super) const NAMES: [&str; 14] = [
     AGENT,
     WORKLOADS,
     OTHERS,
@@ -27,6 +27,7 @@ pub(super) const NAMES: [&str; 13] = [
     LISTENERS,
     WIRE_FLOWS,
     WIRE_TOTALS,
+    WIRE_PROGRAM,
     EVENTS,
     "AYA_LOGS",
 ];
@@ -66,7 +67,7 @@ pub(super) fn take(ebpf: &mut Ebpf) -> Result<Taken, CaptureError> {
     })
 }
 
-fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError>
+pub(super) fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
