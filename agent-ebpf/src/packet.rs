@@ -17,9 +17,10 @@ const VLAN: u16 = 0x8100;
 const PROVIDER_VLAN: u16 = 0x88a8;
 const IPV6_HEADER: u32 = 40;
 const TCP: u8 = 6;
-/// Tags and extension headers that are looked behind at most.
+/// Tags that are looked behind.
 const MAX_TAGS: u32 = 2;
-const MAX_EXTENSIONS: u32 = 64;
+/// As many as fit into a packet.
+const MAX_EXTENSIONS: u32 = 8192;
 
 /// Extension headers (RFC 8200 4, RFC 4302).
 const HOP_BY_HOP: u8 = 0;

@@ -212,6 +212,7 @@ fn capture_config(config: &AgentConfig) -> CaptureConfig {
     CaptureConfig {
         cgroup_root: config.cgroup_root.clone(),
         bpffs: config.bpffs.clone(),
+        attests: config.attests,
         hold_back: matches!(
             config.source,
             SourceConfig::Cluster {

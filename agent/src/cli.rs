@@ -30,7 +30,7 @@ pub use trust::TrustArgs;
 pub use serve::ServeArgs;
 pub use source::{SourceArgs, UnknownPods};
 pub use usage::{asks_for_json, complaint};
-pub use verify::VerifyArgs;
+pub use verify::{Switch, VerifyArgs, WireArgs};
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
@@ -149,6 +149,9 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub wire: WireArgs,
 
     /// What becomes of connections to the mesh of a cluster's pods, as long as the API server has not said whether they
     /// are in it: refuse or pass

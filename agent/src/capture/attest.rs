@@ -92,7 +92,7 @@ pub(super) fn watch(pins: &Pins, netns: &Netns, interfaces: Interfaces) -> Attes
     if interfaces.is_empty() {
         return off(&"the pod has no interface but loopback");
     }
-    match pins.attach_wire(netns, interfaces.keys()) {
+    match pins.attach_wire(netns, &interfaces) {
         Ok(method) => Attestation::On { interfaces, method },
         Err(error) => off(&error),
     }
@@ -145,16 +145,12 @@ impl Pins {
             .map_err(|error| map_error(WIRE_PROGRAM, error))
     }
 
-    fn attach_wire<'i>(
-        &self,
-        netns: &Netns,
-        interfaces: impl Iterator<Item = &'i String> + Clone,
-    ) -> Result<Method, CaptureError> {
+    fn attach_wire(&self, netns: &Netns, interfaces: &Interfaces) -> Result<Method, CaptureError> {
         let mut ebpf = self.load(netns.cookie())?;
         let mut method = Method::Tcx;
         for (name, side) in PROGRAMS {
             attach::<SchedClassifier, _>(&mut ebpf, name, SchedClassifier::load)?;
-            for interface in interfaces.clone() {
+            for interface in interfaces.keys() {
                 let link = netns.enter(|| attach_to(&mut ebpf, name, interface, side))??;
                 match link {
                     Some(link) => {

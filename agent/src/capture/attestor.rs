@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Pod,
     attest::{self, Attestation},
-    netns::NetnsCookie,
+    netns::{Netns, NetnsCookie},
     programs::Pins,
     wire::Wire,
 };
@@ -21,6 +21,8 @@ use crate::workload::ObjectName;
 const EVERY: Duration = Duration::from_secs(2);
 /// What could not be watched is tried again so many looks apart: the kernel checks the programs anew each time.
 const AGAIN: u32 = 30;
+/// Why, where nobody wants it.
+const SWITCHED_OFF: &str = "switched off (--attestation off)";
 
 /// Of the enrolled pods.
 pub type Attestations = HashMap<ObjectName, Attestation>;
@@ -33,18 +35,24 @@ pub(super) struct Attestor {
     looks: u32,
     /// Whether there is a program that follows what those of the pods hand on, and else why not.
     followed: Option<Result<(), String>>,
+    attests: bool,
     told: watch::Sender<Attestations>,
 }
 
 impl Attestor {
-    pub(super) fn new(pins: Pins, wire: Wire) -> (Self, watch::Receiver<Attestations>) {
+    pub(super) fn new(
+        pins: Pins,
+        wire: Wire,
+        attests: bool,
+    ) -> (Self, watch::Receiver<Attestations>) {
         let (told, receiver) = watch::channel(Attestations::new());
         let attestor = Self {
             pins,
             wire,
             watched: HashMap::new(),
             looks: 0,
-            followed: None,
+            followed: (!attests).then(|| Err(SWITCHED_OFF.to_owned())),
+            attests,
             told,
         };
         (attestor, receiver)
@@ -91,12 +99,12 @@ impl Attestor {
             .collect();
         for cookie in gone {
             if let Some((pod, _)) = self.watched.remove(&cookie) {
-                attest::unwatch(&pod.netns);
-                self.pins.detach_wire(cookie);
+                self.unwatch(&pod.netns);
             }
         }
         let is_due = self.looks.is_multiple_of(AGAIN);
         let is_to_be_tried = match self.followed {
+            _ if !self.attests => false,
             None => !pods.is_empty(),
             Some(Ok(())) => false,
             Some(Err(_)) => is_due,
@@ -117,12 +125,21 @@ impl Attestor {
         });
     }
 
+    fn unwatch(&self, netns: &Netns) {
+        attest::unwatch(netns);
+        self.pins.detach_wire(netns.cookie());
+    }
+
     /// Watches the interfaces that a pod has now.
     fn watch(&mut self, pod: &Arc<Pod>, is_due: bool) {
         let netns = &pod.netns;
         let before = self.watched.get(&netns.cookie()).map(|(_, before)| before);
         if !is_due && matches!(before, Some(Attestation::Off { .. })) {
             return;
+        }
+        if !self.attests && before.is_none() {
+            // An earlier agent may have left its programs.
+            self.unwatch(netns);
         }
         let now = match (&self.followed, netns.enter(attest::interfaces)) {
             (Some(Err(error)), _) => attest::off(error),

@@ -53,6 +53,8 @@ pub struct CaptureConfig {
     pub trace: bool,
     /// Whether pods that nobody has spoken of yet are kept from the mesh until somebody has.
     pub hold_back: bool,
+    /// Whether the wire of pods is watched.
+    pub attests: bool,
 }
 
 /// The place of this layout's pins.
@@ -258,6 +260,7 @@ mod tests {
             bpffs: PathBuf::from("/sys/kernel/sealane"),
             trace: false,
             hold_back: false,
+            attests: false,
         };
         let error = Pins::create(&config).unwrap_err();
         assert!(matches!(error, CaptureError::NotBpffs { .. }), "{error}");

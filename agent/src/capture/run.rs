@@ -133,7 +133,7 @@ impl Capture {
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(CaptureStatus::default());
         let strangers = Strangers::new(&config, &home);
-        let (attestor, attestations) = Attestor::new(pins.clone(), wire.clone());
+        let (attestor, attestations) = Attestor::new(pins.clone(), wire.clone(), config.attests);
         let capture = Self {
             config,
             strangers,

@@ -1,6 +1,6 @@
 //! `sealane verify` as typed.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::QueryArgs;
 
@@ -17,4 +17,23 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     pub query: QueryArgs,
+}
+
+/// What the agent does on the wire of pods.
+#[derive(Debug, Args)]
+pub struct WireArgs {
+    /// Whether programs on the pods' interfaces follow what is on the wire, for `sealane verify` and metrics: on or off
+    #[arg(
+        long,
+        value_name = "SWITCH",
+        env = "SEALANE_ATTESTATION",
+        default_value = "on"
+    )]
+    pub attestation: Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }

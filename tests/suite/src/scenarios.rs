@@ -6,6 +6,8 @@ mod authorization;
 mod basics;
 mod candidates;
 mod certificates;
+mod crafted;
+mod dissected;
 mod envoy;
 mod faults;
 mod gateways;
@@ -98,6 +100,8 @@ pub const ALL: &[Scenario] = &[
     scenario("attest-plain", attest::plain),
     scenario("attest-bytewise", attest::bytewise),
     scenario("attest-before", attest::before),
+    scenario("attest-crafted", crafted::frames),
+    scenario("attest-tshark", dissected::hundred),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
     scenario("bound-to-device", wire::bound_to_device),

@@ -65,10 +65,18 @@ impl Capture {
     ///
     /// # Errors
     /// When tcpdump fails, or its file can't be read.
-    pub fn stop(mut self) -> Result<Vec<Segment>> {
+    pub fn stop(self) -> Result<Vec<Segment>> {
+        pcap::segments(&self.save()?)
+    }
+
+    /// Stops, and returns the file.
+    ///
+    /// # Errors
+    /// When tcpdump fails.
+    pub fn save(mut self) -> Result<PathBuf> {
         self.process.signal(Signal::INT)?;
         self.process.wait(LIMIT)?.success().context("tcpdump")?;
-        pcap::segments(&self.file)
+        Ok(self.file)
     }
 
     /// A reset, or the end of both directions.

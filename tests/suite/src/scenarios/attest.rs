@@ -22,15 +22,15 @@ use crate::{
     stage::{SOON, Stage},
 };
 
-const PORT: u16 = 9000;
+pub(super) const PORT: u16 = 9000;
 /// Exit codes of `sealane verify`.
 const ENCRYPTED: i32 = 0;
 const PLAINTEXT: i32 = 1;
 const UNKNOWN: i32 = 3;
 /// What begins TLS, and records after that; nobody looks inside.
-const CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
-const SERVER_HELLO: [u8; 9] = [22, 3, 3, 0, 4, 2, 0, 0, 0];
-const DATA: [u8; 8] = [23, 3, 3, 0, 3, 7, 7, 7];
+pub(super) const CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
+pub(super) const SERVER_HELLO: [u8; 9] = [22, 3, 3, 0, 4, 2, 0, 0, 0];
+pub(super) const DATA: [u8; 8] = [23, 3, 3, 0, 3, 7, 7, 7];
 
 /// Mutual TLS between pods: both ends tell of the same records, those that tcpdump has seen, and who is there.
 pub fn mutual(stage: &Stage<'_>) -> Result<()> {
@@ -165,7 +165,7 @@ fn trickle(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Result<()>
 }
 
 /// Waits until the wire of all enrolled pods of a node is watched.
-fn wait_watched(agent: &Agent) -> Result<()> {
+pub(super) fn wait_watched(agent: &Agent) -> Result<()> {
     agent.wait_status("the wire to be watched", |status| {
         let attestation = &status["capture"]["attestation"];
         attestation["watched"].as_u64() > Some(0)
@@ -177,7 +177,7 @@ fn name(pod: &Pod) -> String {
     format!("{}/{}", pod.spec.namespace, pod.spec.name)
 }
 
-fn flows(agent: &Agent, pod: &Pod) -> Result<Vec<Value>> {
+pub(super) fn flows(agent: &Agent, pod: &Pod) -> Result<Vec<Value>> {
     let output = agent.operator(&["verify", &name(pod), "-o", "json"])?;
     let verification: Value =
         serde_json::from_str(&output.stdout).with_context(|| output.describe())?;
