@@ -40,4 +40,4 @@ layout!(Counts, size 40, align 8, records @ 0, tls @ 8, plaintext @ 16, unclassi
 layout!(Stream, size 80, align 8, next @ 0, remaining @ 4, head @ 8, start @ 16, have @ 20, phase @ 21,
     opening @ 22, trial @ 23, kinds @ 24, began @ 25, left @ 28, lock @ 32, counts @ 40);
 layout!(WireFlow, size 176, align 8, streams @ 0, seen @ 160, closed @ 168, opener @ 169, doubted @ 170);
-layout!(WireTotals, size 80, align 8, ways @ 0);
+layout!(WireTotals, size 88, align 8, ways @ 0, strict @ 80);

@@ -52,6 +52,8 @@ pub mod map {
     pub const WIRE_TOTALS: &str = "WIRE_TOTALS";
     /// The program that follows the wire of all pods
     pub const WIRE_PROGRAM: &str = "WIRE_PROGRAM";
+    /// `WireKey -> u8`: connections that a STRICT port answers in clear with good reason, as the agent says
+    pub const WIRE_EXCUSED: &str = "WIRE_EXCUSED";
     /// Ring buffer of [`Event`](crate::Event)
     pub const EVENTS: &str = "EVENTS";
 }
@@ -67,6 +69,8 @@ pub mod capacity {
     pub const LISTENING: u32 = 65_536;
     pub const WIRE_FLOWS: u32 = 131_072;
     pub const WIRE_TOTALS: u32 = 4_096;
+    /// The only one that evicts: what is forgotten is told of too often, not too seldom.
+    pub const WIRE_EXCUSED: u32 = 8_192;
     pub const EVENTS: u32 = 1 << 18;
 }
 

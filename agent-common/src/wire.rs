@@ -42,6 +42,8 @@ pub struct WireFlow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireTotals {
     pub ways: [Counts; 2],
+    /// Plaintext that was sent on connections to STRICT ports, and not excused.
+    pub strict: u64,
 }
 
 /// Indices of [`WireFlow::streams`] and [`WireTotals::ways`].
@@ -109,6 +111,7 @@ impl WireKey {
 impl WireTotals {
     pub const EMPTY: Self = Self {
         ways: [Counts::NONE; 2],
+        strict: 0,
     };
 }
 
@@ -196,6 +199,13 @@ impl WireFlow {
             self.closed |= Closed::ACKNOWLEDGED << other;
         }
         self.closed & Closed::ORDERLY == Closed::ORDERLY
+    }
+
+    /// Whether somebody else opened it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_inbound(&self) -> bool {
+        self.opener as usize == Way::RECEIVED + 1
     }
 
     /// Whether both ends are done with it.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuHashMap, ProgramArray, RingBuf, SockHash},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuHashMap, ProgramArray, RingBuf, SockHash},
 };
 use sealane_common::{
     Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, ListenerKey, OriginalDestination,
@@ -61,6 +61,10 @@ pub static WIRE_FLOWS: HashMap<WireKey, WireFlow> =
 #[map]
 pub static WIRE_TOTALS: PerCpuHashMap<u64, WireTotals> =
     PerCpuHashMap::with_max_entries(capacity::WIRE_TOTALS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static WIRE_EXCUSED: LruHashMap<WireKey, u8> =
+    LruHashMap::with_max_entries(capacity::WIRE_EXCUSED, 0);
 
 #[map]
 pub static WIRE_PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);

@@ -12,13 +12,13 @@ use aya_ebpf::{
     EbpfContext as _, bindings::BPF_NOEXIST, cty::c_void, helpers::bpf_loop, programs::TcContext,
 };
 use sealane_common::{
-    Way, WireFlow, WireKey, WireTotals,
+    PortModes, Way, WireFlow, WireKey, WireTotals,
     framing::{Counts, MAX_STEPS, Payload, Stream, Walk},
 };
 
 use crate::{
     context::now,
-    maps::{NETNS_COOKIE, WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS},
+    maps::{NETNS_COOKIE, WIRE_EXCUSED, WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS, WORKLOADS},
     packet::{ACK, Ends, FIN, Packet, RST, SYN, Segment, URG, parse},
 };
 
@@ -57,13 +57,13 @@ pub fn watch(ctx: &TcContext) -> i32 {
         netns: u64::from(note[0]) | u64::from(note[1]) << 32,
         way: (note[2] & 1) as usize,
     };
-    let counts = match parse(ctx) {
+    let (counts, strict) = match parse(ctx) {
         Packet::Other => return NEXT,
-        Packet::Opaque(bytes) => unclassified(bytes),
-        Packet::First(ends, bytes) => doubt(&ends, bytes, wire),
+        Packet::Opaque(bytes) => (unclassified(bytes), 0),
+        Packet::First(ends, bytes) => (doubt(&ends, bytes, wire), 0),
         Packet::Tcp(segment) => attest(ctx, &segment, wire),
     };
-    add(wire, &counts);
+    add(wire, &counts, strict);
     NEXT
 }
 
@@ -124,12 +124,12 @@ fn doubt(ends: &Ends, bytes: u32, wire: Wire) -> Counts {
 }
 
 #[inline(always)]
-fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> Counts {
+fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> (Counts, u64) {
     let way = wire.way;
     let key = key(&segment.ends, wire);
     let is_syn = segment.flags & SYN != 0;
     let Some(flow) = flow(&key, is_syn || segment.length > 0) else {
-        return unclassified(segment.length);
+        return (unclassified(segment.length), 0);
     };
     // SAFETY: a value of a map lives as long as the program runs. Of what others write at the same time, `lock` keeps
     // apart what must not be mixed up; the rest are single numbers.
@@ -137,12 +137,14 @@ fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> Counts {
     let lock = &raw mut flow.streams[way].lock;
     if !acquire(lock) {
         flow.doubted = 1;
-        return unclassified(segment.length);
+        return (unclassified(segment.length), 0);
     }
     flow.seen = now();
     let mut sequence = segment.sequence;
     let mut before = flow.streams[way].counts;
     if is_syn {
+        // An excuse was for the connection before.
+        let _ = WIRE_EXCUSED.remove(&key);
         before = flow.opened(way, segment.flags & ACK == 0, sequence);
         sequence = sequence.wrapping_add(1);
     }
@@ -161,11 +163,27 @@ fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> Counts {
     }
     let acknowledged = (segment.flags & ACK != 0).then_some(segment.acknowledged);
     let over = flow.closing(way, segment.flags & FIN != 0, acknowledged);
+    let is_answer = way == Way::SENT && flow.is_inbound();
     exchange(lock, 0);
+    let strict = if is_answer && counts.plaintext > 0 && is_strict(&key) {
+        counts.plaintext
+    } else {
+        0
+    };
     if over {
         let _ = WIRE_FLOWS.remove(&key);
     }
-    counts
+    (counts, strict)
+}
+
+/// Whether policy has nothing in clear on this connection.
+#[inline(always)]
+fn is_strict(key: &WireKey) -> bool {
+    // SAFETY: the value is only read; the agent replaces values whole.
+    let workload = unsafe { WORKLOADS.get(key.netns) };
+    workload.is_some_and(|workload| workload.mode_of(key.local_port) == PortModes::STRICT)
+        // SAFETY: only asked whether it is there.
+        && unsafe { WIRE_EXCUSED.get(key) }.is_none()
 }
 
 /// For `bpf_loop`: 0 goes on, 1 ends.
@@ -245,13 +263,15 @@ fn unclassified(bytes: u32) -> Counts {
 }
 
 #[inline(always)]
-fn add(wire: Wire, counts: &Counts) {
+fn add(wire: Wire, counts: &Counts, strict: u64) {
     let Wire { netns, way } = wire;
     if WIRE_TOTALS.get_ptr(netns).is_none() {
         let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
     }
     if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
         // SAFETY: as above, and each processor has its own.
-        unsafe { (*totals).ways[way].add(counts) };
+        let totals = unsafe { &mut *totals };
+        totals.ways[way].add(counts);
+        totals.strict += strict;
     }
 }

@@ -8,14 +8,14 @@ use sealane_common::{
     Address, AgentState, Destination, ListenKey, ListenerKey, Workload,
     map::{
         AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, OTHERS, SOCKETS,
-        WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS, WORKLOADS,
+        WIRE_EXCUSED, WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS, WORKLOADS,
     },
 };
 
 use super::{error::CaptureError, flows::Flows, wire::Wire};
 
 /// Every map that is pinned and shared, with those of aya-log.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 15] = [
     AGENT,
     WORKLOADS,
     OTHERS,
@@ -28,6 +28,7 @@ pub(super) const NAMES: [&str; 14] = [
     WIRE_FLOWS,
     WIRE_TOTALS,
     WIRE_PROGRAM,
+    WIRE_EXCUSED,
     EVENTS,
     "AYA_LOGS",
 ];
@@ -61,7 +62,11 @@ pub(super) fn take(ebpf: &mut Ebpf) -> Result<Taken, CaptureError> {
     };
     Ok(Taken {
         maps,
-        flows: Flows::new(typed(ebpf, ORIGINALS)?, typed(ebpf, CLIENTS)?),
+        flows: Flows::new(
+            typed(ebpf, ORIGINALS)?,
+            typed(ebpf, CLIENTS)?,
+            typed(ebpf, WIRE_EXCUSED)?,
+        ),
         wire: Wire::new(typed(ebpf, WIRE_FLOWS)?, typed(ebpf, WIRE_TOTALS)?),
         events: typed(ebpf, EVENTS)?,
     })

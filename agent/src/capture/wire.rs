@@ -74,6 +74,7 @@ impl Wire {
             for (sum, way) in sum.ways.iter_mut().zip(&totals.ways) {
                 sum.add(way);
             }
+            sum.strict += totals.strict;
         }
         Some(sum)
     }

@@ -12,6 +12,8 @@ pub struct WireRow {
     pub workload: ObjectName,
     pub sent: Counts,
     pub received: Counts,
+    /// Plaintext bytes that it sent on connections to its STRICT ports.
+    pub strict: u64,
 }
 
 type Value = fn(&Counts) -> u64;
@@ -40,25 +42,42 @@ const FAMILIES: [(&str, &str, Value); 4] = [
     ),
 ];
 
+const STRICT: (&str, &str) = (
+    "sealane_wire_strict_plaintext_bytes_total",
+    "Payload of TCP that a pod sent outside of TLS records on connections to its STRICT ports, but for the kubelet's probes.",
+);
+
 /// In Prometheus's text format. Names of Kubernetes objects need no escapes, but nobody has to believe that.
 pub(super) fn render(rows: &[WireRow], text: &mut String) {
     for (name, help, value) in FAMILIES {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        heading(name, help, text);
         for row in rows {
-            let (namespace, pod) = (
-                escaped(&row.workload.namespace),
-                escaped(&row.workload.name),
-            );
             for (direction, counts) in [("sent", &row.sent), ("received", &row.received)] {
-                let _ = writeln!(
-                    text,
-                    "{name}{{namespace=\"{namespace}\",workload=\"{pod}\",direction=\"{direction}\"}} {}",
-                    value(counts)
-                );
+                let labels = format!("{},direction=\"{direction}\"", labels(row));
+                sample(name, &labels, value(counts), text);
             }
         }
     }
+    let (name, help) = STRICT;
+    heading(name, help, text);
+    for row in rows {
+        sample(name, &labels(row), row.strict, text);
+    }
+}
+
+// Writing to a String can't fail.
+fn heading(name: &str, help: &str, text: &mut String) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+}
+
+fn sample(name: &str, labels: &str, value: u64, text: &mut String) {
+    let _ = writeln!(text, "{name}{{{labels}}} {value}");
+}
+
+fn labels(row: &WireRow) -> String {
+    let namespace = escaped(&row.workload.namespace);
+    let pod = escaped(&row.workload.name);
+    format!("namespace=\"{namespace}\",workload=\"{pod}\"")
 }
 
 fn escaped(text: &str) -> String {
@@ -79,12 +98,15 @@ mod tests {
                 ..Counts::default()
             },
             received: Counts::default(),
+            strict: 5,
         }];
         let mut text = String::new();
         render(&rows, &mut text);
         let sample = "sealane_wire_records_total{namespace=\"shop\",workload=\"we\\\"b\",direction=\"sent\"} 3\n";
         assert!(text.contains(sample), "{text}");
         let samples = text.lines().filter(|line| !line.starts_with('#'));
-        assert_eq!(samples.count(), 8);
+        assert_eq!(samples.count(), 9);
+        let sample = "sealane_wire_strict_plaintext_bytes_total{namespace=\"shop\",workload=\"we\\\"b\"} 5\n";
+        assert!(text.contains(sample), "{text}");
     }
 }

@@ -101,6 +101,7 @@ pub const ALL: &[Scenario] = &[
     scenario("attest-bytewise", attest::bytewise),
     scenario("attest-before", attest::before),
     scenario("attest-crafted", crafted::frames),
+    scenario("attest-strict", crafted::strict),
     scenario("attest-tshark", dissected::hundred),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),

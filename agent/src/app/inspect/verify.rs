@@ -96,6 +96,7 @@ pub(super) fn rows(inspector: &Inspector) -> Vec<WireRow> {
         let [sent, received] = totals.ways;
         WireRow {
             workload: name,
+            strict: totals.strict,
             sent,
             received,
         }

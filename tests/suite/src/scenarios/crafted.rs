@@ -1,13 +1,19 @@
 //! What no honest stack sends, on a pod's wire: the programs that watch it must not take plaintext for TLS.
 
-use std::net::SocketAddr;
+use std::{io::Write, net::SocketAddr};
 
-use anyhow::{Context, Result, ensure};
-use sealane_harness::frames::{self, ACK, Frame, RST, SYN, URG};
+use anyhow::{Context, Result, bail, ensure};
+use sealane_harness::{
+    NodeName,
+    frames::{self, ACK, Frame, RST, SYN, URG},
+};
 use serde_json::Value;
 
 use super::attest::{CLIENT_HELLO, DATA, PORT, SERVER_HELLO, flows, wait_watched};
-use crate::stage::{Shop, Stage};
+use crate::{
+    pair::{Pair, expect_reset},
+    stage::{Shop, Stage},
+};
 
 /// The first port of the clients; each case has its own.
 const FIRST: u16 = 20_000;
@@ -85,6 +91,35 @@ fn lie(shop: &Shop<'_>) -> Result<()> {
     let flow = of_port(&seen, shop, port)?;
     ensure!(flow["verdict"] == "PLAINTEXT", "{flow:#}");
     Ok(())
+}
+
+/// What a STRICT port answers in clear is told of by name, whoever has let it through; what it refuses is not its fault.
+pub fn strict(stage: &Stage<'_>) -> Result<()> {
+    let shop = stage.shop("STRICT")?;
+    wait_watched(&shop.agents.b)?;
+    let listener = shop.web.listen(PORT)?;
+    let mut refused = shop.stranger.connect(shop.web_address(PORT))?;
+    refused.write_all(TEXT)?;
+    expect_reset(&mut refused)?;
+    let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+    pair.talk()?;
+    let name = "sealane_wire_strict_plaintext_bytes_total";
+    let labels = [("workload", "web")];
+    ensure!(shop.agents.b.metrics()?.sum(name, &labels) == 0.0);
+    let syn = Frame {
+        flags: SYN,
+        ..frame(&shop, FIRST, true, CLIENT)
+    };
+    frames::send(shop.world(), &shop.stranger, 0, &[syn])?;
+    let [opened, _] = &answer(&shop, FIRST)[..] else {
+        bail!("no answer")
+    };
+    let clear = Frame {
+        payload: TEXT.to_vec(),
+        ..frame(&shop, FIRST, false, SERVER + 1)
+    };
+    frames::send(shop.world(), &shop.web, 0, &[opened.clone(), clear])?;
+    shop.metric(NodeName::B, name, &labels, 16.0)
 }
 
 fn cases() -> Vec<Case> {
