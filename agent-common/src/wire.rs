@@ -135,7 +135,10 @@ impl WireFlow {
         if stream.began != 0 && stream.start == sequence.wrapping_add(1) {
             return before;
         }
-        if !self.is_over() && !self.is_silent() {
+        let is_new = self.is_over() || self.is_silent();
+        // The answer to a SYN that has brought data along (RFC 7413).
+        let is_answer = stream.phase == Phase::UNSEEN && stream.counts.bytes() == 0;
+        if !is_new && !is_answer {
             // Its receiver won't follow, or the end of the one before was never seen: nobody knows where numbers go on.
             let stream = &mut self.streams[way];
             *stream = Stream {
@@ -145,7 +148,7 @@ impl WireFlow {
             };
             return before;
         }
-        if first {
+        if first && is_new {
             self.closed = 0;
             self.doubted = 0;
             self.opener = if way == Way::SENT { 1 } else { 2 };

@@ -122,6 +122,18 @@ fn a_reset_that_nobody_heeds_ends_nothing() {
     assert!(flow.is_over());
 }
 
+/// RFC 7413: data comes with the SYN, and so before the other end's.
+#[test]
+fn data_before_the_answer_to_its_syn_is_followed() {
+    let mut flow = WireFlow::default();
+    flow.opened(Way::RECEIVED, true, 99);
+    say(&mut flow, Way::RECEIVED, &CLIENT_HELLO);
+    flow.opened(Way::SENT, false, 199);
+    say(&mut flow, Way::SENT, &SERVER_HELLO);
+    say(&mut flow, Way::RECEIVED, &DATA);
+    assert_eq!(flow.verdict(), Verdict::Encrypted);
+}
+
 #[test]
 fn an_end_of_one_side_alone_wipes_nothing_out() {
     let mut flow = open();

@@ -1,7 +1,7 @@
 //! Frames of a test's own making on the wire between pods: what no honest stack sends.
 //!
 //! They go to Ethernet's broadcast address: programs on interfaces see them, and TCP takes no notice of them (tcp_v4_rcv,
-//! net/ipv4/tcp_ipv4.c, PACKET_HOST only), so that no kernel answers. Checksums are left out for the same reason.
+//! net/ipv4/tcp_ipv4.c, PACKET_HOST only), so that no kernel answers. Its checksum is left out for the same reason; a bridge looks at that of IPv4 (br_validate_ipv4).
 
 use std::{
     fmt::Write as _,
@@ -86,6 +86,7 @@ impl Frame {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 bytes.extend([8, 0]);
                 let header: u8 = if self.extensions > 0 { 60 } else { 20 };
+                let at = bytes.len();
                 bytes.extend([0x40 | header / 4, 0]);
                 bytes.extend(length(usize::from(header) + segment.len()));
                 bytes.extend([
@@ -102,6 +103,8 @@ impl Frame {
                 bytes.extend(destination.octets());
                 // No operation, forty times.
                 bytes.extend(vec![1; usize::from(header) - 20]);
+                let sum = checksum(&bytes[at..]).to_be_bytes();
+                bytes[at + 10..at + 12].copy_from_slice(&sum);
             }
             (source, destination) => {
                 let (next, headers) = self.headers();
@@ -144,6 +147,16 @@ impl Frame {
         bytes.extend(&self.payload);
         bytes
     }
+}
+
+/// RFC 791 3.1.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2);
+    let sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0)
 }
 
 fn length(bytes: usize) -> [u8; 2] {
