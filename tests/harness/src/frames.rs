@@ -87,7 +87,7 @@ impl Frame {
                 bytes.extend([8, 0]);
                 let header: u8 = if self.extensions > 0 { 60 } else { 20 };
                 let at = bytes.len();
-                bytes.extend([0x40 | header / 4, 0]);
+                bytes.extend([0x40 | (header / 4), 0]);
                 bytes.extend(length(usize::from(header) + segment.len()));
                 bytes.extend([
                     0,
@@ -153,7 +153,7 @@ impl Frame {
 fn checksum(header: &[u8]) -> u16 {
     let words = header.chunks_exact(2);
     let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .map(|word| (u32::from(word[0]) << 8) | u32::from(word[1]))
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0)
