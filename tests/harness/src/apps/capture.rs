@@ -69,6 +69,18 @@ impl Capture {
         pcap::segments(&self.save()?)
     }
 
+    /// Waits until so many bytes of TCP payload have been captured, without repetitions.
+    ///
+    /// # Errors
+    /// When they aren't in time.
+    pub fn wait_bytes(&self, bytes: usize) -> Result<()> {
+        until_true("all bytes to be captured", LIMIT, || {
+            let flows = pcap::flows(&pcap::segments(&self.file)?);
+            let captured = |flows: Vec<Flow>| flows.iter().map(|f| f.payload.len()).sum::<usize>();
+            Ok(flows.is_ok_and(|flows| captured(flows) >= bytes))
+        })
+    }
+
     /// Stops, and returns the file.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ pub fn mutual(stage: &Stage<'_>) -> Result<()> {
     }
     let at_server = flow(&shop.agents.b, &shop.web, "ENCRYPTED")?;
     let at_client = flow(&shop.agents.a, &shop.customer, "ENCRYPTED")?;
+    capture.wait_bytes(bytes(&at_server))?;
     let wire = pcap::flows(&capture.stop()?)?;
     let (customer, web) = (shop.customer.identity(), shop.web.identity());
     expect(&at_server, "direction", &"inbound".into())?;
@@ -193,6 +194,14 @@ fn flow(agent: &Agent, pod: &Pod, verdict: &str) -> Result<Value> {
         Ok(last.iter().find(|flow| flow["verdict"] == verdict).cloned())
     })
     .with_context(|| format!("{last:#?}"))
+}
+
+/// TCP payload of both directions.
+pub(super) fn bytes(flow: &Value) -> usize {
+    let fields = ["tls_bytes", "plaintext_bytes", "unclassified_bytes"];
+    let of = |direction: &str| fields.map(|field| flow[direction][field].as_u64().unwrap_or(0));
+    let sum: u64 = ["sent", "received"].iter().flat_map(|way| of(way)).sum();
+    usize::try_from(sum).unwrap_or(usize::MAX)
 }
 
 fn expect(flow: &Value, field: &str, value: &Value) -> Result<()> {

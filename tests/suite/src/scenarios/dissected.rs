@@ -14,7 +14,7 @@ use sealane_harness::{
 };
 use serde_json::Value;
 
-use super::attest::{PORT, flows, wait_watched};
+use super::attest::{PORT, bytes, flows, wait_watched};
 use crate::{
     pair::{Pair, accept},
     stage::{SOON, Shop, Stage},
@@ -43,6 +43,7 @@ pub fn hundred(stage: &Stage<'_>) -> Result<()> {
     });
     let pairs = pairs.collect::<Result<Vec<_>>>()?;
     let verified = verified(&shop)?;
+    capture.wait_bytes(verified.iter().map(bytes).sum())?;
     let dissected = dissect(shop.world(), &capture.save()?, PORT)?;
     ensure!(
         dissected.len() == CONNECTIONS,
