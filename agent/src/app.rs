@@ -316,7 +316,7 @@ fn identities(snapshot: &Snapshot, node: &str) -> HashSet<SpiffeId> {
 fn own<'s>(snapshot: &'s Snapshot, node: &str) -> impl Iterator<Item = &'s Workload> {
     let workloads = snapshot.workloads();
     workloads
-        .filter(move |w| w.enrolled && *w.node == *node)
+        .filter(move |w| w.enrolled && *w.node.name == *node)
         .map(|w| &**w)
 }
 

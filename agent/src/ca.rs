@@ -14,7 +14,9 @@ mod offline;
 mod rotate;
 mod rotation;
 mod service;
+mod signer;
 mod svids;
+mod trial;
 mod wire;
 
 pub use client::{
@@ -34,9 +36,15 @@ pub use service::{
     TokenKeysError, TokenRules, Tokens, serve,
 };
 pub use svids::{Clock, SvidReader, SvidState, SvidStatus, Svids};
+pub use trial::Unaccepted;
 
-/// A certificate as text (RFC 7468).
+/// A certificate as text (RFC 7468), its lines as those of keys.
 #[must_use]
 pub fn pem(certificate: &rustls_pki_types::CertificateDer<'_>) -> String {
-    pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+    encoded("CERTIFICATE", certificate)
+}
+
+fn encoded(label: &str, der: &[u8]) -> String {
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(label, der), lines)
 }

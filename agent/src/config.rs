@@ -4,6 +4,7 @@ mod ca;
 mod cgroup;
 mod duration;
 mod gateway;
+mod issue;
 mod keep;
 mod source;
 mod trust;
@@ -17,10 +18,11 @@ use std::{
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use ca::{CaServeConfig, CaSource, TokenSource, order, rotate};
+pub use ca::{CaServeConfig, CaSource, TokenSource, rotate};
 
 pub use crate::cli::{Ktls, LogFormat};
 pub use gateway::GatewayConfig;
+pub use issue::order;
 pub use keep::KeepConfig;
 pub use source::SourceConfig;
 
@@ -152,8 +154,12 @@ pub enum ConfigError {
     CaAddress { source: ParseCaAddressError },
     #[error("--node-account {source}")]
     NodeAccount { source: ParseNodeAccountError },
-    #[error("--dns-name `{value}` is neither a DNS name nor an address")]
-    ServerName { value: String },
+    #[error("{flag} `{value}` is neither a DNS name nor an address")]
+    ServerName { flag: &'static str, value: String },
+    #[error("{flag} {value:?} is no name for a CA: write 1 to 64 characters on one line")]
+    CommonName { flag: &'static str, value: String },
+    #[error("--uri `{value}`: {why}")]
+    Uri { value: String, why: &'static str },
     #[error("--pod `{value}` is not NAMESPACE/NAME: write istio-system/ingressgateway-0")]
     Pod { value: String },
     #[error("{flag} `{value}` is not NAMESPACE/NAME: write sealane-system/sealane-ca")]

@@ -7,5 +7,6 @@ mod spiffe;
 mod svid;
 
 pub use rotation::{Urgency, refresh_at, urgency};
+pub(crate) use spiffe::is_segment;
 pub use spiffe::{ParseSpiffeIdError, SpiffeId, TrustDomain};
 pub use svid::{Svid, SvidFormError, SvidNameError, TrustBundle, spiffe_id};

@@ -17,7 +17,7 @@ pub use authz_check::{Applying, Authorized, authz_check};
 pub use course::{Answer, Transport};
 pub use diff::{Cause, Change, Diff, Judged, Sent, Subject, Summary, diff};
 pub use explain::{Explanation, explain};
-pub use flows::{Flows, SeenFlow, abridged, declared};
+pub use flows::{Flows, SeenFlow, abridged, by_client, declared};
 pub use target::{Client, TargetError, client};
 pub use tls_check::{Agreement, Observed, Taken, TlsRow, tls_check};
 

@@ -90,6 +90,8 @@ impl Snapshot {
             snapshot.add_workload(workload);
         }
         snapshot.services.reserve_exact(services.len());
+        let endpoints = services.iter().map(|s| endpoint_addresses(s).len()).sum();
+        snapshot.services_by_endpoint = Index::with_capacity(endpoints);
         for service in services {
             snapshot.add_service(&service);
         }
@@ -160,9 +162,7 @@ impl Snapshot {
         }
         let at = self.services.len();
         self.services.push(Arc::clone(service));
-        let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
-        let addresses: BTreeSet<_> = endpoints.map(|endpoint| endpoint.address).collect();
-        for address in addresses {
+        for address in endpoint_addresses(service) {
             self.services_by_endpoint.insert(&address, at);
         }
         if service.is_headless() {
@@ -226,7 +226,7 @@ impl Snapshot {
     pub fn service_of(&self, endpoint: Endpoint) -> Option<&Arc<Service>> {
         let has = |at: usize| {
             let mut ports = self.services[at].ports.iter();
-            ports.any(|port| port.endpoints.contains(&endpoint))
+            ports.any(|port| port.endpoints.contains(endpoint))
         };
         let all = self.services_by_endpoint.all(&endpoint.address);
         let at = all.filter(|at| has(*at)).min();
@@ -261,6 +261,10 @@ impl Snapshot {
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
     }
+}
+
+fn endpoint_addresses(service: &Service) -> BTreeSet<IpAddr> {
+    service.endpoints().map(|e| e.address).collect()
 }
 
 /// A fresh store, holding the empty snapshot.

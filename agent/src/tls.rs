@@ -5,6 +5,7 @@
 //! accept, or know policy.
 
 mod anchors;
+mod authority;
 mod config;
 mod handshake;
 mod heard;
@@ -13,12 +14,14 @@ mod keys;
 mod leaf;
 mod named;
 mod originate;
+mod path;
 mod pem;
 pub mod record;
 mod revocation;
 mod roots;
 mod said;
 mod schedule;
+mod served;
 mod shown;
 mod terminate;
 #[cfg(test)]
@@ -27,18 +30,22 @@ mod verifier;
 mod verify;
 
 pub use anchors::{CertificateId, Revocations, TrustAnchors};
+pub use authority::{AuthorityError, check_authority};
 pub use config::{Credentials, Suites, TlsConfigError, TlsConfigs};
-pub use handshake::{Established, HandshakeError, accept, connect, decline, originate, terminate};
-pub use hello::{FirstBytes, Greeting, first_bytes};
+pub use handshake::{
+    Declined, Established, HandshakeError, accept, connect, decline, originate, terminate,
+};
+pub use hello::{FirstBytes, Greeting, first_bytes, is_outdated};
 pub use keys::{KeyError, Opener, Sealer, Secret, Secrets};
-pub use leaf::is_weak;
+pub use leaf::check_svid;
 pub use named::optional_clients;
 pub use originate::{ClientFiles, OriginateError, web_client};
-pub use pem::{PemError, certified};
+pub use pem::{PemError, certified, is_encrypted};
 pub use revocation::{CrlError, RevocationList};
 pub use roots::has_expired;
 pub use said::Hearing;
 pub use schedule::Schedule;
+pub use served::ServedError;
 pub use shown::ClientChain;
 pub use terminate::{Material, TerminateError, Termination, Terminations};
 pub use verify::VerifyError;

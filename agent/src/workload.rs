@@ -1,14 +1,13 @@
 //! Workloads and services as the mesh sees them. No I/O: `control` makes these from Kubernetes objects.
 
 mod bystanders;
+mod pod;
 mod service;
 mod visibility;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     hash::{Hash, Hasher},
-    net::IpAddr,
     ops::Deref,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -18,7 +17,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use bystanders::{Bystander, Bystanders, Outward, PodHost};
-pub use service::{Endpoint, Outside, Protocol, Service, ServicePort};
+pub use pod::{ContainerPort, Local, Node, Pod, PodTemplate};
+pub use service::{Endpoint, Endpoints, Outside, Protocol, Service, ServicePort};
 pub use visibility::Visibility;
 
 use crate::identity::SpiffeId;
@@ -124,94 +124,6 @@ impl Eq for NetnsFile {}
 impl Hash for NetnsFile {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.path.hash(state);
-    }
-}
-
-/// A TCP port that a container declares. It may listen on others all the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ContainerPort {
-    /// What a service's `targetPort` may name; empty if it has no name.
-    pub name: String,
-    pub port: u16,
-}
-
-/// What the mesh needs to know of a pod. What many pods have in common may be shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    pub name: ObjectName,
-    /// Of the pod's object; SPIRE may know it by this. Not kept of other nodes' pods on a cluster.
-    pub uid: Option<Arc<str>>,
-    /// What kubelet calls the static pod that this one shows.
-    pub static_uid: Option<Arc<str>>,
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// What the pod itself says about being in the mesh.
-    pub own_enrolment: Option<bool>,
-    /// What it says to Istio about a sidecar.
-    pub sidecar: Option<bool>,
-    /// Whether it has Istio's proxy, as gateways and injected pods do.
-    pub own_proxy: bool,
-    pub service_account: Arc<str>,
-    /// Name of the node that it runs on.
-    pub node: Arc<str>,
-    /// No duplicates, never loopback or unspecified.
-    pub addresses: Arc<[IpAddr]>,
-    pub container_ports: Arc<[ContainerPort]>,
-    /// Ports on which its kubelet connects to it, for probes and lifecycle hooks, in ascending order.
-    pub probe_ports: Arc<[u16]>,
-    /// What it is called in the name of a headless service, if anything.
-    pub host_name: Option<Box<PodHost>>,
-    /// On the network of its node: never a workload.
-    pub host_network: bool,
-    /// Never a workload.
-    pub finished: bool,
-    /// Of its node.
-    pub host: Option<IpAddr>,
-    /// Unless it says that it isn't, or is on its way out.
-    pub ready: bool,
-    /// Has been deleted, and goes on until it ends.
-    pub leaving: bool,
-    /// Seconds of the Unix epoch.
-    pub created: Option<i64>,
-    pub telemetry: Arc<TelemetryNames>,
-    /// Known for pods of this node that say so.
-    pub sandbox: Option<Arc<Sandbox>>,
-}
-
-impl Pod {
-    /// One of which nothing is known but its name.
-    #[must_use]
-    pub fn named(name: ObjectName) -> Self {
-        let unknown = || "unknown".to_owned();
-        let telemetry = TelemetryNames {
-            workload: name.name.to_string(),
-            canonical_service: name.name.to_string(),
-            canonical_revision: "latest".to_owned(),
-            app: unknown(),
-            version: unknown(),
-        };
-        Self {
-            name,
-            uid: None,
-            static_uid: None,
-            labels: Arc::default(),
-            own_enrolment: None,
-            sidecar: None,
-            own_proxy: false,
-            service_account: "default".into(),
-            node: "".into(),
-            addresses: [].into(),
-            container_ports: [].into(),
-            probe_ports: [].into(),
-            host_name: None,
-            host_network: false,
-            finished: false,
-            host: None,
-            ready: true,
-            leaving: false,
-            created: None,
-            telemetry: Arc::new(telemetry),
-            sandbox: None,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Snapshot -> what the kernel should capture. Pure.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use sealane_common::{Address, Destination, OnLoss, PortMode, PortModes};
 
@@ -8,20 +8,20 @@ use crate::{
     capture::{Desired, DesiredPod, Destinations},
     policy::{ClientTls, Mode},
     store::Snapshot,
-    workload::{Service, Workload},
+    workload::{Endpoint, Service, Workload},
 };
 
 /// Every enrolled pod of `node` that says where it lives; as destinations, every workload of the mesh and
 /// every service with a virtual address.
 pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
-    let own = snapshot.workloads().filter(|w| *w.node == *node);
+    let own = snapshot.workloads().filter(|w| *w.node.name == *node);
     let pods = own
         .clone()
         .filter(|w| w.enrolled)
         .filter_map(|w| Some((w.name.clone(), desired_pod(snapshot, w)?)))
         .collect();
     let others = own.filter(|w| !w.enrolled);
-    let others = others.filter_map(|w| Some(w.sandbox.as_ref()?.netns.clone()));
+    let others = others.filter_map(|w| Some(w.sandbox()?.netns.clone()));
     Desired {
         pods,
         others: others.collect(),
@@ -33,21 +33,27 @@ pub(super) fn desired(snapshot: &Snapshot, node: &str) -> Desired {
 /// The address of a pod, to which a host outside leads, stays as strict as the pod is.
 fn destinations(snapshot: &Snapshot) -> Destinations {
     let pods = snapshot.workloads().filter(|w| w.enrolled);
-    let pods = pods.flat_map(|workload| {
+    let services = || snapshot.services().filter(|s| concerns(snapshot, s));
+    let of_pods: usize = pods.clone().map(|workload| workload.addresses.len()).sum();
+    let of_services: usize = services().map(|s| s.virtual_addresses.len()).sum();
+    let mut all = Destinations::with_capacity(of_pods + of_services);
+    all.extend(pods.flat_map(|workload| {
         let destination = destination(on_loss(snapshot, workload));
         let addresses = workload.addresses.iter();
         addresses.map(move |address| ((*address).into(), destination))
-    });
-    let pods: Vec<(Address, Destination)> = pods.collect();
-    let refused = pods.iter().filter(|(_, d)| d.on_loss == OnLoss::REFUSE);
-    let refused: HashSet<Address> = refused.map(|(address, _)| *address).collect();
-    let services = snapshot.services().filter(|s| concerns(snapshot, s));
-    let services = services.flat_map(|service| {
-        let destination = destination(service_on_loss(snapshot, service, &refused));
+    }));
+    let is_refused = |endpoint: Endpoint| all.refuses(endpoint.address.into());
+    let refuses_any = all.refuses_any();
+    let services = services().flat_map(|service| {
+        let mut endpoints = service.endpoints();
+        let strict = refuses_any && endpoints.any(is_refused);
+        let destination = destination(service_on_loss(snapshot, service, strict));
         let addresses = addresses(snapshot, service).into_iter();
         addresses.map(move |address| (address.into(), destination))
     });
-    pods.into_iter().chain(services).collect()
+    let services: Vec<(Address, Destination)> = services.collect();
+    all.extend(services);
+    all
 }
 
 /// Whether there is anything to do for connections to a service: to those outside only what a document says.
@@ -64,7 +70,7 @@ fn is_documented(snapshot: &Snapshot, service: &Service) -> bool {
 /// Where clients connect to that mean it.
 fn addresses(snapshot: &Snapshot, service: &Service) -> Vec<IpAddr> {
     if service.is_headless() {
-        let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+        let endpoints = service.endpoints();
         let needed = is_documented(snapshot, service);
         return endpoints.filter(|_| needed).map(|e| e.address).collect();
     }
@@ -90,7 +96,7 @@ fn desired_pod(snapshot: &Snapshot, workload: &Arc<Workload>) -> Option<DesiredP
         pad: 0,
     });
     Some(DesiredPod {
-        sandbox: workload.sandbox.clone()?,
+        sandbox: workload.sandbox().cloned()?,
         addresses: workload.addresses.to_vec(),
         mode: kernel_mode(policy.workload_mode(workload).mode, restricted),
         ports: ports.collect(),
@@ -119,11 +125,9 @@ fn on_loss(snapshot: &Snapshot, workload: &Workload) -> u32 {
     }
 }
 
-/// As the strictest of its endpoints, of which those in `refused` must not be reached in clear; what must be TLS of other
+/// As the strictest of its endpoints: `strict` if one of them must not be reached in clear; what must be TLS of other
 /// kinds isn't sent in clear either.
-fn service_on_loss(snapshot: &Snapshot, service: &Service, refused: &HashSet<Address>) -> u32 {
-    let mut endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
-    let strict = !refused.is_empty() && endpoints.any(|e| refused.contains(&e.address.into()));
+fn service_on_loss(snapshot: &Snapshot, service: &Service, strict: bool) -> u32 {
     if strict || originates(snapshot, &service.host) {
         OnLoss::REFUSE
     } else {

@@ -19,6 +19,7 @@ use crate::{
     admin::{AdminSocket, serve_http},
     config::GatewayConfig,
     control::{FileSource, Settings},
+    identity::TrustBundle,
     proxy::{Gateway, Timeouts},
     store,
     telemetry::Metrics,
@@ -41,7 +42,7 @@ pub async fn run_gateway(config: GatewayConfig) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--admin {}", config.admin))?;
     let metrics = Metrics::new().context("metrics")?;
-    let own = watch::channel(Arc::default()).1;
+    let (authorities, own) = watch::channel(Arc::default());
     let trust = trust::open(&config.trust, own)?;
     let drain = config.serve.drain;
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -50,7 +51,7 @@ pub async fn run_gateway(config: GatewayConfig) -> anyhow::Result<()> {
     let gateway = start(
         config,
         doors,
-        trust,
+        (trust, authorities),
         metrics,
         &mut tasks,
         (&stop, &admin_stop),
@@ -76,7 +77,7 @@ struct Doors {
 async fn start(
     config: GatewayConfig,
     doors: Doors,
-    (trust, trusted): (Trust, TrustReader),
+    ((trust, trusted), authorities): ((Trust, TrustReader), watch::Sender<Arc<TrustBundle>>),
     metrics: Metrics,
     tasks: &mut JoinSet<()>,
     (stop, admin_stop): (&CancellationToken, &CancellationToken),
@@ -118,6 +119,7 @@ async fn start(
         store,
         trust: trusted,
         configs: Some(configs),
+        authorities,
         condition,
         metrics: metrics.clone(),
         files: false,

@@ -194,7 +194,8 @@ impl Inspect for Inspector {
     fn policy_diff(&self, question: &api::PolicyDiff) -> Result<Diff, LoadErrors> {
         let candidate = Candidate::read(&question.files)?;
         let settings = Settings::from(self.config.mesh.clone());
-        let flows = self.flows(Duration::from_secs(question.last_seconds));
+        let mut flows = self.flows(Duration::from_secs(question.last_seconds));
+        review::by_client(&mut flows.flows);
         let snapshot = self.store.current();
         let policy = candidate.compile(&settings, &snapshot.documents, question.replace);
         let mut diff = review::diff(&snapshot, &policy, &candidate.untried(), flows.flows);
@@ -233,7 +234,7 @@ impl Inspector {
         };
         let mut rows: Vec<_> = snapshot
             .workloads()
-            .filter(|w| w.enrolled && *w.node == *self.config.node)
+            .filter(|w| w.enrolled && *w.node.name == *self.config.node)
             .map(|workload| {
                 let effective = snapshot.policy.workload_mode(workload);
                 let ports = snapshot.policy.port_modes(workload);
@@ -275,7 +276,7 @@ fn workload_row(
     pod: Option<&PodState>,
     nowhere: impl FnOnce() -> Nowhere,
 ) -> api::Workload {
-    let (state, error) = match (&workload.sandbox, pod) {
+    let (state, error) = match (workload.sandbox(), pod) {
         (_, Some(PodState::Enrolled { .. })) => (api::WorkloadState::Enrolled, None),
         (_, Some(PodState::Failed { error })) => (api::WorkloadState::Failed, Some(error.clone())),
         (Some(_), None) => (api::WorkloadState::Pending, None),
@@ -293,8 +294,7 @@ fn workload_row(
         identity: workload.identity.to_string(),
         addresses: workload.addresses.to_vec(),
         netns: workload
-            .sandbox
-            .as_ref()
+            .sandbox()
             .map(|s| s.netns.path().display().to_string()),
         state,
         error,

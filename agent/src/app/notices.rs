@@ -121,7 +121,8 @@ pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metr
         if let Some(at) = now.loaded_at {
             metrics.policy_loaded(now.generation, at.into());
         }
-        metrics.set_policy_errors(!now.errors.is_empty());
+        let any = !now.errors.is_empty();
+        metrics.set_policy_errors(any && !now.confined, any && now.confined);
     }
 }
 

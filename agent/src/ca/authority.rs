@@ -7,8 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rcgen::{PublicKeyData, SignatureAlgorithm};
-use rustls::{SignatureScheme, crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
+use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, time::ASN1Time,
@@ -18,12 +17,13 @@ use zeroize::Zeroize;
 use super::{
     Anchor, AnchorUse, CaError,
     directory::{Files, Paths},
+    signer::Signer,
 };
-use crate::identity::TrustDomain;
+use crate::{identity::TrustDomain, tls};
 
 /// Who signs, and what peers need to check the signature.
 pub(super) struct Authority {
-    pub(super) issuer: rcgen::Issuer<'static, AuthorityKey>,
+    pub(super) signer: Signer,
     /// From the issuer upwards, without the root: peers have that.
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// Whether the key's own certificate is a root.
@@ -36,14 +36,6 @@ pub(super) struct Authority {
     pub(super) domain: Option<TrustDomain>,
     /// When the first certificate on the way to the root expires.
     pub(super) not_after: SystemTime,
-}
-
-/// Signs with a key that rustls holds, so that nothing else keeps a copy.
-pub(super) struct AuthorityKey {
-    key: Arc<dyn SigningKey>,
-    scheme: SignatureScheme,
-    algorithm: &'static SignatureAlgorithm,
-    public: Vec<u8>,
 }
 
 impl Authority {
@@ -60,7 +52,7 @@ impl Authority {
         let issuer = parsed.first().ok_or_else(|| CaError::NoCertificate {
             path: paths.certificate.clone(),
         })?;
-        let key = AuthorityKey::new(key, issuer, paths)?;
+        let signer = Signer::new(key, issuer, paths)?;
         for (index, certificate) in parsed.iter().enumerate() {
             check_authority(certificate, &paths.certificate, index + 1)?;
             check_path_length(certificate, &paths.certificate, index)?;
@@ -91,7 +83,7 @@ impl Authority {
             anchors,
             domain: domain_of(issuer),
             is_root: is_self_issued(issuer),
-            issuer: rcgen::Issuer::from_ca_cert_der(&certificates[0], key)?,
+            signer,
             chain: self_issued(false),
             roots: roots.into_iter().map(|(der, _)| der).collect(),
         })
@@ -124,7 +116,17 @@ pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw()
 }
 
+/// The same of what isn't parsed yet.
+pub(super) fn is_self_issued_der(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| is_self_issued(&parsed))
+}
+
 fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaError> {
+    if tls::is_encrypted(&files.key) {
+        return Err(CaError::KeyEncrypted {
+            path: paths.key.clone(),
+        });
+    }
     let mut der = PrivateKeyDer::from_pem_slice(&files.key).map_err(|source| CaError::KeyPem {
         path: paths.key.clone(),
         source,
@@ -269,7 +271,7 @@ fn all_roots(
 ) -> Result<Vec<(CertificateDer<'static>, AnchorUse)>, CaError> {
     let extra = certificates(&files.roots, &paths.roots)?;
     for (index, root) in extra.iter().enumerate() {
-        webpki::anchor_from_trusted_cert(root).map_err(|source| CaError::Root {
+        tls::check_authority(root).map_err(|source| CaError::Root {
             path: paths.roots.clone(),
             position: index + 1,
             source,
@@ -306,68 +308,6 @@ fn domain_of(issuer: &X509Certificate<'_>) -> Option<TrustDomain> {
             GeneralName::URI(uri) => uri.strip_prefix("spiffe://")?.parse().ok(),
             _ => None,
         })
-}
-
-impl AuthorityKey {
-    fn new(
-        key: Arc<dyn SigningKey>,
-        issuer: &X509Certificate<'_>,
-        paths: &Paths,
-    ) -> Result<Self, CaError> {
-        let of_key = key.public_key().ok_or_else(|| CaError::KeyKind {
-            path: paths.key.clone(),
-        })?;
-        if of_key.as_ref() != issuer.public_key().raw {
-            return Err(CaError::KeyMismatch {
-                key: paths.key.clone(),
-                certificate: paths.certificate.clone(),
-            });
-        }
-        let kinds = [
-            (
-                SignatureScheme::ECDSA_NISTP256_SHA256,
-                &rcgen::PKCS_ECDSA_P256_SHA256,
-            ),
-            (
-                SignatureScheme::ECDSA_NISTP384_SHA384,
-                &rcgen::PKCS_ECDSA_P384_SHA384,
-            ),
-            (SignatureScheme::RSA_PKCS1_SHA256, &rcgen::PKCS_RSA_SHA256),
-            (SignatureScheme::ED25519, &rcgen::PKCS_ED25519),
-        ];
-        let (scheme, algorithm) = kinds
-            .into_iter()
-            .find(|(scheme, _)| key.choose_scheme(&[*scheme]).is_some())
-            .ok_or_else(|| CaError::KeyKind {
-                path: paths.key.clone(),
-            })?;
-        let public = issuer.public_key().subject_public_key.data.to_vec();
-        Ok(Self {
-            key,
-            scheme,
-            algorithm,
-            public,
-        })
-    }
-}
-
-impl PublicKeyData for AuthorityKey {
-    fn der_bytes(&self) -> &[u8] {
-        &self.public
-    }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.algorithm
-    }
-}
-
-impl rcgen::SigningKey for AuthorityKey {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.key
-            .choose_scheme(&[self.scheme])
-            .and_then(|signer| signer.sign(message).ok())
-            .ok_or(rcgen::Error::RemoteKeyError)
-    }
 }
 
 /// Times before 1970 count as 1970.

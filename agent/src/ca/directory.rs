@@ -112,6 +112,51 @@ impl Paths {
         }
     }
 
+    /// As they will be when what is distributed signs.
+    fn next(&self, dir: &Path) -> Self {
+        Self {
+            key: self.next_key.clone(),
+            certificate: self.next_certificate.clone(),
+            ..Self::new(dir)
+        }
+    }
+
+    fn read(&self) -> Result<Files, CaError> {
+        let Paths {
+            key, certificate, ..
+        } = self;
+        let (key, certificate) = match (read_key(key)?, read(certificate)?) {
+            (Some(key), Some(certificate)) => (key, certificate),
+            (Some(_), None) => {
+                return Err(CaError::CertificateMissing {
+                    key: key.clone(),
+                    certificate: certificate.clone(),
+                });
+            }
+            (None, _) => {
+                return Err(CaError::KeyMissing {
+                    key: key.clone(),
+                    certificate: certificate.clone(),
+                });
+            }
+        };
+        let mut others = Vec::new();
+        for (path, usage) in [
+            (&self.next_certificate, AnchorUse::Next),
+            (&self.old_certificate, AnchorUse::Old),
+        ] {
+            if let Some(text) = read(path)? {
+                others.push((path.clone(), text, usage));
+            }
+        }
+        Ok(Files {
+            key,
+            certificate,
+            roots: read(&self.roots)?.unwrap_or_default(),
+            others,
+        })
+    }
+
     /// What everything that follows from the directory depends on.
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         let files = [
@@ -147,6 +192,18 @@ impl Locked {
 
     /// Of a CA that has to be there.
     pub(super) fn existing(dir: &Path) -> Result<Self, CaError> {
+        Self::found(dir, |locked| locked.repair(&locked.record()?))
+    }
+
+    /// [`existing`](Self::existing), and nothing is changed in it, not even what a crash has left.
+    pub(super) fn untouched(dir: &Path) -> Result<Self, CaError> {
+        Self::found(dir, |_| Ok(()))
+    }
+
+    fn found(
+        dir: &Path,
+        repair: impl FnOnce(&Self) -> Result<(), CaError>,
+    ) -> Result<Self, CaError> {
         let absent = || CaError::Absent {
             path: dir.to_owned(),
         };
@@ -154,7 +211,7 @@ impl Locked {
             return Err(absent());
         }
         let locked = Self::enter(dir)?;
-        let repaired = locked.repair(&locked.record()?);
+        let repaired = repair(&locked);
         match locked.paths.key.exists() || locked.paths.certificate.exists() {
             // What can't be put right is as good as before: who has to write hears of it then.
             true => Ok(locked),
@@ -174,39 +231,7 @@ impl Locked {
     }
 
     pub(super) fn files(&self) -> Result<Files, CaError> {
-        let Paths {
-            key, certificate, ..
-        } = &self.paths;
-        let (key, certificate) = match (read_key(key)?, read(certificate)?) {
-            (Some(key), Some(certificate)) => (key, certificate),
-            (Some(_), None) => {
-                return Err(CaError::CertificateMissing {
-                    key: key.clone(),
-                    certificate: certificate.clone(),
-                });
-            }
-            (None, _) => {
-                return Err(CaError::KeyMissing {
-                    key: key.clone(),
-                    certificate: certificate.clone(),
-                });
-            }
-        };
-        let mut others = Vec::new();
-        for (path, usage) in [
-            (&self.paths.next_certificate, AnchorUse::Next),
-            (&self.paths.old_certificate, AnchorUse::Old),
-        ] {
-            if let Some(text) = read(path)? {
-                others.push((path.clone(), text, usage));
-            }
-        }
-        Ok(Files {
-            key,
-            certificate,
-            roots: read(&self.paths.roots)?.unwrap_or_default(),
-            others,
-        })
+        self.paths.read()
     }
 }
 

@@ -15,9 +15,8 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use rcgen::{PublicKeyData, SanType};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
-use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
     CaError, CaState,
@@ -32,8 +31,6 @@ use crate::{
 };
 
 const UNRECORDED: &str = "no change of key can begin or go on, and certificates live no longer than others have recorded";
-/// Of the certificate that is issued on trial.
-const TRIAL: Duration = Duration::from_secs(60);
 
 /// Issues SVIDs of one trust domain.
 pub struct EmbeddedCa {
@@ -74,11 +71,15 @@ impl EmbeddedCa {
     ) -> Result<Self, CaError> {
         let ttl = ttl.min(leaf::LONGEST_LIFE);
         let locked = Locked::enter(dir)?;
-        let recorded = locked.advance_if_writable(now)?;
+        let recorded = locked.repaired()?;
         locked.fill(|| leaf::authority(domain, now))?;
         let recorded = locked.use_life(recorded, ttl, now)?;
-        let authority = Authority::new(&locked.files()?, &locked.paths, Some(domain), now)?;
-        authority.try_out(domain, &authority.roots, now)?;
+        let try_out = |files: &_, paths: &_| Authority::tried(files, paths, Some(domain), now);
+        let (recorded, moved) = locked.move_on(recorded, now, try_out);
+        if let Err(error) = moved {
+            tracing::error!(%error, "the change of key doesn't go on");
+        }
+        let authority = Authority::tried(&locked.files()?, &locked.paths, Some(domain), now)?;
         if let Some(warning) = recorded.warning(now) {
             tracing::warn!(warning, "{UNRECORDED}");
         }
@@ -178,7 +179,7 @@ fn bundle(domain: &TrustDomain, authority: &Authority) -> TrustBundle {
 }
 
 impl Authority {
-    fn certify(
+    pub(super) fn certify(
         &self,
         names: Vec<SanType>,
         key: &impl PublicKeyData,
@@ -190,50 +191,14 @@ impl Authority {
         };
         let validity = Validity::new(now, ttl, self.not_after).ok_or_else(expired)?;
         let serial = leaf::serial()?;
-        let certificate = leaf::leaf(names, validity, serial).signed_by(key, &self.issuer)?;
-        let mut chain = vec![CertificateDer::from(certificate)];
+        let params = leaf::leaf(names, validity, serial);
+        let mut chain = vec![self.signer.sign(&params, key)?];
         chain.extend(self.chain.iter().cloned());
         Ok(Certified {
             chain,
             validity,
             serial: format!("{:032x}", u128::from_be_bytes(serial)),
         })
-    }
-
-    /// Finds chains out of order, path lengths, name constraints and names that don't survive copying.
-    fn try_out(
-        &self,
-        domain: &TrustDomain,
-        roots: &[CertificateDer<'static>],
-        now: SystemTime,
-    ) -> Result<(), CaError> {
-        let refused = |source| CaError::SelfTest { source };
-        let id = SpiffeId::new(domain.clone(), "sealane", "self-test")
-            .map_err(|_| rcgen::Error::InvalidNameType)?;
-        let key = leaf::generate_key()?;
-        let names = leaf::svid_name(&id)?;
-        let tried = self.certify(names, &LeafKey(&key), TRIAL, now)?;
-        let Some((end_entity, chain)) = tried.chain.split_first() else {
-            return Err(refused(webpki::Error::UnknownIssuer));
-        };
-        let anchors = roots.iter().map(webpki::anchor_from_trusted_cert);
-        let anchors = anchors.collect::<Result<Vec<_>, _>>().map_err(refused)?;
-        let since = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        EndEntityCert::try_from(end_entity)
-            .map_err(refused)?
-            .verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
-                &anchors,
-                chain,
-                UnixTime::since_unix_epoch(since),
-                KeyUsage::server_auth(),
-                None,
-                None,
-            )
-            .map_err(refused)?;
-        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@ use std::{io, path::PathBuf};
 
 use rustls_pki_types::pem;
 
-use super::{Rotation, Stage};
+use super::{Rotation, Stage, Unaccepted};
+use crate::tls::AuthorityError;
 
 /// Why the embedded CA can't be opened, or an SVID can't be issued.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,14 @@ pub enum CaError {
     KeyMissing { key: PathBuf, certificate: PathBuf },
     #[error("{} is not a private key in PEM form: {source}", path.display())]
     KeyPem { path: PathBuf, source: pem::Error },
+    #[error("{} has a passphrase: `openssl pkey` writes the key without one", path.display())]
+    KeyEncrypted { path: PathBuf },
+    #[error(
+        "the key of the first certificate of {} has its curve written out: have it made with the curve's name (RFC 5480, \
+         section 2.1.1; `-pkeyopt ec_param_enc:named_curve`)",
+        path.display()
+    )]
+    CurveWrittenOut { path: PathBuf },
     #[error("{} holds a key of an unsupported kind: use ECDSA P-256 or P-384, RSA or Ed25519", path.display())]
     KeyKind { path: PathBuf },
     #[error("{} is not made of certificates in PEM form: {source}", path.display())]
@@ -72,6 +81,8 @@ pub enum CaError {
         position: usize,
         allowed: u32,
     },
+    #[error("the subject of the first certificate of {} is not valid DER", path.display())]
+    Subject { path: PathBuf },
     #[error("certificate {position} of {} has expired at {not_after}: renew it", path.display())]
     Expired {
         path: PathBuf,
@@ -102,10 +113,10 @@ pub enum CaError {
     Root {
         path: PathBuf,
         position: usize,
-        source: webpki::Error,
+        source: AuthorityError,
     },
-    #[error("what the CA issues would not be accepted by its own roots: {source}")]
-    SelfTest { source: webpki::Error },
+    #[error("what {} issues would not be accepted by those who have its roots: {source}", path.display())]
+    SelfTest { path: PathBuf, source: Unaccepted },
     #[error(
         "{} is signed under a root that peers haven't been told of: add that to {} first, and put the new key and \
          certificate in place when every certificate of today has been renewed; a restart takes them as they are",
@@ -137,6 +148,13 @@ pub enum CaError {
         rotation.what, rotation.stage, Stage::Distributing
     )]
     TooLateToAbort { rotation: Rotation },
+    #[error(
+        "the {} is {} although that was over at {}: is the CA running, and can it write there?",
+        rotation.what, rotation.stage, rotation.until
+    )]
+    Overdue { rotation: Rotation },
+    #[error("the CA of {} has this name itself: give the one below it another", path.display())]
+    SameName { path: PathBuf },
     #[error("nothing is being rotated")]
     NothingToAbort,
     #[error(
@@ -164,6 +182,8 @@ pub enum CaError {
     Key(#[from] rustls::Error),
     #[error("the certificate can't be signed: {0}")]
     Sign(#[from] rcgen::Error),
+    #[error("the certificate can't be made: {0}")]
+    Build(#[from] x509_cert::builder::Error),
 }
 
 impl CaError {

@@ -9,18 +9,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::{
     CaError,
-    authority::{Authority, timestamp},
-    directory::{self, Locked},
-    leaf, pem,
+    authority::{self, Authority, timestamp},
+    directory::{self, Locked, NewAuthority},
+    encoded, leaf, pem, trial,
 };
 
 /// What is made.
@@ -94,7 +95,7 @@ impl Order {
             Kind::Leaf { .. } => ["tls.key", "tls.crt", "ca.crt"],
         };
         let [key_path, chain_path, roots_path] = names.map(|name| out.join(name));
-        let roots: String = made.roots.iter().map(|der| pem(der)).collect();
+        let roots = text(&made.roots);
         let mut files = vec![
             (key_path, 0o600, made.key_pem.as_bytes()),
             (chain_path, 0o644, made.chain.as_bytes()),
@@ -111,8 +112,7 @@ impl Order {
 
     /// Makes it, and writes nothing.
     pub(super) fn make(&self, now: SystemTime) -> Result<Made, CaError> {
-        let key = self.key_type.generate()?;
-        let key_pem = Zeroizing::new(key.serialize_pem());
+        let (key, key_pem) = self.key_type.generate()?;
         let now = leaf::whole_seconds(now);
         let mut params = self.params(&key)?;
         params.not_before = now.checked_sub(leaf::AUTHORITY_SKEW).unwrap_or(now).into();
@@ -125,13 +125,30 @@ impl Order {
         let (chain, roots) = match above {
             None => (pem(params.self_signed(&key)?.der()), Vec::new()),
             Some((authority, locked)) => {
+                let mut chain = vec![authority.signer.sign(&params, &key)?];
+                chain.extend_from_slice(&authority.chain);
+                let chain_pem = text(&chain);
                 if matches!(self.kind, Kind::Leaf { .. }) {
+                    let held = trial::hold(&chain, &authority.roots, now);
+                    held.map_err(|source| CaError::SelfTest {
+                        path: locked.paths.certificate.clone(),
+                        source,
+                    })?;
                     unrecorded = locked.issue(end)?;
+                } else {
+                    // Under its issuer's name it would pass for a root.
+                    if authority::is_self_issued_der(&chain[0]) {
+                        return Err(CaError::SameName {
+                            path: locked.paths.certificate,
+                        });
+                    }
+                    let new = NewAuthority {
+                        key_pem: key_pem.clone(),
+                        certificate_pem: chain_pem.clone() + &text(&authority.roots),
+                    };
+                    Authority::tried(&new.files(), &locked.paths, None, now)?;
                 }
-                let signed = params.signed_by(&key, &authority.issuer)?;
-                let above = authority.chain.iter().map(|der| pem(der));
-                let chain = pem(signed.der()) + &above.collect::<String>();
-                (chain, authority.roots)
+                (chain_pem, authority.roots)
             }
         };
         Ok(Made {
@@ -214,17 +231,35 @@ impl LeafName {
 }
 
 impl KeyType {
-    fn generate(self) -> Result<KeyPair, CaError> {
+    /// A key, and as it is written into a file.
+    fn generate(self) -> Result<(KeyPair, Zeroizing<String>), CaError> {
         let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
-        Ok(match self {
+        let key = match self {
             Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             Self::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
-            Self::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            Self::Ed25519 => return ed25519(),
             Self::Rsa2048 => rsa(RsaKeySize::_2048),
             Self::Rsa3072 => rsa(RsaKeySize::_3072),
             Self::Rsa4096 => rsa(RsaKeySize::_4096),
-        }?)
+        }?;
+        let key_pem = Zeroizing::new(key.serialize_pem());
+        Ok((key, key_pem))
     }
+}
+
+/// rcgen writes version 2, with the public key, which many can't read (RFC 5958; RFC 8410, section 7).
+fn ed25519() -> Result<(KeyPair, Zeroizing<String>), CaError> {
+    let made = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1());
+    // Wipes itself when dropped.
+    let document = made.map_err(|_| CaError::KeyGeneration)?;
+    let der = PrivatePkcs8KeyDer::from(document.as_ref());
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)?;
+    let key_pem = Zeroizing::new(encoded("PRIVATE KEY", document.as_ref()));
+    Ok((key, key_pem))
+}
+
+fn text(certificates: &[CertificateDer<'_>]) -> String {
+    certificates.iter().map(pem).collect()
 }
 
 #[cfg(test)]

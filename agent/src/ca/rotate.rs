@@ -8,13 +8,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
     CaError, KeyType, Kind, Order, Rotated, Rotation,
     authority::{Authority, time, timestamp},
-    directory::{Locked, NewAuthority, Recorded},
+    directory::{Locked, NewAuthority, Paths, Recorded},
     leaf, pem,
     rotation::{Record, steps},
 };
@@ -86,15 +85,26 @@ impl AnchorUse {
 }
 
 impl CaState {
-    /// Of a directory, moving on what is due there.
+    /// Of a directory, in which nothing is changed.
     ///
     /// # Errors
     /// When there is no CA in it, or it can't be used.
     pub fn of(dir: &Path, now: SystemTime) -> Result<Self, CaError> {
-        let locked = Locked::existing(dir)?;
-        let recorded = locked.advance_if_writable(now)?;
+        let locked = Locked::untouched(dir)?;
+        let record = locked.record()?;
         let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
-        Ok(Self::new(&authority, &recorded, now))
+        Ok(Self::new(&authority, &Recorded::seen(record, now), now))
+    }
+
+    /// Of a directory, after what is due there has been done.
+    ///
+    /// # Errors
+    /// When there is no CA in it, or it can't be used, or what is due can't be done.
+    pub fn moved_on(dir: &Path, now: SystemTime) -> Result<Self, CaError> {
+        let locked = Locked::existing(dir)?;
+        let record = advance(&locked, now)?;
+        let authority = Authority::new(&locked.files()?, &locked.paths, None, now)?;
+        Ok(Self::new(&authority, &record.into(), now))
     }
 
     pub(super) fn new(authority: &Authority, recorded: &Recorded, now: SystemTime) -> Self {
@@ -129,19 +139,20 @@ impl Rotate {
     /// When one is going on already, when the key isn't this CA's to change, or when files can't be written.
     pub fn apply(&self, dir: &Path, now: SystemTime) -> Result<CaState, CaError> {
         let locked = Locked::existing(dir)?;
-        let record = locked.advance(now)?;
         let record = match self {
+            // Also when it would be time to go on, and what would sign turns out to be of no use.
             Self::Abort => {
-                let aborted = record.aborted()?;
+                let aborted = locked.record()?.aborted()?;
                 locked.turn(&aborted)?;
                 aborted
             }
             Self::Hurry => {
                 locked.paths.check_ours()?;
-                locked.turn(&record.hurried())?;
-                locked.advance(now)?
+                locked.turn(&locked.record()?.hurried())?;
+                advance(&locked, now)?
             }
             Self::Root { .. } | Self::Intermediate { .. } => {
+                let record = advance(&locked, now)?;
                 self.begin(dir, &locked, &record, now)?
             }
         };
@@ -159,26 +170,27 @@ impl Rotate {
         record.check_stable()?;
         locked.paths.check_ours()?;
         let present = Authority::new(&locked.files()?, &locked.paths, None, now)?;
-        let (what, new, known) = match self {
+        let (what, new, above) = match self {
             Self::Intermediate { issuer } => {
                 // It is locked already.
                 if same(issuer, dir) {
                     let path = issuer.clone();
                     return Err(CaError::OwnIssuer { path });
                 }
-                let (new, roots) = intermediate(issuer, now)?;
-                // What has only been put into a file may not have been told yet.
-                let known = roots.iter().all(|root| present.signs_under(root));
-                (Rotated::Intermediate, new, known)
+                let new = intermediate(issuer, now)?;
+                (Rotated::Intermediate, new, Some(Paths::new(issuer)))
             }
             Self::Root { domain } => {
                 let new = root(locked, &present, domain.as_ref(), now)?;
-                (Rotated::Root, new, false)
+                (Rotated::Root, new, None)
             }
             Self::Abort | Self::Hurry => return Err(CaError::NothingToAbort),
         };
         // Found now what would be found when it is to sign.
-        Authority::new(&new.files(), &locked.paths, None, now)?;
+        let paths = above.as_ref().unwrap_or(&locked.paths);
+        let tried = Authority::tried(&new.files(), paths, present.domain.as_ref(), now)?;
+        // What has only been put into a file may not have been told yet.
+        let known = tried.roots.iter().all(|root| present.signs_under(root));
         let begun = record.begun(what, known, now);
         for step in steps::begin(&locked.paths, &new, &begun)? {
             step.take()?;
@@ -186,6 +198,16 @@ impl Rotate {
         locked.repair(&begun)?;
         Ok(begun)
     }
+}
+
+/// Everything that is due.
+fn advance(locked: &Locked, now: SystemTime) -> Result<Record, CaError> {
+    let mut record = locked.record()?;
+    let try_out = |files: &_, paths: &_| Authority::tried(files, paths, None, now);
+    while let Some(next) = locked.advance(&record, now, try_out)? {
+        record = next;
+    }
+    Ok(record)
 }
 
 /// By whatever names.
@@ -214,11 +236,8 @@ fn root(
     leaf::authority(domain, now)
 }
 
-/// Under the CA of another directory, and its roots.
-fn intermediate(
-    issuer: &Path,
-    now: SystemTime,
-) -> Result<(NewAuthority, Vec<CertificateDer<'static>>), CaError> {
+/// Under the CA of another directory, with the roots behind it.
+fn intermediate(issuer: &Path, now: SystemTime) -> Result<NewAuthority, CaError> {
     let order = Order {
         kind: Kind::Intermediate {
             name: leaf::authority_name(leaf::serial()?),
@@ -229,9 +248,8 @@ fn intermediate(
     };
     let made = order.make(now)?;
     let roots: String = made.roots.iter().map(|der| pem(der)).collect();
-    let new = NewAuthority {
+    Ok(NewAuthority {
         key_pem: made.key_pem,
         certificate_pem: made.chain + &roots,
-    };
-    Ok((new, made.roots))
+    })
 }

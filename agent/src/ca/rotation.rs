@@ -144,7 +144,7 @@ impl Record {
         };
         let mut begun = self.clone();
         begun.rotation = Some(self.entered(what, stage, now));
-        begun.generation += 1;
+        begun.generation = begun.generation.wrapping_add(1);
         begun
     }
 
@@ -238,13 +238,18 @@ impl Record {
     pub(super) fn longest(&self, now: SystemTime) -> Duration {
         let lives = self.lives.iter();
         let alive = lives.filter(|(seconds, last)| !forgotten(**seconds, **last, now));
-        let longest = alive.map(|(seconds, _)| Duration::from_secs(*seconds));
+        let longest = alive.map(|(seconds, _)| life(*seconds));
         longest.max().unwrap_or(LONGEST_LIFE)
     }
 }
 
 fn forgotten(seconds: u64, last: Timestamp, now: SystemTime) -> bool {
-    later(last, Duration::from_secs(seconds) * FORGOTTEN) < timestamp(now)
+    later(last, life(seconds) * FORGOTTEN) < timestamp(now)
+}
+
+/// Nobody gives a longer one, whatever a record says.
+fn life(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST_LIFE)
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

@@ -11,6 +11,7 @@ mod listen;
 mod method;
 mod own;
 mod places;
+mod preface;
 mod refusal;
 mod replayed;
 #[cfg(test)]
@@ -141,21 +142,24 @@ impl CaService {
         request: &CertificateRequest,
         refusal: &Refusal,
     ) {
-        let token = credentials.authorization.and_then(caller::bearer);
-        let caller = match (caller, token) {
-            (Some(caller), _) => caller.to_string(),
-            (None, Some(token)) => tokens::claimed(token, self.ca.trust_domain()).map_or_else(
-                || "unknown".to_owned(),
-                |claimed| format!("{claimed}, unproven"),
-            ),
-            (None, None) => match credentials.certificate {
-                Some(identity) => identity.to_string(),
-                None => "unknown".to_owned(),
-            },
-        };
+        let caller = caller.map_or_else(|| self.said(credentials), Caller::to_string);
         let asked_for = request.impersonated().unwrap_or("its own identity");
         let (address, reason) = (credentials.address, refusal.reason().as_str());
         tracing::warn!(caller, asked_for, ?address, reason, "refused: {refusal}");
+    }
+
+    /// Who somebody may be whose proof doesn't hold.
+    fn said(&self, credentials: &Credentials<'_>) -> String {
+        let token = credentials.authorization.and_then(caller::bearer);
+        let claimed = token.and_then(|token| tokens::claimed(token, self.ca.trust_domain()));
+        match (claimed, credentials.certificate) {
+            (Some(claimed), Some(shown)) => {
+                format!("{claimed}, unproven, with a certificate of {shown}")
+            }
+            (Some(claimed), None) => format!("{claimed}, unproven"),
+            (None, Some(shown)) => shown.to_string(),
+            (None, None) => "unknown".to_owned(),
+        }
     }
 
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Caller, Refusal> {
@@ -183,7 +187,7 @@ impl CaService {
         let csr = Csr::parse(&request.csr)?;
         csr.check_names(&identity)?;
         let ttl = self.lifetime(request.validity_duration);
-        self.certified.claim(&csr.key_der, now + ttl, now)?;
+        self.certified.claim(&csr.key_der)?;
         let failed = |error: CaError| {
             self.certified.give_back(&csr.key_der);
             tracing::error!(%error, "signing failed");

@@ -7,7 +7,35 @@ use sealane_common::{Address, Destination, OnLoss};
 
 /// By address; each is there once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Destinations(Vec<(Address, Destination)>);
+pub struct Destinations(Vec<Entry>);
+
+/// As small as can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    address: Address,
+    /// What isn't is refused ([`OnLoss`]).
+    direct: bool,
+}
+
+impl From<(Address, Destination)> for Entry {
+    fn from((address, destination): (Address, Destination)) -> Self {
+        Self {
+            address,
+            direct: destination.on_loss == OnLoss::DIRECT,
+        }
+    }
+}
+
+impl Entry {
+    fn destination(self) -> Destination {
+        let on_loss = if self.direct {
+            OnLoss::DIRECT
+        } else {
+            OnLoss::REFUSE
+        };
+        Destination { on_loss, pad: 0 }
+    }
+}
 
 /// What makes one list of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +52,33 @@ pub(super) enum Change {
 }
 
 impl FromIterator<(Address, Destination)> for Destinations {
-    /// Of several with one address the strictest counts.
     fn from_iter<T: IntoIterator<Item = (Address, Destination)>>(all: T) -> Self {
-        let mut all: Vec<_> = all.into_iter().collect();
-        all.sort_unstable_by_key(|(address, destination)| {
-            (*address, destination.on_loss != OnLoss::REFUSE)
-        });
-        all.dedup_by_key(|(address, _)| *address);
-        all.shrink_to_fit();
-        Self(all)
+        let mut list = Self::default();
+        list.extend(all);
+        list
+    }
+}
+
+impl Extend<(Address, Destination)> for Destinations {
+    /// Of several with one address the strictest counts.
+    fn extend<T: IntoIterator<Item = (Address, Destination)>>(&mut self, more: T) {
+        let list = &mut self.0;
+        list.extend(more.into_iter().map(Entry::from));
+        list.sort_unstable_by_key(|entry| (entry.address, entry.direct));
+        list.dedup_by_key(|entry| entry.address);
     }
 }
 
 impl Destinations {
+    /// With room for so many.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
     #[must_use]
     pub fn contains(&self, address: Address) -> bool {
-        self.0.binary_search_by_key(&address, |(a, _)| *a).is_ok()
+        self.at(address).is_some()
     }
 
     /// From this to `wanted`.
@@ -50,21 +89,23 @@ impl Destinations {
                 let (stands, wants) = (old.peek().copied(), new.peek().copied());
                 let is_removed = match (stands, wants) {
                     (None, None) => return None,
-                    (Some((stands, _)), Some((wants, _))) => stands < wants,
+                    (Some(stands), Some(wants)) => stands.address < wants.address,
                     (stands, _) => stands.is_some(),
                 };
                 if is_removed {
-                    let (address, before) = *old.next()?;
-                    return Some(Change::Remove { address, before });
+                    let before = *old.next()?;
+                    return Some(Change::Remove {
+                        address: before.address,
+                        before: before.destination(),
+                    });
                 }
-                let (address, destination) = *new.next()?;
-                let before = old.next_if(|(stands, _)| *stands == address);
-                let before = before.map(|(_, destination)| *destination);
-                if before != Some(destination) {
+                let entry = *new.next()?;
+                let before = old.next_if(|stands| stands.address == entry.address);
+                if before != Some(&entry) {
                     return Some(Change::Put {
-                        address,
-                        destination,
-                        before,
+                        address: entry.address,
+                        destination: entry.destination(),
+                        before: before.map(|before| before.destination()),
                     });
                 }
             }
@@ -73,15 +114,32 @@ impl Destinations {
 
     /// This, but for addresses of which something else is so: another destination, or none.
     pub(super) fn but(&self, exceptions: &HashMap<Address, Option<Destination>>) -> Self {
-        let usual = self.0.iter().copied();
-        let usual = usual.filter(|(address, _)| !exceptions.contains_key(address));
+        let usual = self.0.iter();
+        let usual = usual.filter(|entry| !exceptions.contains_key(&entry.address));
+        let usual = usual.map(|entry| (entry.address, entry.destination()));
         let others = exceptions.iter().filter_map(|(a, d)| Some((*a, (*d)?)));
         usual.chain(others).collect()
     }
 
+    /// Whether one of them is not reached in clear.
+    #[must_use]
+    pub fn refuses_any(&self) -> bool {
+        self.0.iter().any(|entry| !entry.direct)
+    }
+
+    #[must_use]
+    pub fn refuses(&self, address: Address) -> bool {
+        self.at(address).is_some_and(|entry| !entry.direct)
+    }
+
+    fn at(&self, address: Address) -> Option<&Entry> {
+        let at = self.0.binary_search_by_key(&address, |entry| entry.address);
+        self.0.get(at.ok()?)
+    }
+
     pub(super) fn refused(&self) -> HashSet<Address> {
-        let refused = self.0.iter().filter(|(_, d)| d.on_loss == OnLoss::REFUSE);
-        refused.map(|(address, _)| *address).collect()
+        let refused = self.0.iter().filter(|entry| !entry.direct);
+        refused.map(|entry| entry.address).collect()
     }
 }
 
@@ -112,6 +170,8 @@ mod tests {
         assert_eq!(found, list(&[(1, direct), (2, refuse)]));
         assert!(found.contains(address(2)) && !found.contains(address(3)));
         assert_eq!(found.refused(), HashSet::from([address(2)]));
+        assert!(found.refuses_any() && found.refuses(address(2)));
+        assert!(!(found.refuses(address(1)) || found.refuses(address(3))));
     }
 
     #[test]
@@ -119,7 +179,11 @@ mod tests {
         let (direct, refuse) = (OnLoss::DIRECT, OnLoss::REFUSE);
         let old = list(&[(1, direct), (2, direct), (4, direct)]);
         let new = list(&[(2, refuse), (3, direct), (4, direct), (5, direct)]);
-        let mut made: HashMap<_, _> = old.0.iter().copied().collect();
+        let list = |of: &Destinations| -> HashMap<_, _> {
+            let entries = of.0.iter();
+            entries.map(|e| (e.address, e.destination())).collect()
+        };
+        let mut made = list(&old);
         let mut count = 0;
         for change in old.changes(&new) {
             count += 1;

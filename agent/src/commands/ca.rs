@@ -69,7 +69,7 @@ pub async fn ca_rotate(args: &CaRotateArgs, out: &mut impl Write) -> anyhow::Res
     show(&state, out)?;
     while args.wait && state.rotation.is_some() {
         tokio::time::sleep(WATCH).await;
-        let next = CaState::of(&dir, SystemTime::now())?;
+        let next = CaState::moved_on(&dir, SystemTime::now())?;
         if next != state {
             show(&next, out)?;
         }

@@ -74,6 +74,7 @@ fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<
             window = flows.window_seconds.max(window);
             evicted += flows.evicted;
         }
+        review::by_client(&mut all);
         let mut diff = review::diff(&snapshot, &policy, &untried, all);
         diff.window_seconds = Some(window);
         diff.summary.evicted = evicted;

@@ -58,7 +58,7 @@ impl From<&LoadError> for Finding {
             line: error.place.line,
             document: error.place.document,
             field: error.field.to_string(),
-            reason: error.problem.to_string(),
+            reason: error.reason(),
             text: error.to_string(),
         }
     }
@@ -117,12 +117,16 @@ fn found(path: &Path, loaded: Loaded, settings: &Settings) -> Findings {
     });
     let domains = settings.trust_domains.all();
     let foreign = mesh.documents.foreign_principals(&domains);
-    warnings.extend(foreign.iter().chain(&doubts).map(ToString::to_string));
+    let absent = mesh.documents.absent_clients(&domains, &mesh.workloads);
+    let doubts = foreign.iter().chain(&doubts).chain(&absent);
+    warnings.extend(doubts.map(ToString::to_string));
+    let warnings = warnings.iter();
+    let warnings = warnings.map(|warning| control::one_line(warning).into_owned());
     let is_empty = documents == 0 && mesh.documents.mesh_mode.is_none();
     Findings {
         documents,
         errors: is_empty.then(|| Finding::empty(path)).into_iter().collect(),
-        warnings,
+        warnings: warnings.collect(),
     }
 }
 

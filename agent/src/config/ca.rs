@@ -7,8 +7,8 @@ use super::{
     socket, source, trust_domain,
 };
 use crate::{
-    ca::{CaClientSettings, KeyType, Kind, LeafName, NodeAccount, Order, Rotate, TokenRules},
-    cli::{CaArgs, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, UnknownPods},
+    ca::{CaClientSettings, NodeAccount, Rotate, TokenRules},
+    cli::{CaArgs, CaRotateArgs, CaServeArgs, UnknownPods},
     identity::TrustDomain,
     trust::TrustConfig,
 };
@@ -69,7 +69,8 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             issuer: args.token_issuer.clone(),
             audience: args.token_audience.clone(),
         };
-        let names = args.dns_names.iter().map(|name| server_name(name));
+        let names = args.dns_names.iter();
+        let names = names.map(|name| server_name("--dns-name", name));
         let mesh = MeshConfig::try_from(&args.mesh)?;
         let source = source::source(&args.source, UnknownPods::Pass)?;
         Ok(Self {
@@ -105,48 +106,6 @@ impl TryFrom<&CaServeArgs> for CaServeConfig {
             log: LogConfig::try_from(&args.log)?,
         })
     }
-}
-
-/// What `sealane ca issue` was told to make.
-///
-/// # Errors
-/// When there is nothing that could be made of it.
-pub fn order(args: &CaIssueArgs) -> Result<Order, ConfigError> {
-    let ca = args.ca_dir.clone().unwrap_or_default();
-    let hosts = args.dns_names.iter().map(|name| {
-        server_name(name.strip_prefix("*.").unwrap_or(name))?;
-        Ok(LeafName::Host(name.clone()))
-    });
-    let uris = args.uris.iter().map(|uri| Ok(LeafName::Uri(uri.clone())));
-    let kind = match (&args.root, &args.intermediate) {
-        (Some(name), _) => Kind::Root { name: name.clone() },
-        (None, Some(name)) => {
-            let name = name.clone();
-            Kind::Intermediate { name, ca }
-        }
-        (None, None) => Kind::Leaf {
-            names: hosts.chain(uris).collect::<Result<_, ConfigError>>()?,
-            ca,
-        },
-    };
-    let default = match &kind {
-        Kind::Leaf { .. } => "2160h",
-        Kind::Root { .. } | Kind::Intermediate { .. } => "87600h",
-    };
-    let ttl = args.ttl.as_deref().unwrap_or(default);
-    let [shortest, longest] = [60, 20 * 365 * 24 * 3600].map(Duration::from_secs);
-    Ok(Order {
-        kind,
-        ttl: duration::parse("--ttl", ttl, shortest, longest)?,
-        key_type: match args.key_type {
-            CaKeyType::P256 => KeyType::P256,
-            CaKeyType::P384 => KeyType::P384,
-            CaKeyType::Ed25519 => KeyType::Ed25519,
-            CaKeyType::Rsa2048 => KeyType::Rsa2048,
-            CaKeyType::Rsa3072 => KeyType::Rsa3072,
-            CaKeyType::Rsa4096 => KeyType::Rsa4096,
-        },
-    })
 }
 
 /// What `sealane ca rotate` was told to change.
@@ -204,12 +163,16 @@ pub(super) fn lifetime(flag: &'static str, value: &str) -> Result<Duration, Conf
     duration::parse(flag, value, Duration::from_secs(10), day)
 }
 
-fn server_name(value: &str) -> Result<String, ConfigError> {
+pub(super) fn server_name(flag: &'static str, value: &str) -> Result<String, ConfigError> {
     let is_address = value.parse::<std::net::IpAddr>().is_ok();
-    if is_address || dns_name("--dns-name", value).is_ok() {
+    // No domain at the top is a number: that is an address with something wrong (RFC 3696, section 2).
+    let last = value.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+    if is_address || !is_number && dns_name(flag, value).is_ok() {
         return Ok(value.to_owned());
     }
     Err(ConfigError::ServerName {
+        flag,
         value: value.to_owned(),
     })
 }

@@ -67,6 +67,19 @@ impl Settings {
     }
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Those of a mesh that says nothing itself.
+    pub(crate) fn of_tests() -> Self {
+        Self::from(MeshConfig {
+            trust_domain: "cluster.local".parse().unwrap(),
+            trust_domain_aliases: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            root_namespace: "istio-system".to_owned(),
+        })
+    }
+}
+
 /// Documents, and what they mean.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
@@ -236,12 +249,12 @@ pub fn relate(
 fn expected(pods: &[LocatedPod], settings: &Settings) -> BTreeSet<(SpiffeId, Arc<str>)> {
     let pods = pods.iter().map(|pod| &pod.facts);
     let starting = pods.filter(|pod| {
-        pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.is_empty())
+        pod.addresses.is_empty() && !(pod.finished || pod.host_network || pod.node.name.is_empty())
     });
     let identified = starting.filter_map(|pod| {
         let domain = settings.trust_domains.own.clone();
         let identity = SpiffeId::new(domain, &pod.name.namespace, &pod.service_account);
-        Some((identity.ok()?, Arc::clone(&pod.node)))
+        Some((identity.ok()?, Arc::clone(&pod.node.name)))
     });
     identified.collect()
 }

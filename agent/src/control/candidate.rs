@@ -107,7 +107,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::control::TrustDomains;
 
     fn peer(name: &str, mode: &str, created: &str) -> String {
         format!(
@@ -122,31 +121,19 @@ mod tests {
         Candidate::read(&[SourceText { name, text }]).unwrap()
     }
 
-    fn settings() -> Settings {
-        Settings {
-            trust_domains: TrustDomains {
-                own: "cluster.local".parse().unwrap(),
-                aliases: Vec::new(),
-            },
-            cluster_domain: "cluster.local".to_owned(),
-            root_namespace: "istio-system".to_owned(),
-            addresses: std::sync::Arc::default(),
-        }
-    }
-
     #[test]
     fn a_document_takes_the_place_and_the_age_of_its_namesake() {
         let old = ", creationTimestamp: \"2020-01-01T00:00:00Z\"";
         let younger = ", creationTimestamp: \"2021-01-01T00:00:00Z\"";
         let present = candidate(&(peer("b", "STRICT", old) + &peer("a", "DISABLE", younger)));
         let changed = candidate(&peer("b", "PERMISSIVE", ""));
-        let policy = changed.compile(&settings(), &present.documents, false);
+        let policy = changed.compile(&Settings::of_tests(), &present.documents, false);
         let as_written =
             candidate(&(peer("b", "PERMISSIVE", old) + &peer("a", "DISABLE", younger)));
-        let expected = settings().compile(as_written.documents);
+        let expected = Settings::of_tests().compile(as_written.documents);
         assert_eq!(policy, expected);
-        let alone = changed.compile(&settings(), &present.documents, true);
-        assert_eq!(alone, settings().compile(changed.documents));
+        let alone = changed.compile(&Settings::of_tests(), &present.documents, true);
+        assert_eq!(alone, Settings::of_tests().compile(changed.documents));
         assert_ne!(alone, policy);
     }
 
@@ -157,7 +144,7 @@ mod tests {
         fs::write(dir.path().join("p.yaml"), format!("# first\n{wrong}")).unwrap();
         let read = |texts: Vec<SourceText>| Candidate::read(&texts);
         let errors = read(Candidate::texts(dir.path()).unwrap()).unwrap_err();
-        let lint = crate::control::load(dir.path(), &settings()).unwrap_err();
+        let lint = crate::control::load(dir.path(), &Settings::of_tests()).unwrap_err();
         assert_eq!(errors, lint);
         let text = errors.iter().next().unwrap().to_string();
         assert!(

@@ -1,10 +1,39 @@
 //! What can be wrong with a directory of objects, and where it stands. One text per error, made to be read
 //! by the person who wrote the file.
 
-use std::{fmt, io, sync::Arc};
+use std::{borrow::Cow, fmt, io, sync::Arc};
 
 use super::yaml::{FieldPath, SchemaError, YamlProblem};
 use crate::{identity::ParseSpiffeIdError, policy::Reason, workload::ObjectName};
+
+/// So many characters of a text are shown at its beginning, and half as many at its end.
+const SHOWN: usize = 600;
+
+/// A text with somebody's words in it, as it can be shown in terminals and logs: what would begin a line or control a
+/// terminal is escaped, and of what nobody reads to its end the middle is left out.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    let mut shown = Cow::Borrowed(text);
+    if text.len() > 2 * SHOWN {
+        let head = text.char_indices().nth(SHOWN).map(|(at, _)| at);
+        let tail = text.char_indices().nth_back(SHOWN / 2).map(|(at, _)| at);
+        if let (Some(head), Some(tail)) = (head, tail)
+            && head < tail
+        {
+            let (head, tail) = (&text[..head], &text[tail..]);
+            shown = format!("{head} [...] {tail}").into();
+        }
+    }
+    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if shown.contains(is_control) {
+        let escaped = shown.chars().map(|c| match is_control(c) {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        });
+        shown = escaped.collect::<String>().into();
+    }
+    shown
+}
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +75,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        f.write_str(&one_line(&self.file))?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
@@ -86,6 +115,12 @@ impl LoadError {
     pub fn is_in_value(&self) -> bool {
         self.place.value.is_some()
     }
+
+    /// What is wrong, on one line.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        one_line(&self.problem.to_string()).into_owned()
+    }
 }
 
 impl fmt::Display for LoadError {
@@ -94,7 +129,7 @@ impl fmt::Display for LoadError {
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
         }
-        self.problem.fmt(f)
+        f.write_str(&self.reason())
     }
 }
 
@@ -205,6 +240,8 @@ pub enum Problem {
     BinaryPolicy,
     #[error("lists in lists are not supported")]
     NestedList,
+    #[error("not a file: only files are read")]
+    NotAFile,
     #[error("must be \"true\" or \"false\", not {0:?}")]
     Inject(String),
     #[error("{0:?} is not a mode: write STRICT, PERMISSIVE or DISABLE, and nothing else")]

@@ -14,6 +14,7 @@ mod flattened;
 mod kind;
 mod metadata;
 mod name;
+mod namespace;
 mod pasted;
 mod pieces;
 mod pod;

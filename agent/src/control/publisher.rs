@@ -1,6 +1,7 @@
 //! Puts what a source has read into force, and tells how the source is doing.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet},
     future::pending,
     sync::Arc,
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     build::{Mesh, readdressed},
+    error::one_line,
     names::Names,
 };
 use crate::{
@@ -29,6 +31,8 @@ pub struct SourceStatus {
     /// Why something that the source has now is not in force; empty if all of it is. At most 100, then a line that
     /// says how many more there are.
     pub errors: Vec<String>,
+    /// Each of them is about objects of one namespace, which is not the mesh's.
+    pub confined: bool,
     /// About what is in force.
     pub warnings: Vec<String>,
     /// Files and documents of what is in force.
@@ -137,8 +141,14 @@ impl Publisher {
         self.writer.current()
     }
 
-    /// Puts what was read into force. `errors` are about what is not in it.
-    pub fn accept(&mut self, loaded: Loaded, addresses: Arc<Addresses>, errors: Vec<String>) {
+    /// Puts what was read into force. `errors` are about what is not in it; `confined`: each is of one namespace.
+    pub fn accept(
+        &mut self,
+        loaded: Loaded,
+        addresses: Arc<Addresses>,
+        errors: Vec<String>,
+        confined: bool,
+    ) {
         let before = self.status.borrow().clone();
         let Loaded {
             mesh,
@@ -169,6 +179,11 @@ impl Publisher {
                 "objects loaded"
             );
         }
+        for warning in &mut warnings {
+            if let Cow::Owned(shown) = one_line(warning) {
+                *warning = shown;
+            }
+        }
         let known: HashSet<_> = before.warnings.iter().collect();
         for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
@@ -178,6 +193,7 @@ impl Publisher {
         self.status.send_replace(SourceStatus {
             generation,
             loaded_at: Some(jiff::Timestamp::now()),
+            confined,
             errors,
             warnings,
             files,
@@ -248,8 +264,9 @@ impl Publisher {
     pub fn refuse(&mut self, errors: Vec<String>) {
         log_new(&errors, &self.status.borrow().errors);
         self.status.send_if_modified(|status| {
-            let is_new = status.errors != errors;
+            let is_new = status.errors != errors || status.confined;
             status.errors = errors;
+            status.confined = false;
             is_new
         });
     }

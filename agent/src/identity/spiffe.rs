@@ -116,7 +116,8 @@ impl SpiffeId {
     }
 }
 
-fn is_segment(text: &str) -> bool {
+/// Part of a path (SPIFFE-ID specification, section 2.2).
+pub(crate) fn is_segment(text: &str) -> bool {
     !text.is_empty()
         && text != "."
         && text != ".."

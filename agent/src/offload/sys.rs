@@ -65,6 +65,23 @@ pub fn one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// For whoever makes large tables, before and after: gives pages of the heap back that nothing is in, and keeps what is
+/// large out of it from now on. By itself glibc raises both limits as large ones are freed (mallopt(3)), and tables that
+/// are made again and again leave holes. Where there are no such tables its own choice is the better one.
+pub fn make_room() {
+    #[cfg(target_env = "gnu")]
+    {
+        const LARGE: libc::c_int = 256 << 10;
+        const AT_THE_END: libc::c_int = 128 << 10;
+        // SAFETY: mallopt only sets a parameter of the allocator, and locks it.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+        // SAFETY: as above.
+        let _ = unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, AT_THE_END) };
+        // SAFETY: malloc_trim touches no memory that is in use, and locks the allocator.
+        let _ = unsafe { libc::malloc_trim(0) };
+    }
+}
+
 /// Makes a TCP socket ready for keys (Documentation/networking/tls.rst). Until it has one, it is what it was.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub use index::{Authorization, Decided, Match, Outcome};
 pub(in crate::policy) use pattern::Pattern;
 pub use policy::{Action, AuthorizationPolicy};
 pub use term::Attributes;
+pub(in crate::policy) use term::{Account, Named};
 
 #[cfg(test)]
 mod tests;

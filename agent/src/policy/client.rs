@@ -52,7 +52,8 @@ impl ClientRules {
             let namespace = &rule.document.namespace;
             let host = rule.host.clone().whole(namespace, cluster_domain);
             let of_host = compiled.hosts.entry(host.clone()).or_default();
-            let scope = if namespace == root_namespace {
+            // As Istio's `rootNamespaceLocal`: what the root namespace keeps for itself is its own clients' first.
+            let scope = if namespace == root_namespace && !rule.is_private() {
                 ROOT
             } else {
                 namespace

@@ -60,6 +60,12 @@ pub enum Doubt {
         domain: String,
         own: String,
     },
+    #[error("{document} names {client}")]
+    Absent {
+        document: DocumentRef,
+        /// Who, and why that is nobody.
+        client: String,
+    },
     #[error(
         "{document} names port {port}, which no container of the pods that it is for declares, and no service leads \
          there: it means nothing unless one of them listens on it all the same{}", instead(.service)

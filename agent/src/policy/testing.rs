@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Labels;
-use crate::workload::{ObjectName, Pod, Workload};
+use crate::workload::{Node, ObjectName, Pod, Workload};
 
 /// From `KEY=VALUE,…`.
 pub(crate) fn labels(text: &str) -> Labels {
@@ -19,10 +19,12 @@ pub(crate) fn workload(namespace: &str, own: &str) -> Workload {
             .parse()
             .unwrap(),
         pod: Arc::new(Pod {
-            node: "a".into(),
-            addresses: ["10.0.0.1".parse().unwrap()].into(),
-            labels: Arc::new(labels(own)),
-            ..Pod::named(ObjectName::new(namespace, "pod"))
+            node: Arc::new(Node {
+                name: "a".into(),
+                address: None,
+            }),
+            addresses: ["10.0.0.1".parse().unwrap()].into_iter().collect(),
+            ..Pod::named(ObjectName::new(namespace, "pod")).labelled(labels(own))
         }),
         enrolled: true,
     }

@@ -70,10 +70,7 @@ pub(super) fn ports(snapshot: &Snapshot, workload: &Workload) -> Vec<u16> {
         .into_iter()
         .map(|(port, _)| port);
     let named = workload.container_ports.iter().map(|named| named.port);
-    let services = snapshot
-        .services()
-        .flat_map(|s| &s.ports)
-        .flat_map(|p| &p.endpoints);
+    let services = snapshot.services().flat_map(|s| s.endpoints());
     let served = services
         .filter(|e| workload.addresses.contains(&e.address))
         .map(|e| e.port);

@@ -58,6 +58,12 @@ impl SeenFlow {
     }
 }
 
+/// In the order in which a candidate is tried with the least effort.
+pub fn by_client(flows: &mut [SeenFlow]) {
+    let key = |seen: &SeenFlow| (seen.flow.client.clone(), seen.flow.server_address.is_ipv4());
+    flows.sort_by_cached_key(key);
+}
+
 /// So many pods are tried each with each; of more, those that are alike have one that stands for them.
 const EACH: usize = 500;
 /// So many flows are tried at most.
@@ -72,18 +78,20 @@ const OF_ONE_POD: [&str; 4] = [
 ];
 
 /// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
+/// Client by client.
 /// See [`abridged`] for meshes that are large.
 pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
     let (workloads, several) = tried(snapshot);
-    let servers: Vec<_> = workloads.iter().filter(|w| w.enrolled).copied().collect();
-    let flows = servers.into_iter().flat_map(move |server| {
-        let ports = ports(snapshot, server);
-        let clients = workloads.clone().into_iter();
+    let servers = workloads.iter().filter(|w| w.enrolled);
+    let servers: Vec<_> = servers.map(|s| (*s, ports(snapshot, s))).collect();
+    let flows = workloads.into_iter().flat_map(move |client| {
         // Who stands for several stands for two that speak with each other.
-        let with_itself = several.contains(&server.name);
-        clients
-            .filter(move |client| with_itself || client.name != server.name)
-            .flat_map(move |client| between(snapshot, client, server, &ports))
+        let with_itself = several.contains(&client.name);
+        let flows = servers
+            .iter()
+            .filter(|(server, _)| with_itself || client.name != server.name)
+            .flat_map(|(server, ports)| between(snapshot, client, server, ports));
+        flows.collect::<Vec<_>>()
     });
     flows.take(MAX_DECLARED)
 }
@@ -189,7 +197,7 @@ pub(super) fn course<'a>(
     endpoint: Endpoint,
 ) -> Course<'a> {
     let service = snapshot.service_of(endpoint).and_then(|service| {
-        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(&endpoint);
+        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(endpoint);
         let port = service.ports.iter().find(leads)?;
         Some((service, port.port))
     });

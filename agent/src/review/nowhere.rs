@@ -49,7 +49,7 @@ pub(super) fn unrecognised(snapshot: &Snapshot, service: &Service) -> Option<Str
 
 /// Whether name servers are to say where connections to a host outside go, and have not.
 pub(super) fn awaits_names(snapshot: &Snapshot, service: &Service) -> bool {
-    let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    let mut endpoints = service.endpoints();
     let mut entries = snapshot.documents.service_entries.iter().filter(|entry| {
         *entry.document().namespace == *service.name.namespace && entry.asks_for(&service.host)
     });

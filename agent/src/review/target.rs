@@ -114,7 +114,7 @@ pub fn client(snapshot: &Snapshot, text: &str) -> Result<Client, TargetError> {
             on_node: Some(name),
         }),
         Named::Service(service) => {
-            let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+            let endpoints = service.endpoints();
             let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
             let first = pods.min_by(|a, b| a.name.cmp(&b.name)).map(pod);
             first.ok_or_else(|| TargetError::NoEndpoint(service.name.clone()))
@@ -136,7 +136,7 @@ pub fn workloads(snapshot: &Snapshot, text: &str) -> Result<Vec<Arc<Workload>>, 
         Named::Pod(workload) => Ok(vec![workload]),
         Named::OnNode(name, _) => Err(TargetError::HostNetwork(name)),
         Named::Service(service) => {
-            let endpoints = service.ports.iter().flat_map(|p| &p.endpoints);
+            let endpoints = service.endpoints();
             let pods = endpoints.filter_map(|e| snapshot.workload_at(e.address));
             let mut pods: Vec<_> = pods.cloned().collect();
             pods.sort_unstable_by(|a, b| a.name.cmp(&b.name));

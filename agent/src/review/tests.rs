@@ -80,17 +80,8 @@ fn snapshot(policies: &[&str]) -> Snapshot {
     )
     .unwrap();
     fs::write(dir.path().join("policy.yaml"), policies.join("\n---\n")).unwrap();
-    let loaded = control::load(dir.path(), &settings());
+    let loaded = control::load(dir.path(), &Settings::of_tests());
     loaded.map(|l| l.mesh.into_snapshot()).unwrap()
-}
-
-fn settings() -> Settings {
-    Settings::from(MeshConfig {
-        trust_domain: "cluster.local".parse().unwrap(),
-        trust_domain_aliases: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-    })
 }
 
 /// Verdict, transport and documents, as a line.

@@ -34,10 +34,10 @@ fn of(id: &SpiffeId, pods: &[&Workload]) -> Selectors {
         format!("sa:{}", id.service_account()),
     ];
     let own = pods.iter().flat_map(|pod| {
-        let uid = pod.uid.iter().map(|uid| format!("pod-uid:{uid}"));
+        let uid = pod.uid().into_iter().map(|uid| format!("pod-uid:{uid}"));
         uid.chain([
             format!("pod-name:{}", pod.name.name),
-            format!("node-name:{}", pod.node),
+            format!("node-name:{}", pod.node.name),
         ])
     });
     let labels = pods.first().map(|pod| &*pod.labels).into_iter().flatten();
@@ -70,7 +70,7 @@ mod tests {
             let mut workload = workload("shop", labels);
             let pod = Arc::make_mut(&mut workload.pod);
             pod.name.name = name.into();
-            pod.uid = Some(format!("uid-{name}").into());
+            pod.local.get_or_insert_default().uid = Some(format!("uid-{name}").into());
             workload
         };
         let pods = [

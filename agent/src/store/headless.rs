@@ -21,7 +21,7 @@ impl Headless {
     /// Of two with one pod and port the earlier counts.
     pub(super) fn add(&mut self, service: &Arc<Service>) {
         for port in &service.ports {
-            for endpoint in &port.endpoints {
+            for endpoint in port.endpoints.iter() {
                 let ports = self.0.entry(endpoint.address).or_default();
                 if !ports.iter().any(|known| known.own == endpoint.port) {
                     ports.push(Port {

@@ -1,4 +1,4 @@
-//! Where in a list something stands, by a key that the entries of the list have themselves: eight bytes for each,
+//! Where in a list something stands, by a key that the entries of the list have themselves: six bytes for each,
 //! whatever the size of the key. In a large cluster the keys of maps would be most of a snapshot.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -13,16 +13,26 @@ pub(super) struct Index {
     hasher: RandomState,
 }
 
+/// Both with the least significant byte first.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    hash: u32,
-    at: u32,
+    hash: [u8; 3],
+    at: [u8; 3],
 }
 
 impl Slot {
+    /// A list of that many doesn't fit into memory that agents have.
+    const LAST: u32 = (1 << 24) - 1;
+
     /// The table takes its bits from both ends.
     fn spread(&self) -> u64 {
-        u64::from(self.hash) << 32 | u64::from(self.hash)
+        let [a, b, c] = self.hash;
+        u64::from_le_bytes([a, b, c, 0, 0, a, b, c])
+    }
+
+    fn at(self) -> usize {
+        let [a, b, c] = self.at;
+        u32::from_le_bytes([a, b, c, 0]) as usize
     }
 }
 
@@ -38,9 +48,9 @@ impl Index {
     /// The position of the entry with this key, if `is` says of one that it has it.
     pub(super) fn find(&self, key: &impl Hash, is: impl Fn(usize) -> bool) -> Option<usize> {
         let wanted = self.slot(key, 0);
-        let is = |slot: &Slot| slot.hash == wanted.hash && is(slot.at as usize);
+        let is = |slot: &Slot| slot.hash == wanted.hash && is(slot.at());
         let slot = self.slots.find(wanted.spread(), is)?;
-        Some(slot.at as usize)
+        Some(slot.at())
     }
 
     /// Positions of all entries with this key, and perhaps of some others.
@@ -48,26 +58,27 @@ impl Index {
         let wanted = self.slot(key, 0);
         let slots = self.slots.iter_hash(wanted.spread());
         let slots = slots.filter(move |slot| slot.hash == wanted.hash);
-        slots.map(|slot| slot.at as usize)
+        slots.map(|slot| slot.at())
     }
 
     /// Another entry with this key.
     pub(super) fn insert(&mut self, key: &impl Hash, at: usize) {
-        // A list of 2^32 pointers doesn't fit into memory that agents have.
-        let slot = self.slot(key, u32::try_from(at).unwrap_or(u32::MAX));
+        let at = u32::try_from(at).unwrap_or(u32::MAX).min(Slot::LAST);
+        let slot = self.slot(key, at);
         self.slots.insert_unique(slot.spread(), slot, Slot::spread);
     }
 
     /// Forgets what stands behind the first `length` entries.
     pub(super) fn truncate(&mut self, length: usize) {
-        self.slots.retain(|slot| (slot.at as usize) < length);
+        self.slots.retain(|slot| slot.at() < length);
     }
 
     fn slot(&self, key: &impl Hash, at: u32) -> Slot {
-        let [a, b, c, d, ..] = self.hasher.hash_one(key).to_ne_bytes();
+        let [a, b, c, ..] = self.hasher.hash_one(key).to_le_bytes();
+        let [low, middle, high, _] = at.to_le_bytes();
         Slot {
-            hash: u32::from_ne_bytes([a, b, c, d]),
-            at,
+            hash: [a, b, c],
+            at: [low, middle, high],
         }
     }
 }
@@ -78,7 +89,7 @@ mod tests {
 
     #[test]
     fn entries_are_found_by_their_keys_and_no_others() {
-        let list: Vec<u32> = (0..10_000).map(|n| n * 7).collect();
+        let list: Vec<u32> = (0..100_000).map(|n| n * 7).collect();
         let mut index = Index::default();
         for (at, key) in list.iter().enumerate() {
             assert_eq!(index.find(key, |at| list[at] == *key), None);

@@ -108,7 +108,7 @@ impl Snapshot {
 
     /// A pod of the mesh is itself, rather than a host outside that has had its address and doesn't lead there now.
     fn is_stale(&self, service: &Service, address: IpAddr) -> bool {
-        let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+        let mut endpoints = service.endpoints();
         self.workload_at(address).is_some_and(|pod| pod.enrolled)
             && !endpoints.any(|endpoint| endpoint.address == address)
     }
@@ -259,7 +259,7 @@ impl Snapshot {
     /// All that a port may lead to, of both families.
     pub fn endpoints<'a>(&'a self, lead: &'a Lead<'_>) -> impl Iterator<Item = Endpoint> + 'a {
         let port = lead.service.and_then(|service| service.port(lead.port));
-        let all = port.map_or(&[][..], |port| &port.endpoints).iter().copied();
+        let all = port.into_iter().flat_map(|port| port.endpoints.iter());
         all.filter(|endpoint| self.is_wanted(lead, *endpoint))
     }
 

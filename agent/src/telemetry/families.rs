@@ -90,7 +90,7 @@ pub(super) struct NodeFamilies {
 /// Objects and policy.
 pub(super) struct PolicyFamilies {
     pub(super) generation: IntGauge,
-    pub(super) load_errors: IntGauge,
+    pub(super) load_errors: IntGaugeVec,
     pub(super) last_load: Gauge,
     pub(super) held_back: IntGaugeVec,
 }
@@ -243,10 +243,12 @@ impl PolicyFamilies {
                 "policy_generation",
                 "Generation of the objects and policy in force; 0 before the first.",
             )?,
-            load_errors: gauge(
+            load_errors: gauges(
                 r,
                 "policy_load_errors",
-                "1 while something of what there is to load can't be used, and what was in force of it stays.",
+                "1 while something of what there is to load can't be used, and what was in force of it stays: of the mesh, \
+                 or of single namespaces only.",
+                &["scope"],
             )?,
             last_load: time(
                 r,
@@ -314,6 +316,9 @@ impl Families {
                     .refused
                     .with_label_values(&[direction, reason.as_str()]);
             }
+        }
+        for scope in ["mesh", "namespaces"] {
+            policy.load_errors.with_label_values(&[scope]);
         }
         for state in ["last_good", "closed"] {
             policy.held_back.with_label_values(&[state]);

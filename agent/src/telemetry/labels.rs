@@ -71,6 +71,8 @@ label_values! {
         Revoked = "revoked",
         Csr = "csr",
         Replayed = "replayed",
+        /// Too long, or no message at all.
+        Malformed = "malformed",
         Rate = "rate",
         Signing = "signing",
     }

@@ -246,9 +246,12 @@ impl Metrics {
         self.0.policy.last_load.set(seconds(at));
     }
 
-    /// Whether something of what there is to load is not in force.
-    pub fn set_policy_errors(&self, any: bool) {
-        self.0.policy.load_errors.set(i64::from(any));
+    /// Whether something of what there is to load is not in force: of the mesh, or of single namespaces only.
+    pub fn set_policy_errors(&self, mesh: bool, namespaces: bool) {
+        for (scope, any) in [("mesh", mesh), ("namespaces", namespaces)] {
+            let gauge = self.0.policy.load_errors.with_label_values(&[scope]);
+            gauge.set(i64::from(any));
+        }
     }
 
     /// Namespaces whose documents can't be used: what they said last is in force, or nothing but refusals.

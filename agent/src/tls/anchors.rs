@@ -1,6 +1,7 @@
 //! The roots that peers are checked against, and what was revoked.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use rustls::{CertificateError, Error, OtherError, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::{RevocationList, VerifyError, leaf, roots::Roots, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
@@ -94,6 +95,18 @@ impl TrustAnchors {
         !self.lists.is_empty()
     }
 
+    pub(super) fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        self.lists.iter().flat_map(|lists| lists.iter())
+    }
+
+    pub(super) fn has_revoked(&self, certificate: CertificateId) -> bool {
+        self.revoked.contains(&certificate)
+    }
+
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Roots> {
+        self.domains.values()
+    }
+
     /// Checks a chain and says whose it is.
     ///
     /// # Errors
@@ -125,7 +138,7 @@ impl TrustAnchors {
             usage,
             algorithms,
         )?;
-        leaf::check_svid(end_entity)?;
+        leaf::check_own(end_entity)?;
         Ok(id)
     }
 
@@ -142,18 +155,16 @@ impl TrustAnchors {
         usage: KeyUsage,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
-        let lists = self.lists.iter().flat_map(|lists| lists.iter());
-        let lists: Vec<_> = lists.map(|list| &list.list).collect();
-        // What no list is about may pass; one that is late still counts.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok();
-        let revocation = revocation.map(|options| {
-            let unknown = UnknownStatusPolicy::Allow;
-            options.with_status_policy(unknown).build()
+        // Other paths are tried then, and where they end says nothing of why this one isn't to be believed.
+        let reason = Cell::new(None);
+        let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {
+            let checked = self.check_path(path, roots, algorithms);
+            checked.inspect_err(|error| reason.set(Some(error.clone())))
         });
-        let all = algorithms.all;
         let verified =
-            certificate.verify_for_usage(all, roots, intermediates, now, usage, revocation, None);
-        verified.map(|_| ()).map_err(chain_error)
+            certificate.verify_for_usage(all, roots, intermediates, now, usage, None, Some(&path));
+        let verified = verified.map(|_| ());
+        verified.map_err(|error| chain_error(reason.take().unwrap_or(error)))
     }
 }
 

@@ -30,9 +30,10 @@ use crate::identity::SpiffeId;
 mod alert;
 mod failure;
 
-pub use alert::decline;
 use alert::farewell;
+pub use alert::{Declined, decline};
 pub use failure::HandshakeError;
+pub(super) use failure::reason;
 
 /// Handshake messages that are not whole yet, at most: certificate chains are long, but not that long.
 const MAX_HANDSHAKE: usize = 128 * 1024;
@@ -335,14 +336,18 @@ fn encode<Data>(
     }
 }
 
-/// Sends the alert that rustls has queued.
+/// Sends the alert that rustls has queued, behind what it stands behind.
 async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S, incoming: &mut Incoming) {
     let mut outgoing = Vec::new();
-    // Once: it would look at the input again after that. Which must be what it was, rustls still refers to it.
-    if let Ok(ConnectionState::EncodeTlsData(data)) = side.process(incoming.visible()).state
-        && encode(data, &mut outgoing).is_err()
-    {
-        return;
+    // It would look at the input again after that. Which must be what it was, rustls still refers to it.
+    while side.common().wants_write() {
+        let Ok(ConnectionState::EncodeTlsData(data)) = side.process(incoming.visible()).state
+        else {
+            return;
+        };
+        if encode(data, &mut outgoing).is_err() {
+            return;
+        }
     }
     if side.common().protocol_version() == Some(ProtocolVersion::TLSv1_2) {
         translate_alert(&mut outgoing);
@@ -355,7 +360,7 @@ async fn send_alert<S: Side>(stream: &mut TcpStream, side: &mut S, incoming: &mu
 fn translate_alert(record: &mut [u8]) {
     const HANDSHAKE_FAILURE: u8 = 40;
     const CERTIFICATE_REQUIRED: u8 = 116;
-    if let [21, _, _, 0, 2, _, description] = record
+    if let [.., 21, _, _, 0, 2, _, description] = record
         && *description == CERTIFICATE_REQUIRED
     {
         *description = HANDSHAKE_FAILURE;

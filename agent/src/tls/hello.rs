@@ -130,6 +130,13 @@ fn classify(bytes: &[u8], whole: bool) -> Option<Heard> {
     parse(bytes)
 }
 
+/// Whether it is the ClientHello of a client that speaks no newer TLS than 1.1, by the version that a hello has behind its
+/// length (RFC 5246, section 7.4.1.2).
+#[must_use]
+pub fn is_outdated(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, _, _, _, 1, _, _, _, 3, 0..=2, ..])
+}
+
 /// How many are whole.
 fn records(mut bytes: &[u8]) -> usize {
     let mut count = 0;
@@ -196,6 +203,18 @@ mod tests {
             Some(Greeting::Plaintext)
         );
         assert_eq!(classify(&[22, 2], true), Some(Greeting::Plaintext));
+    }
+
+    #[test]
+    fn old_clients_are_known_by_their_version() {
+        let hello = |minor| [22, 3, 1, 0, 200, 1, 0, 0, 196, 3, minor, 0];
+        assert!(
+            [0, 1, 2]
+                .into_iter()
+                .all(|minor| is_outdated(&hello(minor)))
+        );
+        assert!(!is_outdated(&hello(3)));
+        assert!(!is_outdated(b"GET / HTTP/1.1"));
     }
 
     #[test]

@@ -108,7 +108,10 @@ impl Check for Named {
         let (usage, algorithms) = (usage(asked), *self.algorithms());
         self.revoked()
             .verify_chain(&certificate, &roots, intermediates, now, usage, algorithms)?;
-        leaf::check(end_entity)?;
+        match asked {
+            Some(_) => drop(leaf::check(end_entity)?),
+            None => leaf::check_client(end_entity)?,
+        }
         match asked {
             Some(asked) if self.names.is_empty() => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, asked)

@@ -10,7 +10,7 @@ use rustls_pki_types::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroize as _;
 
-use super::roots::Roots;
+use super::{AuthorityError, check_authority, handshake::reason, roots::Roots};
 
 /// How keys with a passphrase say so: PKCS #8 (RFC 7468, section 11), and the forms before it (RFC 1421, section 4.6.1).
 const ENCRYPTED: [&[u8]; 2] = [
@@ -21,16 +21,16 @@ const ENCRYPTED: [&[u8]; 2] = [
 /// Why a text is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Pem(#[from] pem::Error),
     #[error("no certificate in it")]
     Empty,
     #[error("certificate {0} is not valid X.509")]
     Certificate(usize),
-    #[error("certificate {position} can't serve as a root: {source}")]
-    Root {
+    #[error("certificate {position} can't serve as an authority: {source}")]
+    Authority {
         position: usize,
-        source: webpki::Error,
+        source: AuthorityError,
     },
     #[error("no private key in it")]
     NoKey,
@@ -44,8 +44,33 @@ pub enum PemError {
         "the private key is not that of the first certificate: the key's own comes first, those above it behind"
     )]
     Mismatch,
-    #[error("the first certificate can't be used: {0}")]
+    #[error("the first certificate can't be used: {}", unusable(.0))]
     Leaf(Error),
+}
+
+/// What is wrong with PEM; the library shows text as lists of bytes.
+pub(super) fn words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            let marker = String::from_utf8_lossy(end_marker);
+            format!(
+                "it is cut off: `-----END {}-----` is missing",
+                marker.trim()
+            )
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            let line = String::from_utf8_lossy(line);
+            format!("`{}` begins nothing of PEM", line.trim())
+        }
+        other => other.to_string(),
+    }
+}
+
+fn unusable(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(error) => reason(error),
+        other => other.to_string(),
+    }
 }
 
 /// All of a text; at least one.
@@ -64,13 +89,20 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 /// All of a text, as roots.
 pub(super) fn authorities(pem: &[u8]) -> Result<Roots, PemError> {
     let mut roots = Roots::default();
-    for (index, certificate) in certificates(pem)?.iter().enumerate() {
-        roots.add(certificate).map_err(|source| PemError::Root {
-            position: index + 1,
-            source,
-        })?;
+    for (certificate, position) in certificates(pem)?.iter().zip(1..) {
+        let failed = |source| PemError::Authority { position, source };
+        check_authority(certificate).map_err(failed)?;
+        let added = roots.add(certificate);
+        added.map_err(|error| failed(AuthorityError::Other(error)))?;
     }
     Ok(roots)
+}
+
+/// Whether a text has a key with a passphrase.
+#[must_use]
+pub fn is_encrypted(key: &[u8]) -> bool {
+    let is_in = |part: &&[u8]| key.windows(part.len()).any(|some| some == *part);
+    ENCRYPTED.iter().any(is_in)
 }
 
 /// A chain and its key, which belong together.
@@ -78,8 +110,7 @@ pub(super) fn pair(
     chain: Vec<CertificateDer<'static>>,
     key: &[u8],
 ) -> Result<CertifiedKey, PemError> {
-    let is_in = |part: &&[u8]| key.windows(part.len()).any(|some| some == *part);
-    if ENCRYPTED.iter().any(is_in) {
+    if is_encrypted(key) {
         return Err(PemError::Encrypted);
     }
     let mut der = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
@@ -105,5 +136,22 @@ pub fn certified(
         Ok(()) => Ok(pair),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(PemError::Mismatch),
         Err(error) => Err(PemError::Leaf(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::authority;
+
+    #[test]
+    fn what_is_cut_off_is_told_in_words() {
+        let (_, pem) = authority("some");
+        let cut = pem.replace("-----END CERTIFICATE-----", "");
+        let error = certificates(cut.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("cut off") && error.contains("END CERTIFICATE"),
+            "{error}"
+        );
     }
 }

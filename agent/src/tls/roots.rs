@@ -43,6 +43,11 @@ impl Roots {
             .collect()
     }
 
+    /// Also those that have expired.
+    pub(super) fn all(&self) -> &[TrustAnchor<'static>] {
+        &self.anchors
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.anchors.is_empty()
     }

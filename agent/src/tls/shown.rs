@@ -82,7 +82,7 @@ mod tests {
     use rustls::crypto::aws_lc_rs;
 
     use super::*;
-    use crate::tls::{RevocationList, Revocations, roots::Roots};
+    use crate::tls::{RevocationList, Revocations, roots::Roots, testing::revocation_list};
 
     #[derive(Debug, Default)]
     struct Lists(RwLock<Arc<TrustAnchors>>);
@@ -125,25 +125,18 @@ mod tests {
         );
         assert!(!chain.is_good(&named(&self::issuer(), &lists)));
 
-        let now = rcgen::date_time_ymd(2026, 1, 1);
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: now,
-            next_update: rcgen::date_time_ymd(2040, 1, 1),
-            crl_number: 1.into(),
-            issuing_distribution_point: None,
-            revoked_certs: vec![rcgen::RevokedCertParams {
-                serial_number: 7.into(),
-                revocation_time: now,
-                reason_code: None,
-                invalidity_date: None,
-            }],
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        let list = |serials| revocation_list(&issuer, serials);
+        let revoke = |text: String| {
+            let list = RevocationList::parse(text.as_bytes()).unwrap();
+            let revoking = TrustAnchors::default().revoking(vec![Arc::new(list)]);
+            *lists.0.write().unwrap() = Arc::new(revoking);
         };
-        let list = list.signed_by(&issuer).unwrap().pem().unwrap();
-        let list = RevocationList::parse(list.as_bytes()).unwrap();
-        let revoking = TrustAnchors::default().revoking(vec![Arc::new(list)]);
-        *lists.0.write().unwrap() = Arc::new(revoking);
-        assert!(!chain.is_good(&good), "it was good before");
+        for both in [list(&[8]) + &list(&[7]), list(&[7]) + &list(&[8])] {
+            revoke(list(&[8]));
+            assert!(chain.is_good(&good));
+            revoke(both);
+            assert!(!chain.is_good(&good), "it was good before");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rustls::{
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,7 @@ use super::{
     config::{Suites, server_config},
     named::Named,
     pem::{PemError, authorities, certificates, pair},
+    served::{ServedError, check_served},
     shown::ClientChain,
     verifier::Verifier,
 };
@@ -44,6 +45,8 @@ impl fmt::Debug for Material {
 pub enum TerminateError {
     #[error("certificate: {0}")]
     Chain(PemError),
+    #[error("the server's certificate is of no use: {0}")]
+    Served(#[from] ServedError),
     #[error("key: {0}")]
     Key(PemError),
     #[error("certificate authority: {0}")]
@@ -67,6 +70,8 @@ pub struct Termination {
     pub config: Arc<ServerConfig>,
     /// When the certificate that clients are shown expires, in seconds since 1970.
     pub not_after: Option<i64>,
+    /// Whom clients' certificates must come from.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// `None`: nobody shows a certificate.
     clients: Option<Arc<Named>>,
 }
@@ -100,6 +105,7 @@ impl Terminations {
     ) -> Result<Termination, TerminateError> {
         let chain = certificates(&material.chain).map_err(TerminateError::Chain)?;
         let not_after = chain.first().and_then(not_after);
+        check_served(&chain, UnixTime::now())?;
         let own = pair(chain, &material.key).map_err(TerminateError::Key)?;
         let clients = self.clients(tls, material)?.map(Arc::new);
         let builder = ServerConfig::builder_with_provider(self.provider_of(tls))
@@ -112,9 +118,14 @@ impl Terminations {
         if tls.http {
             config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
         }
+        let authorities = material.authorities.as_ref().filter(|_| clients.is_some());
+        let authorities = authorities.map(|pem| certificates(pem)).transpose();
         Ok(Termination {
             config: Arc::new(config),
             not_after,
+            authorities: authorities
+                .map_err(TerminateError::Authorities)?
+                .unwrap_or_default(),
             clients,
         })
     }
@@ -133,6 +144,13 @@ impl Terminations {
         let pem = material.authorities.as_ref();
         let roots = authorities(pem.ok_or(TerminateError::NoAuthorities)?);
         let roots = roots.map_err(TerminateError::Authorities)?;
+        if roots.at(UnixTime::now()).len() < roots.all().len() {
+            let credential = tls.credential.to_string();
+            tracing::warn!(
+                credential,
+                "an authority for clients' certificates has expired: it doesn't count"
+            );
+        }
         let named = Named::new(
             roots,
             tls.names.clone(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, StreamOwned, SupportedCipherSuite,
+    ClientConfig, ClientConnection, ServerConfig, StreamOwned, SupportedCipherSuite,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::ServerName,
     version::{TLS12, TLS13},
@@ -65,6 +65,23 @@ pub(super) fn client(
     fragment: Option<usize>,
     stream: TcpStream,
 ) -> StreamOwned<ClientConnection, TcpStream> {
+    connected(client_config(pki, suite, fragment), stream)
+}
+
+pub(super) fn connected(
+    config: ClientConfig,
+    stream: TcpStream,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from("web").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(connection, stream)
+}
+
+pub(super) fn client_config(
+    pki: &Pki,
+    suite: SupportedCipherSuite,
+    fragment: Option<usize>,
+) -> ClientConfig {
     let provider = CryptoProvider {
         cipher_suites: vec![suite],
         ..aws_lc_rs::default_provider()
@@ -83,9 +100,7 @@ pub(super) fn client(
         .with_custom_certificate_verifier(Arc::new(Verifier(Arc::new(verifier))))
         .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     config.max_fragment_size = fragment;
-    let name = ServerName::try_from("web").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(connection, stream)
+    config
 }
 
 /// The server's end of a handshake that is done, with the socket made blocking.
@@ -93,17 +108,26 @@ pub(super) fn server(
     pki: Pki,
     listener: &TcpListener,
 ) -> (Result<Established, HandshakeError>, TcpStream) {
+    accepted(server_config(pki), listener)
+}
+
+pub(super) fn server_config(pki: Pki) -> Arc<ServerConfig> {
+    let configs = TlsConfigs::new(
+        Arc::new(pki),
+        &Suites::preferring(&[]),
+        crate::tls::ClientFiles::Anywhere,
+    );
+    configs.server(&id("web")).unwrap()
+}
+
+pub(super) fn accepted(
+    config: Arc<ServerConfig>,
+    listener: &TcpListener,
+) -> (Result<Established, HandshakeError>, TcpStream) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let config = TlsConfigs::new(
-        Arc::new(pki),
-        &Suites::preferring(&[]),
-        crate::tls::ClientFiles::Anywhere,
-    )
-    .server(&id("web"))
-    .unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let copy = stream.try_clone().unwrap();
@@ -128,4 +152,27 @@ pub(crate) fn authority(name: &str) -> (Vec<u8>, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     (certificate.der().to_vec(), certificate.pem())
+}
+
+/// A list of what an issuer takes back: PEM.
+pub(crate) fn revocation_list(
+    issuer: &rcgen::Issuer<'_, impl rcgen::SigningKey>,
+    serials: &[u64],
+) -> String {
+    let now = rcgen::date_time_ymd(2026, 1, 1);
+    let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+        serial_number: (*serial).into(),
+        revocation_time: now,
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: now,
+        next_update: rcgen::date_time_ymd(2040, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).unwrap().pem().unwrap()
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::{CertificateDer, pem, pem::PemObject as _};
 use serde::Deserialize;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::tls::is_weak;
+use crate::tls::{AuthorityError, check_authority};
 
 /// Certificates of one bundle, at most.
 const MOST: usize = 64;
@@ -33,10 +32,10 @@ pub enum BundleError {
     Json(#[from] serde_json::Error),
     #[error("key {0}: `x5c` must hold exactly one certificate, in base64")]
     Key(usize),
-    #[error("certificate {position}: {reason}")]
+    #[error("certificate {position}: {source}")]
     Certificate {
         position: usize,
-        reason: &'static str,
+        source: AuthorityError,
     },
     #[error("more than {MOST} certificates")]
     TooMany,
@@ -69,9 +68,9 @@ impl Bundle {
             return Err(BundleError::TooMany);
         }
         for (index, root) in bundle.roots.iter().enumerate() {
-            check(root).map_err(|reason| BundleError::Certificate {
+            check_authority(root).map_err(|source| BundleError::Certificate {
                 position: index + 1,
-                reason,
+                source,
             })?;
         }
         Ok(bundle)
@@ -112,21 +111,6 @@ impl Key {
             _ => None,
         }
     }
-}
-
-fn check(root: &CertificateDer<'_>) -> Result<(), &'static str> {
-    let parsed = X509Certificate::from_der(root).ok();
-    let Some((&[], certificate)) = parsed.as_ref().map(|(rest, c)| (*rest, c)) else {
-        return Err("not an X.509 certificate");
-    };
-    if !certificate.is_ca() {
-        return Err("not a certificate authority's (basic constraints without CA)");
-    }
-    if is_weak(certificate) {
-        return Err("an RSA key of fewer than 2048 bits");
-    }
-    let anchor = webpki::anchor_from_trusted_cert(root);
-    anchor.map(drop).map_err(|_| "can't be used as a root")
 }
 
 #[cfg(test)]

@@ -52,6 +52,13 @@ impl<T> Followed<T> {
         }
     }
 
+    /// Has what can't be used read again: it may be of use beside what is new elsewhere.
+    pub(super) fn again(&mut self) {
+        if self.error.is_some() {
+            self.stamp = None;
+        }
+    }
+
     fn failed(&mut self, error: String) {
         if self.error.as_ref() != Some(&error) {
             let path = self.path.display();

@@ -18,11 +18,14 @@ use super::{
 };
 use crate::{
     identity::{TrustBundle, TrustDomain},
-    tls::{OriginateError, RevocationList, TrustAnchors, web_client},
+    tls::{CrlError, OriginateError, RevocationList, TrustAnchors, web_client},
 };
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What status calls a file with lists.
+const LIST: &str = "revocation list";
 
 /// Whom to trust besides the own CA.
 #[derive(Clone, Debug)]
@@ -122,15 +125,14 @@ impl Trust {
         own: watch::Receiver<Arc<TrustBundle>>,
     ) -> Result<(Self, TrustReader), TrustError> {
         let mut files = Files::of(&config);
-        files.look();
-        files.check()?;
+        files.look_for_bundles();
         let mut sources = config.federated.iter().map(|(_, source)| source);
         let asks = sources.any(|source| matches!(source, BundleSource::Endpoint(_)));
         let authorities = config.endpoint_authorities.as_deref();
         asks.then(|| web_client(authorities)).transpose()?;
         let (status, changes) = watch::channel(Vec::new());
         let current = Arc::new(ArcSwap::from_pointee(TrustAnchors::default()));
-        let trust = Self {
+        let mut trust = Self {
             config,
             own,
             files,
@@ -138,6 +140,9 @@ impl Trust {
             current: Arc::clone(&current),
             status,
         };
+        trust.publish();
+        trust.files.look_for_lists(&current.load_full());
+        trust.files.check()?;
         trust.publish();
         Ok((trust, TrustReader { current, changes }))
     }
@@ -153,7 +158,7 @@ impl Trust {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => self.look().await,
                 Some((index, answer)) = answers.recv() => self.learn(index, answer),
-                Ok(()) = self.own.changed() => self.publish(),
+                Ok(()) = self.own.changed() => self.renew(),
             }
         }
     }
@@ -171,33 +176,40 @@ impl Trust {
 
     async fn look(&mut self) {
         let mut files = std::mem::take(&mut self.files);
-        let looking = spawn_blocking(move || (files.look(), files));
+        let known = self.current.load_full();
+        let looking = spawn_blocking(move || (files.look(&known), files));
         // It doesn't panic, and nobody cancels it.
         if let Ok((changed, files)) = looking.await {
             self.files = files;
             if changed {
-                return self.publish();
+                return self.renew();
             }
         }
         // A file may have gone bad, and a list late, without being another.
-        let known = self.status.borrow().clone();
-        let status = self.describe();
-        if status != known {
-            self.complain(&known, &status);
-            self.status.send_replace(status);
+        if self.describe() != *self.status.borrow() {
+            self.tell();
         }
     }
 
+    /// After a change, with which what could not be used may be of use.
+    fn renew(&mut self) {
+        self.publish();
+        self.files.again();
+    }
+
+    fn tell(&self) {
+        let status = self.describe();
+        self.complain(&self.status.borrow(), &status);
+        self.status.send_replace(status);
+    }
+
+    /// Of what nobody has complained of: not when a file was read, nor when an endpoint was asked.
     fn complain(&self, known: &[TrustStatus], status: &[TrustStatus]) {
-        for TrustStatus {
-            what,
-            source,
-            error,
-            ..
-        } in status.iter().filter(|s| !known.contains(s))
-        {
-            if let Some(error) = error {
-                tracing::warn!(what, source, error, "trust");
+        let doubts = status.iter().filter(|s| s.what == LIST);
+        for status in doubts.filter(|status| !known.contains(status)) {
+            let TrustStatus { source, error, .. } = status;
+            if let Some(error) = error.as_ref().filter(|error| !self.files.has_said(error)) {
+                tracing::warn!(source, error, "revocation list");
             }
         }
     }
@@ -223,7 +235,7 @@ impl Trust {
                 told.error = Some(text);
             }
         }
-        self.publish();
+        self.renew();
     }
 
     fn publish(&self) {
@@ -246,7 +258,7 @@ impl Trust {
             .filter_map(|file| file.value.clone());
         let anchors = TrustAnchors::new(&bundle).revoking(lists.collect());
         self.current.store(Arc::new(anchors));
-        self.status.send_replace(self.describe());
+        self.tell();
     }
 
     fn bundle(&self, index: usize) -> Option<&Arc<Bundle>> {
@@ -277,17 +289,26 @@ impl Trust {
             entries: roots.len(),
             error: None,
         });
+        let anchors = self.current.load();
         let lists = self.files.lists.iter().map(|file| {
             let lists = file.value.iter().flat_map(|lists| lists.iter());
             TrustStatus {
-                what: "revocation list".to_owned(),
+                what: LIST.to_owned(),
                 source: file.path.display().to_string(),
                 entries: lists.clone().map(|list| list.len()).sum(),
-                error: file.error.clone().or_else(|| overdue(lists)),
+                error: (file.error.clone())
+                    .or_else(|| unproven(&anchors, file.value.as_deref()?))
+                    .or_else(|| overdue(lists)),
             }
         });
         domains.chain(others).chain(lists).collect()
     }
+}
+
+/// An authority may have become known after its list.
+fn unproven(anchors: &TrustAnchors, lists: &[RevocationList]) -> Option<String> {
+    let checked = anchors.check_lists(lists);
+    checked.err().map(|error| error.to_string())
 }
 
 /// A list that is late still revokes what it says.
@@ -313,15 +334,39 @@ impl Files {
     }
 
     /// Tells whether something is new.
-    fn look(&mut self) -> bool {
+    fn look(&mut self, known: &TrustAnchors) -> bool {
+        let bundles = self.look_for_bundles();
+        self.look_for_lists(known) || bundles
+    }
+
+    fn look_for_bundles(&mut self) -> bool {
         let mut changed = false;
         for file in self.bundles.values_mut() {
             changed |= file.look(Bundle::parse);
         }
+        changed
+    }
+
+    fn look_for_lists(&mut self, known: &TrustAnchors) -> bool {
+        let parse = |text: &[u8]| {
+            let lists = RevocationList::parse(text)?;
+            known.check_lists(&lists)?;
+            Ok::<_, CrlError>(lists)
+        };
+        let mut changed = false;
         for file in &mut self.lists {
-            changed |= file.look(RevocationList::parse);
+            changed |= file.look(parse);
         }
         changed
+    }
+
+    fn again(&mut self) {
+        self.lists.iter_mut().for_each(Followed::again);
+    }
+
+    fn has_said(&self, text: &str) -> bool {
+        let mut lists = self.lists.iter();
+        lists.any(|file| file.error.as_deref() == Some(text))
     }
 
     fn check(&self) -> Result<(), TrustError> {

@@ -1,6 +1,6 @@
 //! Services and their endpoints.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{ObjectName, Visibility};
 
@@ -33,8 +33,7 @@ pub struct ServicePort {
     pub name: String,
     pub port: u16,
     pub protocol: Protocol,
-    /// Of both families, in a stable order.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Endpoints,
 }
 
 /// What is spoken on a port, as far as routing is concerned.
@@ -82,6 +81,71 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// Endpoints of both families in a stable order, each once. Of a large cluster there are more than pods, so that ports
+/// which lead to the same addresses may share these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoints(Box<[Replicas]>);
+
+/// Those that take connections on one port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Replicas {
+    port: u16,
+    /// In ascending order.
+    addresses: Arc<[IpAddr]>,
+}
+
+impl Endpoints {
+    pub fn iter(&self) -> impl Iterator<Item = Endpoint> + Clone + '_ {
+        let replicas = self.0.iter();
+        replicas.flat_map(|Replicas { port, addresses }| {
+            let port = *port;
+            let endpoint = move |address: &IpAddr| Endpoint {
+                address: *address,
+                port,
+            };
+            addresses.iter().map(endpoint)
+        })
+    }
+
+    #[must_use]
+    pub fn contains(&self, endpoint: Endpoint) -> bool {
+        let mut replicas = self.0.iter();
+        replicas.any(|replicas| {
+            replicas.port == endpoint.port
+                && replicas.addresses.binary_search(&endpoint.address).is_ok()
+        })
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Uses the addresses of `other` where they are the same.
+    pub fn share(&mut self, other: &Self) {
+        for own in &mut self.0 {
+            let mut others = other.0.iter();
+            if let Some(same) = others.find(|other| other.addresses == own.addresses) {
+                own.addresses = Arc::clone(&same.addresses);
+            }
+        }
+    }
+}
+
+impl FromIterator<Endpoint> for Endpoints {
+    fn from_iter<T: IntoIterator<Item = Endpoint>>(all: T) -> Self {
+        let mut all: Vec<_> = all.into_iter().map(|e| (e.port, e.address)).collect();
+        all.sort_unstable();
+        all.dedup();
+        let by_port = all.chunk_by(|(one, _), (other, _)| one == other);
+        let replicas = by_port.map(|alike| Replicas {
+            port: alike[0].0,
+            addresses: alike.iter().map(|(_, address)| *address).collect(),
+        });
+        Self(replicas.collect())
+    }
+}
+
 impl Service {
     /// A service of Kubernetes whose clients connect to its pods.
     #[must_use]
@@ -94,6 +158,11 @@ impl Service {
     pub fn is_known_in(&self, namespace: &str) -> bool {
         let outside = self.outside.as_ref();
         outside.is_none_or(|outside| outside.visibility.reaches(namespace))
+    }
+
+    /// Of all ports.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        self.ports.iter().flat_map(|port| port.endpoints.iter())
     }
 
     /// The port that a client asked for, if the service has it.
@@ -118,7 +187,7 @@ impl ServicePort {
         address: IpAddr,
         random: usize,
     ) -> impl Iterator<Item = Endpoint> + '_ {
-        let same_family = move |e: &&Endpoint| e.address.is_ipv4() == address.is_ipv4();
+        let same_family = move |e: &Endpoint| e.address.is_ipv4() == address.is_ipv4();
         let mut family = self.endpoints.iter().filter(same_family);
         let chosen = family.clone().position(|e| e.address == address);
         let count = family.by_ref().count();
@@ -129,7 +198,6 @@ impl ServicePort {
             .cycle()
             .skip(start)
             .take(count)
-            .copied()
     }
 }
 
@@ -147,11 +215,10 @@ mod tests {
             name: "http".into(),
             port: 80,
             protocol: Protocol::Http,
-            endpoints: vec![
-                endpoint("10.0.0.1"),
-                endpoint("fd00::1"),
-                endpoint("10.0.0.2"),
-            ],
+            endpoints: ["10.0.0.2", "fd00::1", "10.0.0.1", "10.0.0.1"]
+                .map(endpoint)
+                .into_iter()
+                .collect(),
         };
         let v4: IpAddr = "10.96.0.1".parse().unwrap();
         let order: Vec<_> = port.candidates(v4, 1).collect();
@@ -161,5 +228,28 @@ mod tests {
             port.candidates(v6, 7).collect::<Vec<_>>(),
             [endpoint("fd00::1")]
         );
+    }
+
+    #[test]
+    fn endpoints_are_there_once_and_ports_with_the_same_addresses_share_them() {
+        let list = |port: u16, addresses: &[&str]| -> Endpoints {
+            let of = |a: &&str| Endpoint {
+                address: a.parse().unwrap(),
+                port,
+            };
+            addresses.iter().map(of).collect()
+        };
+        let one = list(80, &["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
+        let mut other = list(81, &["10.0.0.1", "10.0.0.2"]);
+        let mut different = list(82, &["10.0.0.1"]);
+        other.share(&one);
+        different.share(&one);
+        assert!(Arc::ptr_eq(&one.0[0].addresses, &other.0[0].addresses));
+        assert_eq!((one.iter().count(), different.iter().count()), (2, 1));
+        let mixed: Endpoints = one.iter().chain(different.iter()).collect();
+        for endpoint in mixed.iter() {
+            assert_eq!(endpoint.port == 80, one.contains(endpoint));
+        }
+        assert!(list(80, &[]).is_empty() && !mixed.is_empty());
     }
 }

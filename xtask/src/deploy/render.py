@@ -52,6 +52,8 @@ def refusals(deploy):
         {"ca": {"tokenAudience": ""}},
         {"agent": {"extraArgs": ["drain=1m"]}},
         {"agent": {"admin": "15020"}},
+        {"agent": {"clientFiles": [{"namespace": "..", "secretName": "shop-client"}]}},
+        {"agent": {"clientFiles": [{"namespace": "shop"}]}},
         {"ca": {"enabled": False}},
         {"ca": {"maxTtl": "1 day"}},
     ):

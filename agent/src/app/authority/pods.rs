@@ -43,7 +43,7 @@ impl Index {
         let mut nodes: HashMap<_, HashSet<_>> = HashMap::new();
         for workload in snapshot.workloads() {
             let on = nodes.entry(workload.identity.clone()).or_default();
-            on.insert(Arc::clone(&workload.node));
+            on.insert(Arc::clone(&workload.node.name));
         }
         for (identity, node) in &*snapshot.expected {
             let on = nodes.entry(identity.clone()).or_default();

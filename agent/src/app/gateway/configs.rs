@@ -10,6 +10,7 @@ use std::{
 
 use super::credentials::{CredentialError, Found, Looked};
 use crate::{
+    identity::{TrustBundle, TrustDomain},
     policy::{Clients, Credential, ServerTls},
     proxy::Terminations,
     tls::{self, Material, TerminateError, Termination},
@@ -88,6 +89,16 @@ impl Configs {
         let kept = self.kept.iter();
         kept.map(|(tls, kept)| (Arc::clone(tls), Arc::clone(&kept.termination)))
             .collect()
+    }
+
+    /// Whom clients' certificates come from, as those of one domain.
+    pub(super) fn authorities(&self, domain: &TrustDomain) -> TrustBundle {
+        let mut bundle = TrustBundle::default();
+        let kept = self.kept.values();
+        for authority in kept.flat_map(|kept| &kept.termination.authorities) {
+            bundle.add(domain.clone(), authority.clone());
+        }
+        bundle
     }
 
     fn take(&mut self, tls: &Arc<ServerTls>, material: &Material) -> Result<(), Trouble> {
@@ -234,6 +245,10 @@ mod tests {
             }
             put_pair(&dir);
             assert!(is_open(), "{mode}: good again");
+            fs::copy(dir.join("tls.crt"), dir.join("ca.crt")).unwrap();
+            assert_eq!(is_open(), stays, "{mode}: no authority's");
+            put_authority(&dir);
+            assert!(is_open(), "{mode}: good once more");
             fs::write(dir.join("ca.crt"), "no certificate").unwrap();
             assert_eq!(is_open(), stays, "{mode}: nobody knows which");
         }
@@ -278,8 +293,17 @@ mod tests {
         put_pair(&dir);
         let (healthy, next) = look();
         assert!(healthy && next.is_some_and(|c| !same(&c)));
+        let key = KeyPair::generate().unwrap();
+        let mut expired = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let expired = expired.self_signed(&key).unwrap();
+        fs::write(dir.join("tls.crt"), expired.pem()).unwrap();
+        fs::write(dir.join("tls.key"), key.serialize_pem()).unwrap();
+        let (healthy, kept) = look();
+        assert!(!healthy && kept.is_some(), "the one before stays");
         fs::remove_file(dir.join("ca.crt")).unwrap();
         assert!(matches!(look(), (false, None)), "the authorities are gone");
+        put_pair(&dir);
         put_authority(&dir);
         assert!(matches!(look(), (true, Some(_))));
         fs::remove_dir_all(&dir).unwrap();

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::GatewayConfig,
     control::DirectoryWatch,
-    identity::SpiffeId,
+    identity::{SpiffeId, TrustBundle},
     policy::{Credential, Family, Labels, Mode, ServerTls, Work},
     proxy::{Entrance, Gateway},
     store::{Reader, Snapshot},
@@ -73,6 +73,8 @@ pub(super) struct Follower {
     pub(super) store: Reader,
     pub(super) trust: TrustReader,
     pub(super) configs: Option<Configs>,
+    /// Of clients' certificates, for whoever reads revocation lists.
+    pub(super) authorities: watch::Sender<Arc<TrustBundle>>,
     pub(super) condition: watch::Sender<Condition>,
     pub(super) metrics: Metrics,
     /// Whether certificates are in files that nobody tells of.
@@ -102,9 +104,13 @@ impl Follower {
         }
     }
 
-    /// Somebody else may leave a port, too.
+    /// Somebody else may leave a port, too, and what is not valid yet becomes so without another word.
     fn must_look(&self) -> bool {
-        self.files || !self.condition.borrow().unready.is_empty()
+        let condition = self.condition.borrow();
+        let mut credentials = condition.credentials.values();
+        self.files
+            || !condition.unready.is_empty()
+            || credentials.any(|credential| credential.error.is_some())
     }
 
     async fn update(&mut self) {
@@ -177,6 +183,14 @@ impl Follower {
         let objections = objections(&self.config, &snapshot, &own);
         condition.problems.extend(objections);
         let terminations = configs.current();
+        let authorities = configs.authorities(&self.config.trust.domain);
+        self.authorities.send_if_modified(|known| {
+            let differ = **known != authorities;
+            if differ {
+                *known = Arc::new(authorities);
+            }
+            differ
+        });
         self.configs = Some(configs);
         Some(Entrance {
             snapshot,
@@ -285,10 +299,7 @@ fn own(config: &GatewayConfig, snapshot: &Snapshot) -> Option<Arc<Workload>> {
     match snapshot.workload(&config.pod) {
         Some(own) if config.labels.is_empty() => Some(Arc::clone(own)),
         Some(own) => Some(Arc::new(Workload {
-            pod: Arc::new(Pod {
-                labels: Arc::new(config.labels.clone()),
-                ..Pod::clone(&own.pod)
-            }),
+            pod: Arc::new(Pod::clone(&own.pod).labelled(config.labels.clone())),
             ..Workload::clone(own)
         })),
         None if config.labels.is_empty() => None,
@@ -301,10 +312,7 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
     let domain = config.mesh.trust_domain.clone();
     Some(Workload {
         identity: SpiffeId::new(domain, &name.namespace, "default").ok()?,
-        pod: Arc::new(Pod {
-            labels: Arc::new(config.labels.clone()),
-            ..Pod::named(name)
-        }),
+        pod: Arc::new(Pod::named(name).labelled(config.labels.clone())),
         enrolled: false,
     })
 }

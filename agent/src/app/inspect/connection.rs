@@ -103,7 +103,7 @@ impl Observer<'_> {
         let relayed = matches!(connection.session(), Some(Session::MutualTls { .. }));
         connection.direction == Direction::Inbound
             && relayed
-            && source.is_some_and(|source| *source.node == *self.node)
+            && source.is_some_and(|source| *source.node.name == *self.node)
     }
 
     /// `HOST:PORT`, as a client knows it. The server's side does not see what a route has replaced.
@@ -133,7 +133,7 @@ impl Observer<'_> {
     fn leading_to(&self, endpoint: Endpoint) -> (Option<&Arc<Service>>, u16) {
         let service = self.snapshot.service_of(endpoint);
         let ports = service.iter().flat_map(|service| &service.ports);
-        let port = ports.filter(|port| port.endpoints.contains(&endpoint));
+        let port = ports.filter(|port| port.endpoints.contains(endpoint));
         let port = port.map(|port| port.port).next();
         (service, port.unwrap_or(endpoint.port))
     }

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Locked, read};
+use super::{Files, Locked, Paths, read};
 use crate::ca::{
-    CaError,
+    CaError, Stage,
     rotation::{Record, steps},
 };
 
@@ -29,6 +29,15 @@ impl From<Record> for Recorded {
 }
 
 impl Recorded {
+    /// For those who look and change nothing: an error where others should have moved a change on long ago.
+    pub(in crate::ca) fn seen(record: Record, now: SystemTime) -> Self {
+        let late = record.rotation.filter(|_| is_late(&record, now));
+        Self {
+            error: late.map(|rotation| CaError::Overdue { rotation }),
+            record,
+        }
+    }
+
     /// Certificates of a process that can't say how long they live must not live longer than others have said: a change
     /// of key would not wait for them.
     pub(in crate::ca) fn bound(&self, life: Duration, now: SystemTime) -> Duration {
@@ -42,9 +51,12 @@ impl Recorded {
     /// changes them when it is time.
     pub(in crate::ca) fn warning(&self, now: SystemTime) -> Option<String> {
         let error = self.error.as_ref()?;
-        let is_late = || self.record.advanced(now - LATE).is_some();
-        (!error.is_readonly() || is_late()).then(|| error.to_string())
+        (!error.is_readonly() || is_late(&self.record, now)).then(|| error.to_string())
     }
+}
+
+fn is_late(record: &Record, now: SystemTime) -> bool {
+    record.advanced(now - LATE).is_some()
 }
 
 impl Locked {
@@ -76,26 +88,55 @@ impl Locked {
         self.repair(record)
     }
 
-    /// Moves a change on as far as it is time.
-    pub(in crate::ca) fn advance(&self, now: SystemTime) -> Result<Record, CaError> {
-        let mut record = self.record()?;
-        self.repair(&record)?;
-        while let Some(next) = record.advanced(now) {
-            self.turn(&next)?;
-            record = next;
-        }
-        Ok(record)
-    }
-
-    /// [`advance`](Self::advance) as far as anything can be written: what isn't on disk has not happened.
-    pub(in crate::ca) fn advance_if_writable(&self, now: SystemTime) -> Result<Recorded, CaError> {
-        match self.advance(now) {
-            Ok(record) => Ok(record.into()),
+    /// What the record says is true of the files again, as far as anything can be written.
+    pub(in crate::ca) fn repaired(&self) -> Result<Recorded, CaError> {
+        let record = self.record()?;
+        match self.repair(&record) {
+            Ok(()) => Ok(record.into()),
             Err(error @ CaError::Write { .. }) => Ok(Recorded {
-                record: self.record()?,
+                record,
                 error: Some(error),
             }),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Moves a change on by one stage when it is time, if `try_out` finds what signs from then on good: nothing that it
+    /// takes to go back is removed before. Returns the record when it has changed.
+    pub(in crate::ca) fn advance<T>(
+        &self,
+        record: &Record,
+        now: SystemTime,
+        try_out: impl Fn(&Files, &Paths) -> Result<T, CaError>,
+    ) -> Result<Option<Record>, CaError> {
+        let Some(next) = record.advanced(now) else {
+            return Ok(None);
+        };
+        let paths = match next.stage() {
+            Stage::Signing => self.paths.next(&self.dir),
+            _ => Paths::new(&self.dir),
+        };
+        try_out(&paths.read()?, &paths)?;
+        self.turn(&next)?;
+        Ok(Some(next))
+    }
+
+    /// [`advance`](Self::advance) if anything can be written: what isn't on disk has not happened. Says whether it has.
+    pub(in crate::ca) fn move_on<T>(
+        &self,
+        recorded: Recorded,
+        now: SystemTime,
+        try_out: impl Fn(&Files, &Paths) -> Result<T, CaError>,
+    ) -> (Recorded, Result<bool, CaError>) {
+        let Recorded { record, error } = recorded;
+        match self.advance(&record, now, try_out) {
+            Ok(None) => (Recorded { record, error }, Ok(false)),
+            Ok(Some(next)) => (next.into(), Ok(true)),
+            Err(failed @ CaError::Write { .. }) => {
+                let error = Some(failed);
+                (Recorded { record, error }, Ok(false))
+            }
+            Err(failed) => (Recorded { record, error }, Err(failed)),
         }
     }
 

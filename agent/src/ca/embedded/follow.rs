@@ -1,6 +1,7 @@
 //! Sees what becomes of the CA's directory while it is in use, and moves a change of key on.
 
 use std::{
+    mem,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
@@ -62,35 +63,30 @@ impl EmbeddedCa {
             return Ok(());
         }
         let locked = Locked::existing(&self.dir)?;
-        let recorded = locked.advance_if_writable(now)?;
-        let recorded = locked.use_life(recorded, self.ttl, now)?;
-        let life = recorded.bound(self.ttl, now).as_secs();
-        self.life.store(life, Ordering::Relaxed);
+        while self.settle(&locked, seen, now)? {}
+        Ok(())
+    }
+
+    /// Takes the files as they are, and moves a change of key on when it is time: true when there are others then.
+    fn settle(&self, locked: &Locked, seen: &mut Seen, now: SystemTime) -> Result<bool, CaError> {
+        let recorded = locked.use_life(locked.repaired()?, self.ttl, now)?;
+        // Whatever becomes of the files.
+        self.state.send_if_modified(|state| {
+            let before = mem::replace(&mut state.rotation, recorded.record.rotation);
+            before != state.rotation
+        });
         let stamps = locked.paths.stamps();
-        let authority = Authority::new(&locked.files()?, &locked.paths, Some(&self.domain), now)?;
-        authority.try_out(&self.domain, &authority.roots, now)?;
+        let try_out =
+            |files: &_, paths: &_| Authority::tried(files, paths, Some(&self.domain), now);
+        let authority = try_out(&locked.files()?, &locked.paths)?;
         // Who has slept through a change that others have made can't have been told of its root.
         if recorded.record.generation == seen.record.generation {
-            let present = self.current.load();
-            let told = &present.roots;
-            let lost = |_| CaError::RootLost {
-                roots: locked.paths.roots.clone(),
-            };
-            // What has been issued until now.
-            if now < present.not_after {
-                present
-                    .try_out(&self.domain, &authority.roots, now)
-                    .map_err(lost)?;
-            }
-            let unknown = |_| CaError::RootUnknown {
-                certificate: locked.paths.certificate.clone(),
-                roots: locked.paths.roots.clone(),
-            };
-            authority
-                .try_out(&self.domain, told, now)
-                .map_err(unknown)?;
+            self.check_told(&authority, &locked.paths, now)?;
         }
-        drop(locked);
+        // Nothing stands in the way of these files any more: what they replace may go.
+        let (recorded, moved) = locked.move_on(recorded, now, try_out);
+        let life = recorded.bound(self.ttl, now).as_secs();
+        self.life.store(life, Ordering::Relaxed);
         let state = CaState::new(&authority, &recorded, now);
         self.announce(&authority, &recorded.record, &state, seen);
         *seen = Seen {
@@ -98,7 +94,25 @@ impl EmbeddedCa {
             record: recorded.record,
         };
         self.publish(authority, state);
-        Ok(())
+        moved
+    }
+
+    /// Who was told of roots until now must believe what is issued from now on, and the other way round.
+    fn check_told(&self, new: &Authority, paths: &Paths, now: SystemTime) -> Result<(), CaError> {
+        let domain = Some(&self.domain);
+        let present = self.current.load();
+        // What has been issued until now.
+        if now < present.not_after {
+            let lost = |_| CaError::RootLost {
+                roots: paths.roots.clone(),
+            };
+            present.try_out(domain, &new.roots, now)?.map_err(lost)?;
+        }
+        let unknown = |_| CaError::RootUnknown {
+            certificate: paths.certificate.clone(),
+            roots: paths.roots.clone(),
+        };
+        new.try_out(domain, &present.roots, now)?.map_err(unknown)
     }
 
     fn announce(&self, authority: &Authority, record: &Record, state: &CaState, seen: &Seen) {

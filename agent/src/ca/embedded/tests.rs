@@ -11,6 +11,7 @@ use super::*;
 mod given;
 mod replaced;
 mod rotating;
+mod unfit;
 mod unwritable;
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -5,6 +5,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::ca::Rotate;
 
+mod issuers;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn fill(kind: Kind, key_type: KeyType) -> Result<TempDir, CaError> {
@@ -82,8 +84,22 @@ fn an_intermediate_signs_below_its_root() {
         name: "too deep".to_owned(),
         ca: between.path().to_owned(),
     };
-    let below = fill(below, KeyType::P256).unwrap();
-    assert!(super::super::EmbeddedCa::open(below.path(), &domain, DAY).is_err());
+    let refused = fill(below, KeyType::P256).unwrap_err();
+    assert!(matches!(refused, CaError::PathLength { .. }), "{refused}");
+}
+
+#[test]
+fn files_are_as_others_read_them() {
+    let key = root(KeyType::Ed25519);
+    let read = |name: &str| fs::read(key.path().join(name)).unwrap();
+    let text = read("ca.key");
+    let document = x509_parser::pem::Pem::iter_from_buffer(&text).next();
+    let der = document.unwrap().unwrap().contents;
+    // Version 1 of PKCS #8 is the number 0, and the key is all that follows (RFC 8410, section 7).
+    assert_eq!((der.len(), &der[2..5]), (48, &[2, 1, 0][..]));
+    for name in ["ca.key", "ca.crt"] {
+        assert!(!read(name).contains(&b'\r'), "{name}");
+    }
 }
 
 #[test]

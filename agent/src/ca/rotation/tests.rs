@@ -119,3 +119,18 @@ fn records_of_versions_that_knew_nothing_by_hand_are_read() {
     assert_eq!(record, Record::default());
     assert!(!serde_json::to_string(&record).unwrap().contains("by_hand"));
 }
+
+#[test]
+fn whatever_a_record_says_is_counted_with() {
+    let text = r#"{"rotation": {"what": "root", "stage": "retiring", "since": "9999-12-30T22:00:00Z",
+        "until": "9999-12-30T22:00:00Z"}, "generation": 18446744073709551615,
+        "lives": {"18446744073709551615": "9999-12-30T22:00:00Z", "0": "-009999-01-02T01:59:59Z"},
+        "by_hand": "9999-12-30T22:00:00Z"}"#;
+    let record: Record = serde_json::from_str(text).unwrap();
+    let now = at(0);
+    assert_eq!(record.longest(now), LONGEST_LIFE);
+    assert_eq!(record.advanced(now), None);
+    record.used(minute(), now);
+    record.hurried();
+    record.begun(Rotated::Root, false, now);
+}

@@ -1,7 +1,6 @@
 //! Certificate signing requests (PKCS #10, RFC 2986): only what they prove is taken from them, the public key.
 
 use rcgen::SubjectPublicKeyInfo;
-use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject};
 use x509_parser::{
     certification_request::X509CertificationRequest,
     cri_attributes::ParsedCriAttribute,
@@ -15,6 +14,10 @@ use crate::identity::SpiffeId;
 
 /// NIST SP 800-131A: shorter keys have not been acceptable since 2014.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// RFC 7468, section 7.
+const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
+/// How a point begins that is written as a whole (SEC 1, section 2.3.3).
+const WHOLE: u8 = 4;
 const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
 const ED25519: &str = "1.3.101.112";
@@ -38,6 +41,8 @@ pub enum CsrError {
     RsaSize(usize),
     #[error("the CSR has a key of an unsupported kind: use ECDSA P-256 or P-384, Ed25519 or RSA")]
     KeyKind,
+    #[error("the CSR has its key as a compressed point: write it as a whole")]
+    Compressed,
     #[error("the CSR is signed with SHA-1: use SHA-256 or better")]
     Sha1,
     #[error("the CSR is signed with an unsupported algorithm ({0})")]
@@ -51,8 +56,7 @@ pub enum CsrError {
 impl Csr {
     /// Parses and checks everything that doesn't depend on who asks.
     pub(super) fn parse(pem: &str) -> Result<Self, CsrError> {
-        let der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| CsrError::Encoding)?;
+        let der = only(pem).ok_or(CsrError::Encoding)?;
         let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
             return Err(CsrError::Encoding);
         };
@@ -76,6 +80,13 @@ impl Csr {
     }
 }
 
+/// What is in a text that holds one request, and nothing else of this form.
+fn only(text: &str) -> Option<Vec<u8>> {
+    let mut parts = pem::parse_many(text).ok()?;
+    let part = parts.pop()?;
+    (parts.is_empty() && LABELS.contains(&part.tag())).then(|| part.into_contents())
+}
+
 fn check_key(key: &ParsedKey<'_>) -> Result<(), CsrError> {
     let kind = key.algorithm.algorithm.to_id_string();
     match (kind.as_str(), key.parsed()) {
@@ -89,7 +100,11 @@ fn check_key(key: &ParsedKey<'_>) -> Result<(), CsrError> {
             let fits = RSA_BITS.contains(&bits);
             fits.then_some(()).ok_or(CsrError::RsaSize(bits))
         }
-        (EC, Ok(PublicKey::EC(point))) if matches!(point.key_size(), 256 | 384) => Ok(()),
+        (EC, Ok(PublicKey::EC(point))) if matches!(point.key_size(), 256 | 384) => {
+            // The same key must not come in two forms.
+            let is_whole = point.data().first() == Some(&WHOLE);
+            is_whole.then_some(()).ok_or(CsrError::Compressed)
+        }
         (ED25519, _) => Ok(()),
         _ => Err(CsrError::KeyKind),
     }

@@ -30,6 +30,7 @@ use super::{
     method::Method,
     own::OwnCertificate,
     places::{Place, Places},
+    preface::Prefaced,
 };
 use crate::{
     ca::{CaError, EmbeddedCa, authority},
@@ -38,6 +39,7 @@ use crate::{
     tls::{self, CertificateId},
 };
 
+/// Until HTTP/2 has begun.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests of one connection at a time. Clients may begin with a hundred before they hear of a limit (RFC 9113,
@@ -88,7 +90,7 @@ impl Peer {
 
 /// A connection after its handshake, and the place that it takes.
 struct Accepted {
-    stream: TlsStream<TcpStream>,
+    stream: Prefaced<TlsStream<TcpStream>>,
     peer: Peer,
     _place: Place,
 }
@@ -232,7 +234,7 @@ async fn shake(
     let certificates = stream.get_ref().1.peer_certificates();
     let shown = certificates.and_then(|chain| shown(chain, address));
     Ok(Accepted {
-        stream,
+        stream: Prefaced::read(stream).await?,
         peer: Peer {
             address,
             shown: shown.map(Arc::new),
@@ -241,9 +243,12 @@ async fn shake(
     })
 }
 
-/// A certificate that names no workload counts as none.
+/// A certificate that names no workload counts as none, and so does what no peer would take for an SVID.
 fn shown(chain: &[CertificateDer<'_>], address: SocketAddr) -> Option<Shown> {
     let leaf = chain.first()?;
+    tls::check_svid(leaf)
+        .inspect_err(|error| tracing::info!(%address, %error, "client certificate"))
+        .ok()?;
     let identity = spiffe_id(&EndEntityCert::try_from(leaf).ok()?)
         .inspect_err(|error| tracing::info!(%address, %error, "client certificate"))
         .ok()?;

@@ -3,8 +3,12 @@
 use std::{
     convert::Infallible,
     future::ready,
+    net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -55,6 +59,15 @@ impl Method {
         tracing::debug!(reason = crowding.as_str(), "too many requests");
         Status::from(refusal).into_http()
     }
+
+    /// What gRPC has answered already: nobody has read who asked, nor for what.
+    fn refuse_unread(&self, address: Option<SocketAddr>) {
+        let refusal = Refusal::Malformed;
+        let reason = refusal.reason();
+        self.service.metrics.request_refused(reason);
+        let reason = reason.as_str();
+        tracing::warn!(caller = "unknown", ?address, reason, "refused: {refusal}");
+    }
 }
 
 impl NamedService for Method {
@@ -86,17 +99,34 @@ impl Service<http::Request<Body>> for Method {
             let _place = place;
             let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
             let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_REQUEST);
-            Ok(grpc.unary(method, request).await)
+            let address = request.extensions().get::<Peer>().map(|peer| peer.address);
+            let read = Arc::new(AtomicBool::new(false));
+            let once = Once {
+                service: Arc::clone(&method.service),
+                read: Arc::clone(&read),
+            };
+            let response = grpc.unary(once, request).await;
+            if !read.load(Ordering::Relaxed) {
+                method.refuse_unread(address);
+            }
+            Ok(response)
         })
     }
 }
 
-impl UnaryService<CertificateRequest> for Method {
+/// The answer to one request, and whether there has been one to answer.
+struct Once {
+    service: Arc<CaService>,
+    read: Arc<AtomicBool>,
+}
+
+impl UnaryService<CertificateRequest> for Once {
     type Response = CertificateResponse;
     type Future =
         Pin<Box<dyn Future<Output = Result<Response<CertificateResponse>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<CertificateRequest>) -> Self::Future {
+        self.read.store(true, Ordering::Relaxed);
         let service = Arc::clone(&self.service);
         Box::pin(async move {
             let now = SystemTime::now();

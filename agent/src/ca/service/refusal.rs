@@ -3,6 +3,7 @@
 use tonic::{Code, Status};
 
 use super::{csr::CsrError, tokens::TokenError};
+use crate::ca::wire::MAX_REQUEST;
 use crate::{
     identity::{ParseSpiffeIdError, SpiffeId, TrustDomain},
     telemetry::CaRefusal,
@@ -23,7 +24,9 @@ pub enum Refusal {
     TrustDomain(TrustDomain),
     #[error("only node accounts may ask for another identity than their own")]
     NotNodeAccount,
-    #[error("the caller has not proven on which node it is: its token is bound to no node")]
+    #[error(
+        "the caller has not proven on which node it is: only a token that is bound to a node does, and a certificate doesn't"
+    )]
     NodeUnknown,
     #[error("no pod of this identity runs on node {node}")]
     NotOnNode { node: String },
@@ -37,6 +40,8 @@ pub enum Refusal {
     Csr(#[from] CsrError),
     #[error("a certificate was issued for this public key before: make a new key for each request")]
     Replayed,
+    #[error("the request is longer than {MAX_REQUEST} bytes, or not well formed")]
+    Malformed,
     #[error("too many requests: try again later")]
     Rate,
     #[error("the CA can't sign at the moment: see its log")]
@@ -65,6 +70,7 @@ impl Refusal {
             Self::Revoked(_) => CaRefusal::Revoked,
             Self::Csr(_) => CaRefusal::Csr,
             Self::Replayed => CaRefusal::Replayed,
+            Self::Malformed => CaRefusal::Malformed,
             Self::Rate => CaRefusal::Rate,
             Self::Signing => CaRefusal::Signing,
         }
@@ -81,7 +87,7 @@ impl Refusal {
             | Self::Gone
             | Self::Revoked(_)
             | Self::Replayed => Code::PermissionDenied,
-            Self::Identity(_) | Self::Csr(_) => Code::InvalidArgument,
+            Self::Identity(_) | Self::Csr(_) | Self::Malformed => Code::InvalidArgument,
             Self::Rate => Code::ResourceExhausted,
             Self::Signing => Code::Internal,
         }

@@ -1,18 +1,17 @@
-//! Public keys that have a certificate: a request that is sent again gets none.
+//! Public keys that have a certificate: a request that is sent again gets none, also when that has expired.
 //!
-//! Holds digests, within bounds, for as long as what was issued is valid.
+//! Holds digests, within bounds: of the keys that came last.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Refusal;
 
-/// At about 120 bytes each, 30 MiB. When more are valid the oldest is forgotten.
+/// At about 100 bytes each, 25 MiB. When there are more the oldest is forgotten.
 const CAPACITY: usize = 262_144;
 
 type Key = [u8; 32];
@@ -24,9 +23,9 @@ pub(super) struct Certified {
 
 #[derive(Default)]
 struct Keys {
-    until: HashMap<Key, SystemTime>,
-    /// In the order in which they came; those given back are no longer in `until`.
-    order: VecDeque<(Key, SystemTime)>,
+    known: HashSet<Key>,
+    /// The same, in the order in which they came.
+    order: VecDeque<Key>,
 }
 
 impl Default for Certified {
@@ -39,49 +38,39 @@ impl Default for Certified {
 }
 
 impl Certified {
-    /// Takes a key for one certificate that is valid until `until`.
+    /// Takes a key for one certificate.
     ///
     /// # Errors
     /// When it has been taken.
-    pub(super) fn claim(
-        &self,
-        key: &[u8],
-        until: SystemTime,
-        now: SystemTime,
-    ) -> Result<(), Refusal> {
+    pub(super) fn claim(&self, key: &[u8]) -> Result<(), Refusal> {
         let key = fingerprint(key);
         let mut keys = self.keys();
-        if keys.until.get(&key).is_some_and(|until| now < *until) {
+        if !keys.known.insert(key) {
             return Err(Refusal::Replayed);
         }
-        keys.forget_old(now, self.capacity);
-        keys.until.insert(key, until);
-        keys.order.push_back((key, until));
+        keys.order.push_back(key);
+        while keys.order.len() > self.capacity {
+            if let Some(oldest) = keys.order.pop_front() {
+                keys.known.remove(&oldest);
+            }
+        }
         Ok(())
     }
 
     /// No certificate came of it.
     pub(super) fn give_back(&self, key: &[u8]) {
-        self.keys().until.remove(&fingerprint(key));
+        let key = fingerprint(key);
+        let mut keys = self.keys();
+        keys.known.remove(&key);
+        // One of the last.
+        let place = keys.order.iter().rposition(|known| *known == key);
+        if let Some(place) = place {
+            keys.order.remove(place);
+        }
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Keys {
-    fn forget_old(&mut self, now: SystemTime, capacity: usize) {
-        while let Some((key, until)) = self.order.front().copied() {
-            if now < until && self.order.len() < capacity {
-                return;
-            }
-            self.order.pop_front();
-            // Another claim of the same key has a later end.
-            if self.until.get(&key) == Some(&until) {
-                self.until.remove(&key);
-            }
-        }
     }
 }
 
@@ -93,43 +82,38 @@ fn fingerprint(key: &[u8]) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
     use super::*;
 
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
     #[test]
-    fn a_key_is_taken_until_its_certificate_has_expired() {
+    fn a_key_is_taken_once() {
         let certified = Certified::default();
-        certified.claim(b"a", at(10), at(0)).unwrap();
-        assert_eq!(certified.claim(b"a", at(10), at(9)), Err(Refusal::Replayed));
-        certified.claim(b"b", at(20), at(9)).unwrap();
-        certified.claim(b"a", at(20), at(10)).unwrap();
+        certified.claim(b"a").unwrap();
+        certified.claim(b"b").unwrap();
+        assert_eq!(certified.claim(b"a"), Err(Refusal::Replayed));
     }
 
     #[test]
     fn what_was_not_certified_may_come_again() {
         let certified = Certified::default();
-        certified.claim(b"a", at(10), at(0)).unwrap();
+        certified.claim(b"a").unwrap();
         certified.give_back(b"a");
-        certified.claim(b"a", at(10), at(0)).unwrap();
+        certified.claim(b"a").unwrap();
+        assert_eq!(certified.claim(b"a"), Err(Refusal::Replayed));
+        assert_eq!(certified.keys().order.len(), 1);
     }
 
     #[test]
-    fn memory_is_bounded_and_what_has_expired_goes() {
+    fn memory_is_bounded() {
         let certified = Certified {
             capacity: 100,
             ..Certified::default()
         };
         for n in 0..1000_u32 {
-            certified.claim(&n.to_be_bytes(), at(10), at(0)).unwrap();
+            certified.claim(&n.to_be_bytes()).unwrap();
         }
-        assert_eq!(certified.keys().until.len(), 100);
+        assert_eq!(certified.keys().known.len(), 100);
         assert_eq!(certified.keys().order.len(), 100);
-        certified.claim(b"late", at(20), at(11)).unwrap();
-        assert_eq!(certified.keys().until.len(), 1);
+        let last = certified.claim(&999_u32.to_be_bytes());
+        assert_eq!(last, Err(Refusal::Replayed));
     }
 }

@@ -108,6 +108,13 @@ impl Bench {
         self.service_with_rate(500)
     }
 
+    pub(in crate::ca) fn service_with_metrics(&self, metrics: CaMetrics) -> CaService {
+        CaService {
+            metrics,
+            ..self.service()
+        }
+    }
+
     pub(in crate::ca) fn service_with_rate(&self, rate: u32) -> CaService {
         CaService::new(
             Arc::clone(&self.ca),
@@ -130,7 +137,11 @@ impl Bench {
     }
 
     pub(in crate::ca) fn token(&self, claims: &Value) -> String {
-        encode(&Header::new(Algorithm::ES256), claims, &self.key).unwrap()
+        self.token_with(&Header::new(Algorithm::ES256), claims)
+    }
+
+    pub(in crate::ca) fn token_with(&self, header: &Header, claims: &Value) -> String {
+        encode(header, claims, &self.key).unwrap()
     }
 }
 

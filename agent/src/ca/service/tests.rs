@@ -214,3 +214,26 @@ fn each_caller_has_a_rate_of_its_own() {
     assert_eq!(answers[11], Err(Refusal::Rate));
     by_token(&service, &web, &request(None)).unwrap();
 }
+
+#[test]
+fn who_asks_in_vain_is_told_by_what_was_shown() {
+    let bench = Bench::new();
+    let service = bench.service();
+    let claimed = format!("Bearer {}", Bench::new().token(&claims("shop", "cart")));
+    let web = id("shop", "web");
+    let said = |authorization, certificate| {
+        service.said(&Credentials {
+            address: None,
+            authorization,
+            certificate,
+            revoked: false,
+        })
+    };
+    let cart = "spiffe://cluster.local/ns/shop/sa/cart, unproven";
+    assert_eq!(said(Some(&claimed), None), cart);
+    let both = said(Some(&claimed), Some(&web));
+    assert_eq!(both, format!("{cart}, with a certificate of {web}"));
+    assert_eq!(said(Some("Bearer x"), Some(&web)), web.to_string());
+    assert_eq!(said(None, Some(&web)), web.to_string());
+    assert_eq!(said(Some("Bearer x"), None), "unknown");
+}

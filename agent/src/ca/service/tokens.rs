@@ -19,7 +19,7 @@ use jsonwebtoken::{
     dangerous::insecure_decode_claims,
     decode, decode_header,
     errors::ErrorKind,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse},
 };
 use serde::Deserialize;
 use tokio::{
@@ -200,6 +200,10 @@ impl TokenKeys {
 
     fn verify_now(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        // What must be understood, and isn't (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
         let keys = self.keys.load();
         let fits = |key: &&Key| {
             key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid)
@@ -322,11 +326,23 @@ fn usable(jwk: &Jwk) -> Option<Key> {
         }
         _ => return None,
     };
-    Some(Key {
+    let is_for_it = is_for_signatures(jwk, algorithm);
+    is_for_it.then_some(Key {
         id: jwk.common.key_id.clone(),
         algorithm,
         key: DecodingKey::from_jwk(jwk).ok()?,
     })
+}
+
+/// What a key says that it is for (RFC 7517, sections 4.2 to 4.4); one that doesn't say is for anything.
+fn is_for_signatures(jwk: &Jwk, algorithm: Algorithm) -> bool {
+    let common = &jwk.common;
+    let of_use = common.public_key_use.as_ref();
+    let operations = common.key_operations.as_ref();
+    let of_key = common.key_algorithm.as_ref();
+    of_use.is_none_or(|of_use| *of_use == PublicKeyUse::Signature)
+        && operations.is_none_or(|all| all.contains(&KeyOperations::Verify))
+        && of_key.is_none_or(|of_key| of_key.to_string() == format!("{algorithm:?}"))
 }
 
 #[cfg(test)]

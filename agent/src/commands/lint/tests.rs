@@ -79,7 +79,7 @@ items:
 
 fn warnings(mesh: &str, documents: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("mesh.yaml"), mesh).unwrap();
+    fs::write(dir.path().join("mesh.yaml"), format!("{mesh}\n")).unwrap();
     fs::write(dir.path().join("p.yaml"), documents).unwrap();
     let (text, good) = linted(dir.path());
     assert!(good, "{text}");
@@ -258,4 +258,31 @@ fn principals_that_nobody_has_are_told() {
         );
         assert!(found.iter().all(|w| w.starts_with(&whole)), "{found:?}");
     }
+}
+
+#[test]
+fn clients_that_nobody_is_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n\
+                  spec:\n  rules:\n  - from:\n    - source: {principals: [cluster.local/ns/shop/sa/a, cluster.local/ns/shop/sa/wbe, other.example/ns/x/sa/y]}\n    \
+                  - source: {namespaces: [shop, frnt, \"sh*\"]}\n    - source: {serviceAccounts: [a, front/b]}\n    - source: {ipBlocks: [\"::ffff:10.1.0.0/112\", 10.0.0.0/8]}\n";
+    fs::write(dir.path().join("policy.yaml"), policy).unwrap();
+    let absent = || {
+        let (text, _) = linted(dir.path());
+        let lines = text.lines().filter_map(|line| line.split_once(" names "));
+        lines.map(|(_, what)| what.to_owned()).collect::<Vec<_>>()
+    };
+    let mapped = "::ffff:10.1.0.0/112: no client has such an address, write it as IPv4";
+    assert_eq!(absent(), [mapped]);
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {serviceAccountName: a}, status: {podIP: 10.0.0.1}}\n";
+    fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    assert_eq!(
+        absent(),
+        [
+            mapped,
+            "the namespace \"frnt\", in which no pod is now",
+            "the principal \"cluster.local/ns/shop/sa/wbe\", which no pod has now",
+            "the service account front/b, which no pod has now",
+        ]
+    );
 }

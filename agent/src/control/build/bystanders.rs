@@ -30,6 +30,9 @@ pub(super) fn found(
     let named = facts().filter(|pod| headless.contains(&pod.name.namespace));
     let named =
         named.filter_map(|pod| Some((pod.name.clone(), PodHost::clone(pod.host_name.as_ref()?))));
+    // One after the other: to collect them would take a list of all pods.
+    let mut nodes = BTreeSet::new();
+    nodes.extend(facts().filter_map(|pod| pod.node.address).chain(of_nodes));
     let outward = services.iter().filter(|s| !s.outward.is_empty());
     Bystanders {
         pods: apart.collect(),
@@ -38,7 +41,7 @@ pub(super) fn found(
             .map(|s| (s.name.clone(), s.outward.clone()))
             .collect(),
         hosts: named.collect(),
-        nodes: facts().filter_map(|pod| pod.host).chain(of_nodes).collect(),
+        nodes,
     }
 }
 

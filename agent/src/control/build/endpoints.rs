@@ -12,7 +12,7 @@ use crate::{
         TargetPort,
     },
     store::Snapshot,
-    workload::{Endpoint, ObjectName, Service, ServicePort},
+    workload::{Endpoint, Endpoints, ObjectName, Service, ServicePort},
 };
 
 /// Services in the order of their names; those that are as they are in `previous` are shared with it.
@@ -60,13 +60,19 @@ fn with_endpoints(
         Some(slices) => from_slices(slices, service, port),
         None => from_selector(index, service, port),
     };
-    let ports = service.ports.iter().map(|port| ServicePort {
-        name: port.name.clone(),
-        port: port.port,
-        protocol: port.protocol,
-        endpoints: in_order(endpoints(port)),
-    });
-    let ports = ports.collect();
+    let mut ports = Vec::<ServicePort>::with_capacity(service.ports.len());
+    for port in &service.ports {
+        let mut endpoints = Endpoints::from_iter(endpoints(port));
+        for other in &ports {
+            endpoints.share(&other.endpoints);
+        }
+        ports.push(ServicePort {
+            name: port.name.clone(),
+            port: port.port,
+            protocol: port.protocol,
+            endpoints,
+        });
+    }
     let ObjectName { namespace, name } = &service.name;
     Service {
         host: format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
@@ -75,13 +81,6 @@ fn with_endpoints(
         outside: None,
         name: service.name.clone(),
     }
-}
-
-fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    endpoints.shrink_to_fit();
-    endpoints
 }
 
 fn from_slices(

@@ -32,7 +32,7 @@ fn is_injected(injection: Option<&str>, revision: Option<&str>, sidecar: Option<
 /// Whether a pod is prepared for the mesh, and nobody said that it should stay out.
 pub fn looks_forgotten(enrolled: bool, pod: &PodFacts) -> bool {
     let said = pod.own_enrolment.or(pod.sidecar);
-    !enrolled && said.is_none() && pod.sandbox.is_some()
+    !enrolled && said.is_none() && pod.sandbox().is_some()
 }
 
 /// The warning for a pod that is prepared for the mesh but isn't in it.

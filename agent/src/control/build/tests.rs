@@ -1,9 +1,6 @@
 //! What objects mean together.
 
-use std::sync::Arc;
-
 use super::*;
-use crate::control::TrustDomains;
 use crate::{
     control::{error::LoadErrors, objects::Collector},
     policy::Mode,
@@ -12,18 +9,6 @@ use crate::{
 
 mod enrolment;
 mod policy;
-
-fn settings() -> Settings {
-    Settings {
-        trust_domains: TrustDomains {
-            own: "cluster.local".parse().unwrap(),
-            aliases: Vec::new(),
-        },
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-        addresses: Arc::default(),
-    }
-}
 
 fn try_build(text: &str) -> Result<(Mesh, Vec<String>), Vec<String>> {
     let mut collector = Collector::default();
@@ -36,7 +21,7 @@ fn try_build(text: &str) -> Result<(Mesh, Vec<String>), Vec<String>> {
         return Err(shown(collector.errors));
     }
     let mut warnings = Vec::new();
-    match build(collector.objects, &settings(), &mut warnings) {
+    match build(collector.objects, &Settings::of_tests(), &mut warnings) {
         Ok(mesh) => Ok((mesh, warnings)),
         Err(errors) => Err(shown(errors)),
     }
@@ -57,7 +42,7 @@ fn pod(name: &str, address: &str, more: &str) -> String {
 fn endpoints(mesh: &Mesh, service: &str, port: u16) -> Vec<String> {
     let service = mesh.services.iter().find(|s| &*s.name.name == service);
     let port = service.and_then(|s| s.port(port));
-    let endpoints = port.into_iter().flat_map(|p| &p.endpoints);
+    let endpoints = port.into_iter().flat_map(|p| p.endpoints.iter());
     endpoints
         .map(|e| std::net::SocketAddr::from((e.address, e.port)).to_string())
         .collect()
@@ -68,13 +53,7 @@ fn a_prepared_pod_outside_the_mesh_is_a_warning() {
     let sandbox = "annotations: {sealane.dev/netns: /run/netns/x, sealane.dev/cgroup: /c";
     let (mesh, warnings) = try_build(&pod("web", "10.0.0.1", &format!("{sandbox}}}"))).unwrap();
     assert_eq!(
-        mesh.workloads[0]
-            .sandbox
-            .as_ref()
-            .unwrap()
-            .netns
-            .path()
-            .to_str(),
+        mesh.workloads[0].sandbox().unwrap().netns.path().to_str(),
         Some("/run/netns/x")
     );
     assert_eq!(warnings.len(), 1);
@@ -249,7 +228,7 @@ fn endpoints_come_from_the_selector() {
     assert!(service.port(53).is_none());
     assert_eq!(
         endpoints(&mesh, "web", 80),
-        ["10.0.0.1:8081", "10.0.0.2:8080", "[fd00::2]:8080"]
+        ["10.0.0.2:8080", "[fd00::2]:8080", "10.0.0.1:8081"]
     );
     assert_eq!(
         endpoints(&mesh, "web", 81),

@@ -14,6 +14,8 @@ pub struct Entry {
     pub path: PathBuf,
     /// For messages.
     pub name: String,
+    /// Whether opening it gives what is in it: others could make the reader of a pipe wait for ever.
+    pub is_file: bool,
     /// `None`: it can't be looked at.
     stamp: Option<Stamp>,
 }
@@ -45,14 +47,13 @@ impl Listing {
     pub fn of(dir: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(dir)?;
         if !metadata.is_dir() {
-            let pipe = || Entry {
-                path: dir.to_owned(),
-                name: dir.display().to_string(),
-                stamp: None,
-            };
+            let entry = entry_at(dir.to_owned()).map(|entry| Entry {
+                is_file: true,
+                ..entry
+            });
             return Ok(Self {
                 identity: (metadata.dev(), metadata.ino()),
-                entries: vec![entry_at(dir.to_owned()).unwrap_or_else(pipe)],
+                entries: entry.into_iter().collect(),
             });
         }
         let mut entries = Vec::new();
@@ -97,24 +98,33 @@ fn is_named_as_objects(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|extension| extension.to_str());
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_ascii_lowercase());
+    let extension = extension
+        .as_deref()
+        .and_then(|extension| extension.to_str());
     let switch = path.file_name().is_some_and(|name| name == SWITCH);
     switch || !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// `None`: not a file. What can't be looked at stays in the list, for the reader to complain about.
+/// `None`: a directory. What is no file, or can't be looked at, stays in the list, for the reader to complain about.
 fn entry_at(path: PathBuf) -> Option<Entry> {
     let name = path.file_name()?.to_string_lossy().into_owned();
-    let stamp = match fs::metadata(&path) {
-        Ok(metadata) if !metadata.is_file() => return None,
-        Ok(metadata) => Some(Stamp {
+    let metadata = fs::metadata(&path).ok();
+    if metadata.as_ref().is_some_and(fs::Metadata::is_dir) {
+        return None;
+    }
+    Some(Entry {
+        path,
+        name,
+        is_file: metadata.as_ref().is_none_or(fs::Metadata::is_file),
+        stamp: metadata.map(|metadata| Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }),
-        Err(_) => None,
-    };
-    Some(Entry { path, name, stamp })
+    })
 }

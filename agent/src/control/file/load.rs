@@ -8,7 +8,7 @@ use super::listing::{Entry, Listing};
 use crate::{
     control::{
         build::{Mesh, Settings, build},
-        error::{LoadError, LoadErrors, Place, Problem},
+        error::{LoadError, LoadErrors, Place, Problem, one_line},
         objects::{Cache, Collector, Count, SWITCH},
         publisher::Loaded,
         yaml::FieldPath,
@@ -67,6 +67,10 @@ fn collect(collector: &mut Collector, name: &str, text: &str) {
     if name == SWITCH {
         collector.switch_file(text);
     } else {
+        if text.is_empty() {
+            let warning = format!("{}: there is nothing in it", one_line(name));
+            collector.objects.warnings.push(warning);
+        }
         collector.file(name, text);
     }
 }
@@ -164,6 +168,9 @@ pub fn texts(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, LoadErrors
 /// It may hold Secrets, which must not stay where they were read.
 fn read(entry: &Entry) -> Result<Zeroizing<String>, LoadError> {
     let failed = |error: io::Error| of_file(&entry.name, 0, Problem::Read(error.kind()));
+    if !entry.is_file {
+        return Err(of_file(&entry.name, 0, Problem::NotAFile));
+    }
     let file = File::open(&entry.path).map_err(failed)?;
     let limit = MAX_FILE;
     let mut bytes = file::read_at_most(file, limit)

@@ -81,7 +81,7 @@ impl FileSource {
             result
         });
         let errors = match result {
-            Ok(Ok(loaded)) => return self.publisher.accept(loaded, addresses, Vec::new()),
+            Ok(Ok(loaded)) => return self.publisher.accept(loaded, addresses, Vec::new(), false),
             Ok(Err(errors)) => errors.texts(),
             Err(error) => vec![format!("reading the directory failed: {error}")],
         };

@@ -57,8 +57,7 @@ impl Awaited {
             return not_found;
         }
         for pod in pods.filter(|pod| runs(pod)) {
-            let uid = pod.uid.as_ref();
-            let since = uid.and_then(|uid| self.0.get_mut(uid));
+            let since = pod.uid().and_then(|uid| self.0.get_mut(uid));
             let Some(since) = since.filter(|since| is_due(since)) else {
                 continue;
             };

@@ -25,7 +25,7 @@ use crate::{
         yaml::FieldPath,
     },
     policy::Labels,
-    workload::{ContainerPort, ObjectName, TelemetryNames},
+    workload::{ContainerPort, Node, ObjectName, PodTemplate, TelemetryNames},
 };
 
 /// Objects that make no sense are told of, at most so many.
@@ -71,6 +71,23 @@ struct Pool {
     ports: Shared<[ContainerPort]>,
     probes: Shared<[u16]>,
     telemetry: Shared<TelemetryNames>,
+    templates: Shared<PodTemplate>,
+    nodes: Shared<Node>,
+}
+
+impl Pool {
+    fn share(&mut self, pod: &mut PodFacts) {
+        self.texts.share(&mut Arc::make_mut(&mut pod.node).name);
+        self.nodes.share(&mut pod.node);
+        // Pods with labels of their own have the rest in common all the same.
+        let template = Arc::make_mut(&mut pod.template);
+        self.texts.share(&mut template.service_account);
+        self.labels.share(&mut template.labels);
+        self.ports.share(&mut template.container_ports);
+        self.probes.share(&mut template.probe_ports);
+        self.telemetry.share(&mut template.telemetry);
+        self.templates.share(&mut pod.template);
+    }
 }
 
 impl Cluster {
@@ -109,6 +126,7 @@ impl Cluster {
                 self.fail(feed, held);
             }
             Event::Absent => self.changed |= self.failing.remove(&feed).is_some(),
+            Event::Resumed => {}
             Event::Failed(error) => self.fail(feed, &error),
         }
     }
@@ -186,24 +204,19 @@ impl Cluster {
             // What is known may be of another pod, which had the name before.
             if self.pods.get(&name).is_some_and(|known| {
                 known.created != created
-                    || known.uid.is_some() && known.uid.as_deref() != uid.as_deref()
+                    || known.uid().is_some() && known.uid().map(|uid| &**uid) != uid.as_deref()
             }) {
                 self.pods.remove(&name);
             }
             return;
         };
-        if facts.node != self.node {
+        if facts.node.name != self.node {
             // Nobody asks for it, and there are many.
-            facts.uid = None;
+            facts.local = None;
         }
-        self.shared.texts.share(&mut facts.node);
-        self.shared.texts.share(&mut facts.service_account);
-        self.shared.labels.share(&mut facts.labels);
-        self.shared.ports.share(&mut facts.container_ports);
-        self.shared.probes.share(&mut facts.probe_ports);
-        self.shared.telemetry.share(&mut facts.telemetry);
-        let addresses = Arc::clone(&facts.addresses);
-        let is_own = facts.node == self.node;
+        self.shared.share(&mut facts);
+        let addresses = facts.addresses.clone();
+        let is_own = facts.node.name == self.node;
         if self.pods.learn(name, facts) {
             self.changed = true;
             self.own_news |= is_own;
@@ -238,7 +251,9 @@ impl Cluster {
             Feed::Namespaces => self.namespaces.remove(name).is_some(),
             Feed::Pods => {
                 let removed = self.pods.remove(name);
-                self.own_news |= removed.as_ref().is_some_and(|pod| pod.node == self.node);
+                self.own_news |= removed
+                    .as_ref()
+                    .is_some_and(|pod| pod.node.name == self.node);
                 removed.is_some()
             }
             Feed::Services => self.services.remove(name).is_some(),
@@ -298,6 +313,11 @@ impl Cluster {
         std::mem::take(&mut self.own_news)
     }
 
+    /// Whether there is a kind that can't be asked for.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
     /// What is wrong, for people.
     pub(super) fn errors(&self) -> Vec<String> {
         let mut errors: Vec<_> = self.failing.values().cloned().collect();
@@ -311,7 +331,11 @@ impl Cluster {
 
     /// Pods of this node.
     pub(super) fn own_pods(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
-        self.pods.values().filter(|pod| pod.node == self.node)
+        self.pods.values().filter(|pod| pod.node.name == self.node)
+    }
+
+    pub(super) fn pod_count(&self) -> usize {
+        self.pods.len()
     }
 
     /// Everything but policy, to be related. `own` has what is known better of the pods of this node.

@@ -130,7 +130,7 @@ impl Feed {
 }
 
 /// Objects of an answer to a list.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// Which of the versions of a resource a server has; `None`: none of them.
 ///
@@ -167,6 +167,8 @@ pub(super) enum Event {
     Absent,
     /// It can't be asked, or can't answer: it is asked again.
     Failed(String),
+    /// It answers again, and has nothing new.
+    Resumed,
 }
 
 /// An object, as far as it is read.

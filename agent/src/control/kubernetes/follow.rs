@@ -6,12 +6,13 @@ use std::{pin::pin, time::Duration};
 use futures_util::StreamExt as _;
 use kube::{
     Api, Client,
+    api::ListParams,
     core::ApiResource,
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -24,6 +25,10 @@ pub(super) const WATCH: u32 = 120;
 
 /// How often it is asked whether a kind is there now.
 const ABSENT: Duration = Duration::from_secs(30);
+
+/// After an error without another one: longer than the library waits before it tries again. A watch that goes on where it
+/// was says nothing of that, and kinds of which there is seldom news would be told to fail for hours.
+const QUIET: Duration = Duration::from_secs(45);
 
 /// Before a server that refused is asked again: twice as long each time, up to 32 times.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -109,8 +114,19 @@ impl Follower {
             Feed::ConfigMaps => Api::namespaced_with(client, &self.policy_namespace, resource),
             _ => Api::all_with(client, resource),
         };
-        let mut events = pin!(watcher(api, feed.selection()).default_backoff());
-        while let Some(event) = events.next().await {
+        let mut events = pin!(watcher(api.clone(), feed.selection()).default_backoff());
+        let mut failed = false;
+        loop {
+            let patience = if failed { QUIET } else { Duration::MAX };
+            let Ok(next) = timeout(patience, events.next()).await else {
+                failed = !answers(&api).await;
+                if !failed {
+                    self.tell(feed, Event::Resumed).await?;
+                }
+                continue;
+            };
+            let Some(event) = next else { return Ok(()) };
+            failed = event.is_err();
             let event = match event {
                 Ok(watcher::Event::Init) => Event::Begin,
                 Ok(watcher::Event::InitApply(slim) | watcher::Event::Apply(slim)) => {
@@ -132,7 +148,6 @@ impl Follower {
             };
             self.tell(feed, event).await?;
         }
-        Ok(())
     }
 
     async fn absent(&self, feed: Feed) -> Result<(), Gone> {
@@ -148,6 +163,11 @@ impl Follower {
     async fn tell(&self, feed: Feed, event: Event) -> Result<(), Gone> {
         self.heard.send((feed, event)).await.map_err(|_| Gone)
     }
+}
+
+async fn answers<T: Trimmed>(api: &Api<Slim<T>>) -> bool {
+    let asked = timeout(QUIET, api.list(&ListParams::default().limit(1))).await;
+    matches!(asked, Ok(Ok(_)))
 }
 
 /// An error and what caused it, for the library's own texts leave that out.

@@ -161,6 +161,10 @@ impl<T: Facts> Mirror<T> {
         (self.whole && self.reading).then_some(self.round)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }

@@ -28,6 +28,8 @@ const DEEPEST_CONTAINER: usize = 3;
 #[derive(Debug)]
 pub(super) struct Sandboxes {
     root: PathBuf,
+    /// Where processes are: `/proc`.
+    proc: PathBuf,
     known: HashMap<Arc<str>, Found>,
     /// Pods whose sandbox was known and is no more.
     gone: HashSet<Arc<str>>,
@@ -82,21 +84,35 @@ impl Missing {
     }
 }
 
-/// The UIDs of pods, and what kubelet has named their cgroups after: another one for static pods.
-pub(super) type Wanted = HashMap<Arc<str>, Arc<str>>;
+/// Pods that are looked for, by UID.
+pub(super) type Wanted = HashMap<Arc<str>, Sought>;
+
+/// A pod that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sought {
+    /// What kubelet has named its cgroup after: its UID, or another one for static pods.
+    pub(super) cgroup: Arc<str>,
+    /// The API knows its addresses: those that it has here are nobody's business.
+    pub(super) addressed: bool,
+}
 
 impl Sandboxes {
     /// Of pods below a directory of the cgroup v2 hierarchy.
     pub(super) fn new(root: PathBuf) -> Self {
+        Self::with_processes_in("/proc".into(), root)
+    }
+
+    fn with_processes_in(proc: PathBuf, root: PathBuf) -> Self {
         Self {
             root,
             known: HashMap::new(),
             gone: HashSet::new(),
             missing: HashMap::new(),
-            home: ["/proc/1", "/proc/self"]
+            home: ["1", "self"]
                 .iter()
-                .filter_map(|process| netns_of(Path::new(process)).ok())
+                .filter_map(|process| netns_of(&proc.join(process)).ok())
                 .collect(),
+            proc,
         }
     }
 
@@ -123,8 +139,12 @@ impl Sandboxes {
     /// # Errors
     /// When the hierarchy can't be read, from which nothing follows.
     pub(super) fn look(&mut self, wanted: &Wanted) -> io::Result<bool> {
+        self.look_with(wanted, &choice::pinned())
+    }
+
+    fn look_with(&mut self, wanted: &Wanted, pinned: &HashSet<u64>) -> io::Result<bool> {
         let cgroups = self.cgroups()?;
-        let cgroup = |uid: &Arc<str>| cgroups.get(&**wanted.get(uid)?);
+        let cgroup = |uid: &Arc<str>| cgroups.get(&*wanted.get(uid)?.cgroup);
         let before = self.known.len();
         let gone = &mut self.gone;
         gone.retain(|uid| wanted.contains_key(uid) && cgroup(uid).is_none());
@@ -137,10 +157,10 @@ impl Sandboxes {
         });
         self.missing.clear();
         let mut changed = self.known.len() != before;
-        let pinned = choice::pinned();
-        for uid in wanted.keys() {
+        for (uid, sought) in wanted {
             match cgroup(uid) {
-                Some(cgroup) => changed |= self.look_in(cgroup, uid, &pinned),
+                Some(cgroup) if self.stays(cgroup, uid, sought, pinned) => {}
+                Some(cgroup) => changed |= self.look_in(cgroup, uid, pinned),
                 None if self.gone.contains(uid) => {}
                 None if cgroups.is_empty() => self.misses(uid, Missing::NoCgroups),
                 None => self.misses(uid, Missing::NoCgroup),
@@ -149,13 +169,30 @@ impl Sandboxes {
         Ok(changed)
     }
 
+    /// Whether a pod is for certain where it was: a process of it is in the namespace that its runtime has made, which
+    /// comes before all others. Most pods are, and their other processes, of which there may be many, are not looked at.
+    fn stays(&self, cgroup: &Path, uid: &Arc<str>, sought: &Sought, pinned: &HashSet<u64>) -> bool {
+        let known = self.known.get(uid);
+        let known = known.filter(|known| known.sandbox.cgroup == cgroup && sought.addressed);
+        known.is_some_and(|known| {
+            pinned.contains(&known.netns)
+                && processes_in(cgroup)
+                    .iter()
+                    .any(|pid| netns_of(&self.process(*pid)).is_ok_and(|n| n == known.netns))
+        })
+    }
+
+    fn process(&self, pid: u32) -> PathBuf {
+        self.proc.join(pid.to_string())
+    }
+
     fn look_in(&mut self, cgroup: &Path, uid: &Arc<str>, pinned: &HashSet<u64>) -> bool {
-        let known = self.known.get_mut(uid);
-        let place = known.as_ref().map(|known| Known {
+        let place = self.known.get(uid).map(|known| Known {
             netns: known.netns,
             youngest: known.youngest,
         });
-        let why = match (found(cgroup, &self.home, place, pinned), known) {
+        let seen = self.found(cgroup, place, pinned);
+        let why = match (seen, self.known.get_mut(uid)) {
             (Ok(Seen::Stays { youngest }), Some(known)) => {
                 known.youngest = youngest;
                 return false;
@@ -178,6 +215,60 @@ impl Sandboxes {
         };
         self.misses(uid, why);
         false
+    }
+
+    /// A container runtime's own processes come into a pod's cgroup before they enter its network (`runc init`), and some
+    /// stay (CRI-O's `conmon`): those in a namespace of `home` don't count.
+    fn found(
+        &self,
+        cgroup: &Path,
+        known: Option<Known>,
+        pinned: &HashSet<u64>,
+    ) -> io::Result<Seen> {
+        let home = &self.home;
+        let (mut candidates, mut error) = (Vec::new(), None);
+        for pid in processes_in(cgroup) {
+            match netns_of(&self.process(pid)) {
+                Ok(netns) if home.contains(&netns) => {}
+                Ok(netns) => {
+                    candidates.extend(started(&self.process(pid)).map(|started| Candidate {
+                        netns,
+                        started,
+                        pid,
+                    }))
+                }
+                Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => {
+                    error = Some(denied)
+                }
+                // It has ended.
+                Err(_) => {}
+            }
+        }
+        let Some(youngest) = candidates.iter().map(|c| c.started).max() else {
+            return error.map_or(Ok(Seen::Nothing), Err);
+        };
+        let pid = match choice::choose(&candidates, known, pinned) {
+            Choice::Stay => return Ok(Seen::Stays { youngest }),
+            Choice::Of(candidate) => candidate.pid,
+        };
+        let process = self.process(pid);
+        let netns = fs::File::open(process.join("ns/net"))?;
+        let number = netns.metadata()?.ino();
+        let addresses = early::addresses(&process)?;
+        // Its number may have become another's meanwhile.
+        let still = netns_of(&process)? == number && !home.contains(&number);
+        if !(still && is_in(&process, cgroup)?) {
+            return Ok(Seen::Nothing);
+        }
+        Ok(Seen::In(Found {
+            sandbox: Sandbox {
+                netns: NetnsFile::open(OwnedFd::from(netns)),
+                cgroup: cgroup.to_owned(),
+            },
+            addresses: addresses.into(),
+            netns: number,
+            youngest,
+        }))
     }
 
     fn misses(&mut self, uid: &Arc<str>, why: Missing) {
@@ -240,70 +331,25 @@ enum Seen {
     In(Found),
 }
 
-/// A container runtime's own processes come into a pod's cgroup before they enter its network (`runc init`), and some
-/// stay (CRI-O's `conmon`): those in a namespace of `home` don't count.
-fn found(
-    cgroup: &Path,
-    home: &[u64],
-    known: Option<Known>,
-    pinned: &HashSet<u64>,
-) -> io::Result<Seen> {
-    let mut processes = Vec::new();
-    processes_in(cgroup, 0, &mut processes);
-    let (mut candidates, mut error) = (Vec::new(), None);
-    for pid in processes {
-        match netns_of(&PathBuf::from(format!("/proc/{pid}"))) {
-            Ok(netns) if home.contains(&netns) => {}
-            Ok(netns) => candidates.extend(started(pid).map(|started| Candidate {
-                netns,
-                started,
-                pid,
-            })),
-            Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => error = Some(denied),
-            // It has ended.
-            Err(_) => {}
+/// Of a cgroup and those below it.
+fn processes_in(cgroup: &Path) -> Vec<u32> {
+    fn collect(cgroup: &Path, depth: usize, found: &mut Vec<u32>) {
+        let listed = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+        found.extend(listed.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+        if depth < DEEPEST_CONTAINER {
+            for (_, path) in directories(cgroup).into_iter().flatten() {
+                collect(&path, depth + 1, found);
+            }
         }
     }
-    let Some(youngest) = candidates.iter().map(|c| c.started).max() else {
-        return error.map_or(Ok(Seen::Nothing), Err);
-    };
-    let pid = match choice::choose(&candidates, known, pinned) {
-        Choice::Stay => return Ok(Seen::Stays { youngest }),
-        Choice::Of(candidate) => candidate.pid,
-    };
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let netns = fs::File::open(process.join("ns/net"))?;
-    let number = netns.metadata()?.ino();
-    let addresses = early::addresses(&process)?;
-    // Its number may have become another's meanwhile.
-    let still = netns_of(&process)? == number && !home.contains(&number);
-    if !(still && is_in(&process, cgroup)?) {
-        return Ok(Seen::Nothing);
-    }
-    Ok(Seen::In(Found {
-        sandbox: Sandbox {
-            netns: NetnsFile::open(OwnedFd::from(netns)),
-            cgroup: cgroup.to_owned(),
-        },
-        addresses: addresses.into(),
-        netns: number,
-        youngest,
-    }))
-}
-
-fn processes_in(cgroup: &Path, depth: usize, found: &mut Vec<u32>) {
-    let listed = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    found.extend(listed.lines().filter_map(|pid| pid.parse::<u32>().ok()));
-    if depth < DEEPEST_CONTAINER {
-        for (_, path) in directories(cgroup).into_iter().flatten() {
-            processes_in(&path, depth + 1, found);
-        }
-    }
+    let mut found = Vec::new();
+    collect(cgroup, 0, &mut found);
+    found
 }
 
 /// Clock ticks since the machine was started (proc_pid_stat(5), field 22; the name in parentheses may contain anything).
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn started(process: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
@@ -342,37 +388,4 @@ fn directories(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_are_found_as_each_driver_names_them() {
-        let uid = "8a2f7e9c-11aa-4c4e-9c5e-0123456789ab";
-        let flat = uid.replace('-', "_");
-        let dir = tempfile::tempdir().unwrap();
-        let pod = |path: String| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(&path).unwrap();
-            let root = dir.path().to_owned();
-            let found = Sandboxes::new(root).cgroups().unwrap();
-            fs::remove_dir(&path).unwrap();
-            found.get(uid) == Some(&path)
-        };
-        assert!(pod(format!("kubepods/pod{uid}")));
-        assert!(pod(format!("kubepods/burstable/pod{uid}")));
-        assert!(pod(format!("kubepods.slice/kubepods-pod{flat}.slice")));
-        assert!(pod(format!(
-            "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{flat}.slice"
-        )));
-        // In the root, in a container, and elsewhere it is none of kubelet's.
-        assert!(!pod(format!("pod{uid}")));
-        assert!(!pod(format!("kubepods/podother/kubepods/pod{uid}")));
-        assert!(!pod(format!("system.slice/pod{uid}")));
-    }
-
-    #[test]
-    fn a_process_has_started_and_is_where_it_is() {
-        assert!(started(std::process::id()).unwrap() > 0);
-        assert!(!is_in(Path::new("/proc/self"), Path::new("/no/such/pod")).unwrap());
-    }
-}
+mod tests;

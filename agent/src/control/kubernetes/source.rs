@@ -26,6 +26,7 @@ use crate::{
         objects::{Cache, PodFacts},
         publisher::{Loaded, Publisher, SourceStatus},
     },
+    offload::sys,
     store::Writer,
     workload::ObjectName,
 };
@@ -40,6 +41,9 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 /// pods do.
 const SHARE: u32 = 5;
 const OWN_SHARE: u32 = 2;
+
+/// Pods of a cluster whose tables are large.
+const LARGE: usize = 10_000;
 
 /// How often the sandboxes of pods are looked for that start, for so long; then less often.
 const STARTING: Duration = Duration::from_millis(50);
@@ -193,6 +197,7 @@ impl State {
     async fn put_into_force(&mut self) {
         self.due = None;
         let begun = Instant::now();
+        self.make_room();
         let addresses = self.publisher.addresses();
         let settings = Settings {
             addresses: Arc::clone(&addresses),
@@ -213,7 +218,12 @@ impl State {
         match &self.policy {
             Some(policy) if unheard.is_empty() => match self.related(policy, settings).await {
                 Ok(loaded) => {
-                    block_in_place(|| self.publisher.accept(loaded, addresses, errors));
+                    let of_mesh = loaded.held_back.iter().any(|held| held.mesh_wide);
+                    let confined =
+                        !(of_mesh || self.cluster.is_failing() || self.policy_error.is_some());
+                    block_in_place(|| {
+                        self.publisher.accept(loaded, addresses, errors, confined);
+                    });
                 }
                 Err(more) => {
                     errors.extend(more);
@@ -222,9 +232,16 @@ impl State {
             },
             _ => self.publisher.refuse(errors),
         }
+        self.make_room();
         let (now, took) = (Instant::now(), begun.elapsed());
         self.rested = now + (SHARE - 1) * took;
         self.rested_for_own = now + (OWN_SHARE - 1) * took;
+    }
+
+    fn make_room(&self) {
+        if self.cluster.pod_count() >= LARGE {
+            block_in_place(sys::make_room);
+        }
     }
 
     /// What was heard, as a mesh.
@@ -278,7 +295,7 @@ impl State {
             return BTreeMap::new();
         };
         let better = |pod: &Arc<PodFacts>| {
-            let uid = pod.uid.as_deref()?;
+            let uid = pod.uid()?;
             if sandboxes.is_gone(uid) {
                 let finished = true;
                 return Some(PodFacts {
@@ -288,14 +305,11 @@ impl State {
             }
             let found = sandboxes.get(uid)?;
             let mut pod = PodFacts::clone(pod);
-            pod.sandbox = Some(Arc::new(found.sandbox.clone()));
+            let local = pod.local.get_or_insert_default();
+            local.sandbox = Some(Arc::new(found.sandbox.clone()));
             if pod.addresses.is_empty() && !pod.host_network {
-                let is_gone = |other: &PodFacts| {
-                    other
-                        .uid
-                        .as_deref()
-                        .is_some_and(|uid| sandboxes.is_gone(uid))
-                };
+                let is_gone =
+                    |other: &PodFacts| other.uid().is_some_and(|uid| sandboxes.is_gone(uid));
                 pod.addresses = self.cluster.unclaimed(&pod, &found.addresses, is_gone);
             }
             Some(pod)

@@ -11,8 +11,8 @@ use super::{
     claim::Claim,
     config_map, emptied, flattened,
     kind::Kind,
-    name::object_name,
-    pasted,
+    name::{object_name, supposed_namespace},
+    namespace, pasted,
     pieces::{Piece, pieces},
     policy::LegacyPolicy,
     site::{Site, Stream},
@@ -278,12 +278,17 @@ impl Collector {
     fn keep(&mut self, site: &Site<'_>, kind: Kind) -> Result<(), LoadError> {
         let name = self.claim_name(site, kind)?;
         if !kind.is_kubernetes() {
-            self.objects.warnings.extend(emptied::notes(site, kind));
+            let warnings = &mut self.objects.warnings;
+            warnings.extend(emptied::notes(site, kind));
+            warnings.extend(supposed_namespace(site, kind));
         }
         match kind {
             Kind::Namespace => {
                 let object: super::api::Namespace = typed(site)?;
                 let labels = object.metadata.labels.unwrap_or_default();
+                self.objects
+                    .warnings
+                    .extend(namespace::odd_labels(site, &labels)?);
                 let namespaces = &mut self.objects.namespaces;
                 namespaces.insert(name.name.to_string(), labels);
             }

@@ -1,6 +1,9 @@
 //! What an object is called.
 
-use super::{kind::Kind, site::Site};
+use super::{
+    kind::Kind,
+    site::{Site, Stream},
+};
 use crate::{
     control::{
         error::{LoadError, Problem},
@@ -12,7 +15,8 @@ use crate::{
 /// Where objects are that don't say.
 pub(super) const DEFAULT: &str = "default";
 
-/// Namespaced objects without a namespace are in `default`, where `kubectl apply` would put them.
+/// Namespaced objects without a namespace are where `kubectl apply` would put them: in `default`, if the command that
+/// they were copied with doesn't say another.
 pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, LoadError> {
     let Some(metadata) = site.node.get("metadata").filter(|m| !m.value.is_null()) else {
         let remedy = "write `metadata:` and, indented below it, `name:`".to_owned();
@@ -37,7 +41,7 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
     }
     let written = metadata.get("namespace").filter(|n| !n.value.is_null());
     let namespace = match written.map(|node| node.value.as_str()) {
-        None | Some(Some("")) => DEFAULT,
+        None | Some(Some("")) => site.namespace_around(),
         Some(Some(namespace)) if is_namespace(namespace) => namespace,
         Some(Some(other)) => {
             return Err(site.error(&field("namespace"), Problem::Name(other.to_owned())));
@@ -48,6 +52,26 @@ pub(super) fn object_name(site: &Site<'_>, kind: Kind) -> Result<ObjectName, Loa
         }
     };
     Ok(ObjectName::new(namespace, name))
+}
+
+/// What is said of a document in a ConfigMap that names no namespace. Many will expect the ConfigMap's own, which is
+/// where mesh-wide documents may be: it is not guessed.
+pub(super) fn supposed_namespace(site: &Site<'_>, kind: Kind) -> Option<String> {
+    let Stream::Value(_, config_map, _) = site.stream else {
+        return None;
+    };
+    let metadata = site.node.get("metadata")?;
+    let says = metadata.text("namespace").is_some_and(|n| !n.is_empty());
+    if says || !kind.is_of_namespace() {
+        return None;
+    }
+    let place = site.place(&FieldPath::of("metadata"));
+    let (kind, own) = (kind.name(), &config_map.namespace);
+    let name = metadata.text("name").unwrap_or_default();
+    Some(format!(
+        "{place}: {kind} {name} has no metadata.namespace and counts for `{DEFAULT}`, not for the ConfigMap's `{own}`: \
+         write the one that is meant"
+    ))
 }
 
 /// What to do about an object without a name.

@@ -9,6 +9,8 @@ mod wrapping;
 
 use std::borrow::Cow;
 
+pub use wrapping::INTO;
+
 /// A text without what doesn't belong to it, and what was done, each with the line (from 1).
 pub struct Pasted<'t> {
     pub text: Cow<'t, str>,
@@ -21,6 +23,10 @@ pub fn read(text: &str) -> Pasted<'_> {
     let mut text = Cow::Borrowed(text);
     let steps = [
         (marks::spaces as Step, "no-break spaces are read as spaces"),
+        (
+            marks::caption,
+            "the file's name before the document is left out",
+        ),
         (
             marks::numbers,
             "numbers at the beginning of lines are left out",

@@ -9,10 +9,12 @@ use super::{
 };
 use crate::{
     control::{error::Problem, yaml::FieldPath},
-    workload::{ContainerPort, NetnsFile, ObjectName, Pod, PodHost, Sandbox},
+    workload::{
+        ContainerPort, Local, NetnsFile, Node, ObjectName, Pod, PodHost, PodTemplate, Sandbox,
+    },
 };
 
-const INJECT: &str = "sealane.dev/inject";
+pub const INJECT: &str = "sealane.dev/inject";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
 const SIDECAR: &str = "sidecar.istio.io/inject";
 /// What Istio calls the container of its proxy.
@@ -61,28 +63,36 @@ impl FromObject for PodFacts {
         let labels = metadata.labels.unwrap_or_default();
         let account = spec.service_account_name.as_deref();
         let account = account.filter(|account| !account.is_empty());
-        Ok(Self {
-            name: name.clone(),
+        let local = Local {
+            uid: metadata.uid.map(Arc::from),
+            static_uid: static_uid.map(Arc::from),
+            sandbox: sandbox.map(Arc::new),
+        };
+        let template = PodTemplate {
             own_enrolment,
             sidecar,
             own_proxy,
-            sandbox: sandbox.map(Arc::new),
-            addresses: addresses.into(),
+            host_network: spec.host_network == Some(true),
+            service_account: account.unwrap_or("default").into(),
             container_ports: container_ports.into(),
             probe_ports: probe_ports.into(),
-            host_network: spec.host_network == Some(true),
+            telemetry: Arc::new(telemetry::names(name, &labels, owner)),
+            labels: Arc::new(labels),
+        };
+        Ok(Self {
+            name: name.clone(),
+            template: Arc::new(template),
+            addresses: addresses.into(),
+            local: Some(Box::new(local)),
             finished: is_finished(&status),
-            host: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
             ready: !leaving && is_ready(&status),
             leaving,
             created: metadata::seconds(metadata.creation_timestamp.as_ref()),
             host_name: host_name(name, &spec, owner).map(Box::new),
-            telemetry: Arc::new(telemetry::names(name, &labels, owner)),
-            static_uid: static_uid.map(Arc::from),
-            uid: metadata.uid.map(Arc::from),
-            labels: Arc::new(labels),
-            service_account: account.unwrap_or("default").into(),
-            node: spec.node_name.unwrap_or_default().into(),
+            node: Arc::new(Node {
+                name: spec.node_name.unwrap_or_default().into(),
+                address: status.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+            }),
         })
     }
 }

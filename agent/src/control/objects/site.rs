@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     kind::Kind,
     name::{DEFAULT, is_namespace},
+    pasted::INTO,
     pieces::Piece,
 };
 use crate::{
@@ -87,6 +88,15 @@ impl<'a> Site<'a> {
         self.on_line(self.node.line_of(field))
     }
 
+    /// Where objects are that don't say.
+    pub(super) fn namespace_around(&self) -> &'a str {
+        let first = self.piece.text.lines().next().unwrap_or_default();
+        let namespace = first.strip_prefix(INTO).map(str::trim);
+        namespace
+            .filter(|name| is_namespace(name))
+            .unwrap_or(DEFAULT)
+    }
+
     /// In the same document.
     pub fn on_line(&self, line: usize) -> Place {
         let document = self.piece.documents + self.document;
@@ -115,7 +125,9 @@ impl<'a> Site<'a> {
             Some(Value::String(namespace)) if !namespace.is_empty() => {
                 is_namespace(namespace).then(|| namespace.as_str().into())
             }
-            Some(Value::String(_)) | None => kind.is_of_namespace().then(|| DEFAULT.into()),
+            Some(Value::String(_)) | None => kind
+                .is_of_namespace()
+                .then(|| self.namespace_around().into()),
             Some(_) => None,
         }
     }

@@ -1,5 +1,7 @@
 //! Documents of each kind, and each error with its line.
 
+mod written;
+
 use super::*;
 use crate::control::error::LoadErrors;
 
@@ -61,7 +63,7 @@ fn a_pod_tells_what_the_mesh_needs() {
     let pod = &objects.pods[0].facts;
     assert_eq!(pod.name.to_string(), "shop/web");
     assert_eq!(&*pod.service_account, "web");
-    assert_eq!(&*pod.node, "a");
+    assert_eq!(&*pod.node.name, "a");
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.7", "fd00::7"]);
     let ports: Vec<_> = pod
@@ -363,4 +365,35 @@ data:
         "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 7: document 2: \
          metadata.name: PeerAuthentication shop/default is there already, at mesh.yaml:13"
     ));
+}
+
+#[test]
+fn a_document_in_a_config_map_that_names_no_namespace_is_told() {
+    let text = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: policy, namespace: istio-system, labels: {sealane.dev/policy: 'true'}}
+data:
+  mesh.yaml: |
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: default}
+    spec: {mtls: {mode: STRICT}}
+    ---
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata: {name: other, namespace: default}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: applied}}
+";
+    let collector = collect(text);
+    assert!(collector.errors.is_empty(), "{:?}", collector.errors);
+    let documents = collector.objects.documents.peer_authentications;
+    assert_eq!(documents.len(), 3);
+    let warnings = collector.objects.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].starts_with(
+        "mesh.yaml:5: document 1: ConfigMap istio-system/policy: data[\"mesh.yaml\"] line 3: document 1: \
+         PeerAuthentication default has no metadata.namespace and counts for `default`, not for the ConfigMap's \
+         `istio-system`"
+    ), "{warnings:#?}");
 }

@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use super::FieldPath;
 
+/// What is longer, in bytes, is nothing that is known: comparing costs as much as both are long.
+const MAX_MISWRITTEN: usize = 64;
+
 /// What a value is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
@@ -75,6 +78,9 @@ fn meant(value: &str, known: &[&str]) -> String {
 /// What was probably meant: the same word in other letters, or with one or two that are wrong.
 #[must_use]
 pub fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+    if written.len() > MAX_MISWRITTEN {
+        return None;
+    }
     let written = written.to_lowercase();
     let distance = |known: &&&str| strsim::damerau_levenshtein(&written, &known.to_lowercase());
     let allowed = (written.chars().count() / 4).clamp(1, 3);

@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{document::AuthorizationPolicySpec, pattern::Pattern, read, term::Rule};
+use super::{
+    document::AuthorizationPolicySpec,
+    pattern::Pattern,
+    read,
+    term::{Named, Rule},
+};
 use crate::{
     identity::TrustDomain,
     policy::{DocumentKind, DocumentRef, Invalid, selector::Labels},
@@ -100,6 +105,10 @@ impl AuthorizationPolicy {
 
     pub(in crate::policy) fn principals(&self) -> impl Iterator<Item = &Pattern> {
         self.rules.iter().flat_map(Rule::principals)
+    }
+
+    pub(in crate::policy) fn named(&self) -> impl Iterator<Item = Named<'_>> {
+        self.rules.iter().flat_map(Rule::named)
     }
 
     /// Of workloads, each as often as it is named.

@@ -307,7 +307,13 @@ impl<'a> Reader<'a> {
 
     fn block(&mut self, text: &str, field: FieldPath) -> Option<IpNet> {
         let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        let block = text.parse().ok().or_else(address);
+        // As Go's ParsePrefix: `/08` may be meant as octal.
+        let is_padded = |(_, length): (&str, &str)| length.len() > 1 && length.starts_with('0');
+        let block = text
+            .parse()
+            .ok()
+            .filter(|_| !text.split_once('/').is_some_and(is_padded));
+        let block = block.or_else(address);
         self.or_complain(block, field, || Reason::IpBlock(text.to_owned()))
     }
 

@@ -38,11 +38,35 @@ impl<T> Pair<T> {
     }
 }
 
+impl<T> Pair<T> {
+    fn each(&self) -> impl Iterator<Item = &T> {
+        self.any_of.iter().chain(&self.none_of)
+    }
+}
+
+impl Pair<Pattern> {
+    fn exact(&self) -> impl Iterator<Item = &str> {
+        self.each().filter_map(|pattern| match pattern {
+            Pattern::Exact(text) => Some(text.as_str()),
+            Pattern::Prefix(_) | Pattern::Suffix(_) | Pattern::Present => None,
+        })
+    }
+}
+
 /// A service account with its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Account {
-    pub(super) namespace: String,
-    pub(super) name: String,
+pub(in crate::policy) struct Account {
+    pub(in crate::policy) namespace: String,
+    pub(in crate::policy) name: String,
+}
+
+/// A client that a policy names.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::policy) enum Named<'p> {
+    Principal(&'p str),
+    Namespace(&'p str),
+    Account(&'p Account),
+    Block(&'p IpNet),
 }
 
 /// A condition on one attribute. What a client without mutual TLS doesn't have is none of the values, and so
@@ -121,6 +145,18 @@ impl Rule {
             _ => None,
         });
         principals.flat_map(|pair| pair.any_of.iter().chain(&pair.none_of))
+    }
+
+    /// Who is named in full.
+    pub(super) fn named(&self) -> impl Iterator<Item = Named<'_>> {
+        let terms = self.from.iter().flatten().chain(&self.when);
+        terms.flat_map(|term| match term {
+            Term::Principal(pair) => pair.exact().map(Named::Principal).collect(),
+            Term::Namespace(pair) => pair.exact().map(Named::Namespace).collect(),
+            Term::ServiceAccount(pair) => pair.each().map(Named::Account).collect(),
+            Term::SourceIp(pair) => pair.each().map(Named::Block).collect(),
+            Term::DestinationIp(_) | Term::DestinationPort(_) | Term::Sni(_) => Vec::new(),
+        })
     }
 
     /// Of the workload, each as often as it is named.

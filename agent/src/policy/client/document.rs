@@ -106,6 +106,11 @@ struct Subset {
 }
 
 impl DestinationRule {
+    /// Whether it is for clients of its own namespace alone.
+    pub(super) fn is_private(&self) -> bool {
+        is_private(&self.visibility, &self.document.namespace)
+    }
+
     /// # Errors
     /// Every field that makes no sense, or asks for what Sealane doesn't do.
     pub fn new(

@@ -95,6 +95,8 @@ impl Tls {
         let tls = match self.mode {
             WrittenMode::Disable => {
                 self.refuse_all(at, errors);
+                let sni = [("sni", self.sni.is_some())];
+                refuse(at, &sni, &Reason::OnlyOrigination, errors);
                 ClientTls::Disable
             }
             WrittenMode::IstioMutual => {
@@ -124,6 +126,7 @@ impl Tls {
         (errors.len() == before).then_some(tls)
     }
 
+    /// Not `sni`, which Istio's egress gateways are asked for in mutual TLS: agents ask for the service, whatever it is.
     fn refuse_all(&self, at: &FieldPath, errors: &mut Vec<Invalid>) {
         let written = [
             ("clientCertificate", self.client_certificate.is_some()),
@@ -132,7 +135,6 @@ impl Tls {
             ("caCrl", self.ca_crl.is_some()),
             ("credentialName", self.credential_name.is_some()),
             ("subjectAltNames", self.subject_alt_names.is_some()),
-            ("sni", self.sni.is_some()),
             ("insecureSkipVerify", self.insecure_skip_verify.is_some()),
         ];
         refuse(at, &written, &Reason::OnlyOrigination, errors);

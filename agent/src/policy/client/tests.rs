@@ -141,6 +141,22 @@ fn the_clients_namespace_comes_first_and_in_it_the_most_specific_host() {
 }
 
 #[test]
+fn what_the_root_namespace_keeps_for_itself_is_its_own_clients_first() {
+    let private = r#"{"host": "back.shop.svc.cluster.local", "exportTo": ["."],
+                       "trafficPolicy": {"tls": {"mode": "DISABLE"}}}"#;
+    let public = private.replace(r#""exportTo": ["."],"#, "");
+    let own = r#"{"host": "back", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}"#;
+    let to_shop = |root: &str, client| {
+        let (rules, _) = compile(&[("istio-system/root", root), ("shop/own", own)]);
+        told(&rules, (client, ""), None, 80)
+    };
+    assert_eq!(to_shop(private, SYSTEM), "DISABLE of root");
+    assert_eq!(to_shop(private, "bank"), "ISTIO_MUTUAL of own");
+    // pilot/pkg/model/push_context.go, `destinationRule`: before what is for all the service's own stands.
+    assert_eq!(to_shop(&public, SYSTEM), "ISTIO_MUTUAL of own");
+}
+
+#[test]
 fn settings_of_a_port_stand_for_all_that_is_said_above() {
     let (rules, _) = compile(&[(
         "shop/ports",

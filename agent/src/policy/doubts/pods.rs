@@ -26,8 +26,7 @@ impl<'w> Pods<'w> {
             }
         }
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
-        let ports = known.services.iter().flat_map(|service| &service.ports);
-        for endpoint in ports.flat_map(|port| &port.endpoints) {
+        for endpoint in known.services.iter().flat_map(|s| s.endpoints()) {
             served
                 .entry(endpoint.address)
                 .or_default()

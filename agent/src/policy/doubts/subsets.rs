@@ -67,6 +67,6 @@ fn ready<'k>(
     service: &'k Service,
     by_address: &'k HashMap<std::net::IpAddr, &'k Workload>,
 ) -> impl Iterator<Item = &'k Workload> {
-    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    let endpoints = service.endpoints();
     endpoints.filter_map(|endpoint| by_address.get(&endpoint.address).copied())
 }

@@ -138,6 +138,7 @@ impl ServiceEntry {
             endpoints: endpoints(spec.endpoints.unwrap_or_default(), resolution, &mut errors),
             outside: Outside { names, visibility },
         };
+        entry.check_port_names(&mut errors);
         if errors.is_empty() {
             Ok(entry)
         } else {
@@ -231,13 +232,11 @@ impl ServiceEntry {
                 };
                 endpoints.extend(own.iter().map(|a| to(a, port.target)));
             }
-            endpoints.sort_unstable();
-            endpoints.dedup();
             ServicePort {
                 name: port.name.clone(),
                 port: port.number,
                 protocol: port.protocol,
-                endpoints,
+                endpoints: endpoints.into_iter().collect(),
             }
         });
         ports.collect()
@@ -327,6 +326,23 @@ fn ports(written: Vec<WrittenPort>, errors: &mut Vec<Invalid>) -> Vec<Port> {
         errors.push(Invalid::new(FieldPath::of("spec.ports"), Reason::Empty));
     }
     ports
+}
+
+impl ServiceEntry {
+    /// As Istio's validation: `endpoint port %v is not defined by the service entry`.
+    fn check_port_names(&self, errors: &mut Vec<Invalid>) {
+        let known = |name: &String| self.ports.iter().any(|port| port.name == *name);
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            for name in endpoint.ports.keys().filter(|name| !known(name)) {
+                let field = FieldPath::of("spec.endpoints").index(index);
+                let reason = Reason::Unknown {
+                    value: name.clone(),
+                    known: "the names in spec.ports",
+                };
+                errors.push(Invalid::new(field.key("ports").key(name), reason));
+            }
+        }
+    }
 }
 
 fn endpoints(

@@ -98,6 +98,10 @@ fn what_a_service_entry_must_not_say() {
         ),
         (with(r#", "endpoints": [{"address": "10.0.0.1"}]"#), "spec.endpoints"),
         (
+            with(r#", "resolution": "STATIC", "endpoints": [{"address": "10.0.0.1", "ports": {"tsl": 8443}}]"#),
+            "spec.endpoints[0].ports.tsl",
+        ),
+        (
             r#"{"hosts": ["a.example"], "ports": [{"number": 1, "name": "p", "protocol": "QUIC"}]}"#.to_owned(),
             "spec.ports[0].protocol",
         ),
@@ -202,8 +206,8 @@ fn addresses_of_hosts_outside() {
     assert!(entry.unresolved().eq(["a.example"]));
     let service = entry.services(&addresses).next().unwrap();
     assert_eq!(service.virtual_addresses, [old, new]);
-    let endpoints = &service.ports[0].endpoints;
-    assert_eq!((endpoints.len(), endpoints[0].port), (1, 8080));
+    let ports: Vec<_> = service.endpoints().map(|e| e.port).collect();
+    assert_eq!(ports, [8080]);
 }
 
 #[test]

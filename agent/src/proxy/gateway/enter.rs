@@ -27,7 +27,7 @@ use crate::{
         shake::shake,
     },
     telemetry::{Direction, RefusalReason, Side, Transport},
-    tls::{self, FirstBytes, Greeting},
+    tls::{self, Declined, FirstBytes, Greeting},
     workload::Endpoint,
 };
 
@@ -204,7 +204,7 @@ impl Client<'_> {
             Ok(found) => found,
             Err(failure) => {
                 if failure.refusal() == Some(RefusalReason::NoRoute) {
-                    tls::decline(&mut stream).await;
+                    tls::decline(&mut stream, Declined::Name).await;
                 }
                 reset(stream);
                 return Err(failure);
@@ -234,6 +234,10 @@ impl Client<'_> {
             Greeting::MeshTls | Greeting::OtherTls => Ok(first),
             Greeting::Closed => Err(Failure::Abandoned),
             Greeting::Silent => Err(handshake_timeout(&self.gateway.metrics, Side::Server)),
+            Greeting::Plaintext if tls::is_outdated(&first.bytes) => {
+                tls::decline(stream, Declined::Version).await;
+                Err(broken("TLS from before 1.2".to_owned()))
+            }
             Greeting::Plaintext => Err(broken("not TLS".to_owned())),
         }
     }

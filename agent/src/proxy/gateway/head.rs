@@ -42,6 +42,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Head> {
 /// The host of the target counts before that of the header (RFC 9112, section 3.2.2), of which there must be one, but in
 /// HTTP/1.0 (section 3.2). A proxy would replace the header; here the two must agree.
 fn asked(request: &httparse::Request<'_, '_>) -> Option<Head> {
+    // Its target is never a URI (RFC 9112, section 3.2.3), and nobody is connected here at a client's word.
+    if request.method == Some("CONNECT") {
+        return None;
+    }
     let target = request.path?;
     let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
     let mut hosts = request.headers.iter().filter(is_host);
@@ -178,6 +182,8 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
             b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"CONNECT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
             b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
             b"\x16\x03\x01\x02",

@@ -8,7 +8,6 @@ use std::{
 
 use super::{Entrance, Gateway};
 use crate::{
-    config::MeshConfig,
     control::{Settings, load_texts},
     offload::{Capabilities, KeyLimit},
     proxy::{KernelTls, Offload, Timeouts},
@@ -71,15 +70,6 @@ spec:
     )
 }
 
-fn settings() -> Settings {
-    Settings::from(MeshConfig {
-        trust_domain: "cluster.local".parse().unwrap(),
-        trust_domain_aliases: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-    })
-}
-
 pub(super) fn entrance(documents: &[&str]) -> Entrance {
     let services = [service("web", 1, true), service("other", 2, true)];
     entrance_to(&services, documents)
@@ -89,7 +79,7 @@ pub(super) fn entrance_to(services: &[String], documents: &[&str]) -> Entrance {
     let mut all = vec![MESH];
     all.extend(services.iter().map(String::as_str));
     all.extend(documents);
-    let loaded = load_texts(&[("x.yaml", &all.join("\n---\n"))], &settings());
+    let loaded = load_texts(&[("x.yaml", &all.join("\n---\n"))], &Settings::of_tests());
     let snapshot = Arc::new(loaded.map(|l| l.mesh.into_snapshot()).unwrap());
     let own = snapshot.workload(&ObjectName::new("edge", "edge")).unwrap();
     Entrance {

@@ -4,7 +4,11 @@
 //! TLS asks for the name of that service. Where a client may have asked for several things, and the candidate treats them
 //! differently, that is told rather than guessed. Clients without an agent go where they went.
 
+mod asks;
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use asks::{Asked, Asks, Reached};
 
 use super::{Cause, Judged, Sent};
 use crate::{
@@ -47,17 +51,10 @@ pub(super) struct Ways<'a> {
     untried: &'a [String],
     /// Those of which it is said where connections go, now or then.
     routed: Vec<&'a Arc<Service>>,
-    known: HashMap<(ObjectName, ObjectName, u16, IpAddr), Arc<Way>>,
-}
-
-/// A port of a service, as a client of a pod asks for it.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    client: &'a Workload,
-    service: &'a Arc<Service>,
-    port: u16,
-    /// Where the client connects to.
-    address: IpAddr,
+    /// Of the client whose flows were asked about last.
+    asks: Option<Asks<'a>>,
+    /// Of that client, by what is asked for.
+    known: HashMap<(ObjectName, u16, IpAddr), Arc<Way>>,
 }
 
 impl<'a> Ways<'a> {
@@ -79,10 +76,12 @@ impl<'a> Ways<'a> {
             then,
             untried,
             routed,
+            asks: None,
             known: HashMap::new(),
         }
     }
 
+    /// Costs least when the flows of a client come one after the other.
     pub(super) fn of(&mut self, seen: &SeenFlow) -> Led {
         let (flow, endpoint) = (&seen.flow, seen.flow.endpoint());
         let now = self.now;
@@ -105,16 +104,11 @@ impl<'a> Ways<'a> {
         let mut others = reached.is_none() && is_seen;
         others |= reached.is_some_and(|reached| !self.is_routed(reached.host));
         let mut worst: Option<Arc<Way>> = None;
-        for asked in self.asked(client, endpoint.address) {
+        for asked in self.asked(client, reached, endpoint) {
             let Ok(lead) = asked.lead(now) else { continue };
-            let arrives = match reached {
-                Some(reached) => reached.is_by(&lead),
-                None => now.endpoints(&lead).any(|end| end == endpoint),
-            };
-            match arrives.then(|| self.way(asked, &lead, endpoint)) {
-                None => {}
-                Some(None) => others = true,
-                Some(Some(way)) => {
+            match self.way(asked, &lead, endpoint) {
+                None => others = true,
+                Some(way) => {
                     let worse = worst.as_ref().is_none_or(|worst| way.rank() > worst.rank());
                     worst = if worse { Some(way) } else { worst };
                 }
@@ -131,27 +125,22 @@ impl<'a> Ways<'a> {
         self.routed.iter().any(|service| service.host == host)
     }
 
-    fn asked<'c>(&self, client: &'c Workload, server: IpAddr) -> Vec<Asked<'c>>
-    where
-        'a: 'c,
-    {
-        let routes = self.now.policy.routes();
-        let asked = self.routed.iter().copied().flat_map(|service| {
-            let declared = service.ports.iter().map(|port| port.port);
-            let mut ports: Vec<_> = declared.chain(routes.ports(&service.host)).collect();
-            ports.sort_unstable();
-            ports.dedup();
-            let mut addresses = service.virtual_addresses.iter();
-            let own = addresses.find(|address| address.is_ipv4() == server.is_ipv4());
-            let address = own.copied().unwrap_or(server);
-            ports.into_iter().map(move |port| Asked {
-                client,
-                service,
-                port,
-                address,
-            })
-        });
-        asked.collect()
+    /// What a client may have asked for, to come where it came.
+    fn asked(
+        &mut self,
+        client: &'a Workload,
+        reached: Option<Reached<'_>>,
+        endpoint: Endpoint,
+    ) -> Vec<Asked<'a>> {
+        let is_known = |asks: &Asks<'_>| asks.is_of(client, endpoint.address);
+        if !self.asks.as_ref().is_some_and(is_known) {
+            self.known.clear();
+            let is_ipv4 = endpoint.address.is_ipv4();
+            self.asks = Some(Asks::new(self.now, &self.routed, client, is_ipv4));
+        }
+        let asks = self.asks.iter();
+        asks.flat_map(|asks| asks.leading(self.now, reached, endpoint))
+            .collect()
     }
 
     /// `None`: it leads where it led.
@@ -164,12 +153,7 @@ impl<'a> Ways<'a> {
         if then.as_ref().is_ok_and(stays) {
             return None;
         }
-        let key = (
-            asked.client.name.clone(),
-            asked.service.name.clone(),
-            asked.port,
-            asked.address,
-        );
+        let key = (asked.service.name.clone(), asked.port, asked.address);
         if let Some(known) = self.known.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -210,13 +194,6 @@ impl<'a> Ways<'a> {
     }
 }
 
-impl Asked<'_> {
-    fn lead<'s>(&'s self, snapshot: &'s Snapshot) -> Result<Lead<'s>, LeadError> {
-        let address = Some(self.address);
-        snapshot.lead(self.client, Some(self.service), self.port, address)
-    }
-}
-
 impl Way {
     /// The worst is the highest.
     fn rank(&self) -> (bool, Option<Answer>, bool) {
@@ -242,61 +219,6 @@ impl Way {
                 None => self.document.iter().cloned().collect(),
             },
             route: Some(self.sent.clone()),
-        }
-    }
-}
-
-/// Which service a client was led to.
-#[derive(Clone, Copy)]
-struct Reached<'n> {
-    host: &'n str,
-    port: u16,
-    subset: &'n str,
-}
-
-impl<'n> Reached<'n> {
-    /// From `outbound_.PORT_.SUBSET_.HOST` (Istio: `model.BuildDNSSrvSubsetKey`).
-    fn of(name: &'n str) -> Option<Self> {
-        let mut parts = name.strip_prefix("outbound_.")?.splitn(3, "_.");
-        Some(Self {
-            port: parts.next()?.parse().ok()?,
-            subset: parts.next()?,
-            host: parts.next()?,
-        })
-    }
-
-    /// Agents don't name the subset.
-    fn is_by(&self, lead: &Lead<'_>) -> bool {
-        let subset = lead.routed.and_then(|routed| routed.subset);
-        lead.service
-            .is_some_and(|service| service.host == self.host)
-            && lead.port == self.port
-            && (self.subset.is_empty() || subset == Some(self.subset))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Reached;
-
-    #[test]
-    fn names_tell_the_service_and_its_port() {
-        let reached = |name| Reached::of(name).map(|r| (r.host, r.port, r.subset));
-        assert_eq!(
-            reached("outbound_.80_._.web.shop.svc.cluster.local"),
-            Some(("web.shop.svc.cluster.local", 80, ""))
-        );
-        assert_eq!(
-            reached("outbound_.80_.v1_.web.shop.svc.cluster.local"),
-            Some(("web.shop.svc.cluster.local", 80, "v1"))
-        );
-        for name in [
-            "web.example",
-            "outbound_.x_._.web",
-            "outbound_.80_.web",
-            "outbound_.99999_._.w",
-        ] {
-            assert!(reached(name).is_none(), "{name}");
         }
     }
 }

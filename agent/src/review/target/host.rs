@@ -40,7 +40,7 @@ fn inside(snapshot: &Snapshot, text: &str) -> Option<Named> {
     if !service.virtual_addresses.is_empty() {
         return None;
     }
-    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    let endpoints = service.endpoints();
     let mut pods = endpoints.filter_map(|endpoint| snapshot.workload_at(endpoint.address));
     let named = &snapshot.bystanders;
     let pod = pods.find(|pod| named.is_host(&pod.name, host, &service.name))?;

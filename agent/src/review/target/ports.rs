@@ -161,7 +161,7 @@ fn of_service<'s>(
 
 /// Those that lead to one of these addresses.
 fn leading<'s>(services: Vec<&'s Arc<Service>>, addresses: &[IpAddr]) -> Vec<Port<'s>> {
-    let leads = |endpoint: &Endpoint| addresses.contains(&endpoint.address);
+    let leads = |endpoint: Endpoint| addresses.contains(&endpoint.address);
     let mut found = Vec::new();
     for service in services {
         let ports = service.ports.iter();

@@ -67,7 +67,7 @@ pub(super) fn tried(
     let text = candidate.join("\n---\n");
     let name = "candidate.yaml".to_owned();
     let candidate = Candidate::read(&[SourceText { name, text }]).unwrap();
-    let policy = candidate.compile(&settings(), &snapshot.documents, replace);
+    let policy = candidate.compile(&Settings::of_tests(), &snapshot.documents, replace);
     diff(&snapshot, &policy, &candidate.untried(), flows)
 }
 

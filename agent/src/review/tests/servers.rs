@@ -36,7 +36,7 @@ spec: {host: back.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}
 fn mesh(texts: &[&str]) -> Snapshot {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mesh.yaml"), texts.join("\n---\n")).unwrap();
-    let loaded = control::load(dir.path(), &settings());
+    let loaded = control::load(dir.path(), &Settings::of_tests());
     loaded.map(|l| l.mesh.into_snapshot()).unwrap()
 }
 

@@ -73,7 +73,7 @@ fn what_happens_is_counted() {
     metrics.connection_refused(Direction::Inbound, RefusalReason::PlaintextInStrict);
     metrics.certificate_issued(&id, UNIX_EPOCH + Duration::from_secs(77));
     metrics.policy_loaded(4, UNIX_EPOCH + Duration::from_secs(9));
-    metrics.set_policy_errors(true);
+    metrics.set_policy_errors(false, true);
     let text = metrics.render();
     for line in [
         "sealane_connections_active{direction=\"inbound\"} 1",
@@ -84,7 +84,8 @@ fn what_happens_is_counted() {
         "sealane_certificate_expiry_timestamp_seconds{identity=\"spiffe://cluster.local/ns/shop/sa/web\"} 77",
         "sealane_policy_generation 4",
         "sealane_policy_last_load_timestamp_seconds 9",
-        "sealane_policy_load_errors 1",
+        "sealane_policy_load_errors{scope=\"mesh\"} 0",
+        "sealane_policy_load_errors{scope=\"namespaces\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

@@ -144,18 +144,17 @@ fn series_go_when_nobody_needs_them() {
 #[test]
 fn a_workload_without_a_proven_certificate_has_no_principal() {
     let identity: SpiffeId = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
+    let mut pod = Pod::named(ObjectName::new("shop", "web-7d4b9-x2x"));
+    Arc::make_mut(&mut pod.template).telemetry = Arc::new(TelemetryNames {
+        workload: "web".into(),
+        canonical_service: "web".into(),
+        canonical_revision: "v1".into(),
+        app: "web".into(),
+        version: "v1".into(),
+    });
     let workload = Workload {
         identity: identity.clone(),
-        pod: Arc::new(Pod {
-            telemetry: Arc::new(TelemetryNames {
-                workload: "web".into(),
-                canonical_service: "web".into(),
-                canonical_revision: "v1".into(),
-                app: "web".into(),
-                version: "v1".into(),
-            }),
-            ..Pod::named(ObjectName::new("shop", "web-7d4b9-x2x"))
-        }),
+        pod: Arc::new(pod),
         enrolled: true,
     };
     let unproven = PeerLabels::of(&workload, None);

@@ -10,12 +10,23 @@ use tokio::{
 
 /// For the peer to read it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// `unrecognized_name` in a record of its own (RFC 6066, section 3; RFC 8446, section 6).
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// Tells a client that nobody here has the name that it asks for, and ends the stream.
-pub async fn decline(stream: &mut TcpStream) {
-    farewell(stream, &UNRECOGNIZED_NAME).await;
+/// Why a client is turned away before a handshake.
+#[derive(Clone, Copy, Debug)]
+pub enum Declined {
+    /// Nobody here has the name that it asks for (RFC 6066, section 3).
+    Name,
+    /// It speaks TLS from before 1.2 (RFC 8446, section 4.1.3).
+    Version,
+}
+
+/// Tells a client why, in a record of its own (RFC 8446, section 6), and ends the stream.
+pub async fn decline(stream: &mut TcpStream, why: Declined) {
+    let description = match why {
+        Declined::Name => 112,
+        Declined::Version => 70,
+    };
+    farewell(stream, &[21, 3, 1, 0, 2, 2, description]).await;
 }
 
 /// Sends an alert, and waits for the peer to have a chance to read it: closing a socket with unread data resets it,

@@ -49,12 +49,13 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn reason(error: &CertificateError) -> String {
+pub(in crate::tls) fn reason(error: &CertificateError) -> String {
     match error {
         CertificateError::Other(OtherError(other)) => match of_path(&**other) {
             Some(words) => words.to_owned(),
             None => other.to_string(),
         },
+        CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::UnknownIssuer => {
             "no root that is trusted here has signed it".to_owned()
         }
@@ -70,7 +71,9 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
     use webpki::Error as E;
     Some(match error.downcast_ref()? {
         E::CaUsedAsEndEntity => "it is an authority's (CA:TRUE), not a peer's own",
-        E::EndEntityUsedAsCa => "what has signed it is not an authority's (no CA:TRUE)",
+        E::EndEntityUsedAsCa => {
+            "what has signed it is not an authority's (no CA:TRUE, or a key usage without keyCertSign)"
+        }
         E::PathLenConstraintViolated => {
             "more authorities stand above it than one of them allows (path length)"
         }
@@ -88,6 +91,12 @@ fn of_path(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<&'
         }
         E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             "it, or one above it, is signed with an algorithm that is not its signer's key's"
+        }
+        E::InvalidCrlSignatureForPublicKey => {
+            "no revocation list with its issuer's name is signed by that, or by a known authority of that name (--crl)"
+        }
+        E::IssuerNotCrlSigner => {
+            "its issuer, of which there is a revocation list, may not sign any (key usage without cRLSign)"
         }
         E::UnsupportedCriticalExtension => "it has a critical extension of an unknown kind",
         _ => return None,

@@ -7,10 +7,12 @@ use std::{
     thread,
 };
 
-use rustls::{AlertDescription, Error, crypto::aws_lc_rs::cipher_suite::*};
+use rustls::{AlertDescription, Error, ServerConfig, crypto::aws_lc_rs::cipher_suite::*};
 
 use super::HandshakeError;
-use crate::tls::testing::{client, id, pki, server};
+use crate::tls::testing::{
+    accepted, client, client_config, connected, id, pki, server, server_config,
+};
 
 #[test]
 fn fragmented_messages_are_put_together() {
@@ -60,6 +62,34 @@ fn a_refused_peer_gets_an_alert_however_its_flight_is_packed() {
             peer.join().unwrap(),
             Error::AlertReceived(AlertDescription::UnknownCA)
         );
+    }
+}
+
+/// rustls finds this out once its ServerHello is written, so that the alert isn't the first that it has to say.
+#[test]
+fn who_offers_no_protocol_of_ours_gets_an_alert() {
+    for suite in [
+        TLS13_AES_128_GCM_SHA256,
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ] {
+        let pki = pki();
+        let mut offering = client_config(&pki, suite, None);
+        offering.alpn_protocols = vec![b"h2".to_vec()];
+        let mut taking = ServerConfig::clone(&server_config(pki));
+        taking.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = thread::spawn(move || {
+            let mut tls = connected(offering, TcpStream::connect(address).unwrap());
+            let error = tls.read(&mut [0; 8]).expect_err("refused");
+            let error = error.into_inner().expect("an alert");
+            *error.downcast::<Error>().expect("rustls' error")
+        });
+        let (refused, stream) = accepted(Arc::new(taking), &listener);
+        assert!(refused.is_err(), "{suite:?}");
+        drop(stream);
+        let alert = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        assert_eq!(peer.join().unwrap(), alert, "{suite:?}");
     }
 }
 

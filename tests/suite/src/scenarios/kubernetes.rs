@@ -271,7 +271,16 @@ pub fn away(stage: &Stage<'_>) -> Result<()> {
         shop.cluster.forget(&late)?;
         shop.agents.a.wait_enrolled(&late.pod, false)?;
     }
+    quiet(&shop)?;
     shop.get(&shop.customer)?.expect_ok(GREETING)
+}
+
+/// Kinds of which there is no news are watched again after an outage, and the agent says so.
+fn quiet(shop: &Shop<'_>) -> Result<()> {
+    let patience = pace::span(Duration::from_secs(100));
+    until("no error of kinds without news", patience, || {
+        Ok(shop.errors()?.is_empty().then_some(()))
+    })
 }
 
 /// A pod that starts is in the mesh before the API knows its addresses, and leaves it when its cgroup goes, whatever the

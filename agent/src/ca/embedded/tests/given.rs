@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::tls::testing::openssl::Openssl;
 
 /// Files as `openssl` or another CA would have made them.
 pub(super) struct Given(TempDir);
@@ -128,6 +129,22 @@ fn further_roots_are_trusted() {
 }
 
 #[test]
+fn further_roots_must_be_authorities() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap();
+    let mut leaf = authority_params("leaf", 0);
+    leaf.is_ca = rcgen::IsCa::ExplicitNoCa;
+    let mut mute = authority_params("mute", 0);
+    mute.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    for (params, why) in [(leaf, "CA:TRUE"), (mute, "keyCertSign")] {
+        let certificate = params.self_signed(&key()).unwrap();
+        fs::write(dir.path().join("root.crt"), certificate.pem()).unwrap();
+        let error = open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("root.crt") && error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn a_given_rsa_authority_signs() {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
         .unwrap();
@@ -232,4 +249,47 @@ fn chains_that_no_peer_would_accept_are_refused() {
     let impostor = authority_params("root", 1).self_signed(&other_key).unwrap();
     let given = Given::new(&key, &[&issuer, &impostor]);
     assert!(matches!(given.error(), CaError::SelfTest { .. }));
+}
+
+#[test]
+fn roots_that_others_would_not_use_are_refused() {
+    let openssl = Openssl::new();
+    let config = openssl.read("openssl.cnf");
+    for (line, why) in [
+        ("1.2.3.4 = critical, DER:0500", "critical extension"),
+        ("extendedKeyUsage = emailProtection", "extended key usage"),
+    ] {
+        let root = config.replace("[root]\n", &format!("[root]\n{line}\n"));
+        openssl.write("own.cnf", &root);
+        openssl.run("req -x509 -new -key root.key -config own.cnf -extensions root -subj /CN=root -days 9 -out root.crt");
+        let given = Given(tempfile::tempdir().unwrap());
+        given.write("ca.key", &openssl.read("root.key"), 0o600);
+        given.write("ca.crt", &openssl.read("root.crt"), 0o644);
+        let error = given.error().to_string();
+        assert!(error.contains(why) && error.contains("ca.crt"), "{error}");
+    }
+}
+
+#[test]
+fn keys_that_can_not_be_used_are_called_what_they_are() {
+    let openssl = Openssl::new();
+    let given = Given(tempfile::tempdir().unwrap());
+    given.write("ca.crt", &openssl.read("root.crt"), 0o644);
+    for arguments in [
+        "pkey -in root.key -aes256 -passout pass:secret -out locked.key",
+        "ec -in root.key -aes256 -passout pass:secret -out locked.key",
+    ] {
+        openssl.run(arguments);
+        given.write("ca.key", &openssl.read("locked.key"), 0o600);
+        assert!(matches!(given.error(), CaError::KeyEncrypted { .. }));
+    }
+    openssl.run("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out root.key");
+    openssl.run("req -x509 -new -key root.key -config openssl.cnf -extensions root -subj /CN=root -days 9 -out root.crt");
+    given.write("ca.key", &openssl.read("root.key"), 0o600);
+    given.write("ca.crt", &openssl.read("root.crt"), 0o644);
+    let error = given.error().to_string();
+    assert!(
+        error.contains("curve") || error.contains("unsupported kind"),
+        "{error}"
+    );
 }

@@ -2,6 +2,8 @@
 //! can, and must believe one another all the time.
 
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_pki_types::UnixTime;
+use webpki::KeyUsage;
 
 use super::*;
 use crate::{
@@ -12,10 +14,10 @@ use crate::{
     tls::TrustAnchors,
 };
 
-const LIFE: Duration = Duration::from_secs(60);
+pub(super) const LIFE: Duration = Duration::from_secs(60);
 /// Between two looks at everything.
 const TICK: Duration = Duration::from_secs(5);
-const ROOT: Rotate = Rotate::Root { domain: None };
+pub(super) const ROOT: Rotate = Rotate::Root { domain: None };
 
 /// An agent that learns roots with its certificate and in no other way.
 struct Holder {
@@ -43,15 +45,15 @@ impl Holder {
 }
 
 /// A CA with a mesh around it.
-struct Mesh {
+pub(super) struct Mesh {
     dir: tempfile::TempDir,
-    ca: EmbeddedCa,
-    now: SystemTime,
+    pub(super) ca: EmbeddedCa,
+    pub(super) now: SystemTime,
     holders: Vec<Holder>,
 }
 
 impl Mesh {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let start = leaf::whole_seconds(SystemTime::now());
         let ca = EmbeddedCa::open_at(dir.path(), &domain(), LIFE, start).unwrap();
@@ -68,11 +70,11 @@ impl Mesh {
         mesh
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> Stage {
         let rotation = self.ca.state().borrow().rotation;
         rotation.map_or(Stage::Stable, |rotation| rotation.stage)
     }
@@ -106,7 +108,7 @@ impl Mesh {
         }
     }
 
-    fn until(&mut self, stage: Stage) {
+    pub(super) fn until(&mut self, stage: Stage) {
         for _ in 0..100 {
             self.tick();
             if self.stage() == stage {
@@ -126,7 +128,7 @@ impl Mesh {
     }
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(super) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -146,3 +146,52 @@ fn what_is_no_request_is_refused() {
     let certificate = good.replace("CERTIFICATE REQUEST", "CERTIFICATE");
     assert_eq!(Csr::parse(&certificate).err(), Some(CsrError::Encoding));
 }
+
+#[test]
+fn one_request_comes_alone_under_either_label() {
+    let key = KeyPair::generate().unwrap();
+    let good = csr(&key, Vec::new());
+    let other = csr(&KeyPair::generate().unwrap(), Vec::new());
+    let two = format!("{good}{other}");
+    assert_eq!(Csr::parse(&two).err(), Some(CsrError::Encoding));
+    let label = good.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
+    Csr::parse(&label).unwrap();
+    Csr::parse(&good.replace('\n', "\r\n")).unwrap();
+}
+
+#[test]
+fn a_key_has_one_form() {
+    let arguments =
+        "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -pkeyopt ec_param_enc:named_curve";
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    if let Some(text) = openssl(&arguments) {
+        Csr::parse(&text).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let run = |arguments: &str, from: &str, to: &str| {
+        let mut command = Command::new("openssl");
+        command
+            .args(arguments.split(' '))
+            .args(["-out".as_ref(), file(to).as_os_str()]);
+        if !from.is_empty() {
+            let option = if arguments.starts_with("req") {
+                "-key"
+            } else {
+                "-in"
+            };
+            command.args([option.as_ref(), file(from).as_os_str()]);
+        }
+        command
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+    };
+    let made = run("ecparam -name prime256v1 -genkey -noout", "", "key")
+        .and_then(|_| run("ec -conv_form compressed", "key", "compressed"))
+        .and_then(|_| run("req -new -sha256 -subj /CN=x", "compressed", "csr"));
+    if made.is_some() {
+        let text = std::fs::read_to_string(file("csr")).unwrap();
+        assert_eq!(Csr::parse(&text).err(), Some(CsrError::Compressed));
+    }
+}

@@ -70,3 +70,20 @@ async fn requests_that_nobody_ends_leave_room_for_others() {
         held.push(answering);
     }
 }
+
+#[tokio::test]
+async fn requests_that_are_too_long_are_counted() {
+    let bench = Bench::new();
+    let metrics = CaMetrics::new().unwrap();
+    let service = bench.service_with_metrics(metrics.clone());
+    let mut method = Method::new(service);
+    let length: u32 = 17 << 10;
+    let mut message = vec![0];
+    message.extend(length.to_be_bytes());
+    message.resize(message.len() + length as usize, 0);
+    let (parts, _) = request("10.0.0.1").into_parts();
+    let body = tonic::body::Body::new(http_body_util::Full::new(Bytes::from(message)));
+    let response = method.call(Request::from_parts(parts, body)).await.unwrap();
+    assert_ne!(response.headers()["grpc-status"], "0");
+    assert_eq!(metrics.totals(), (0, 1));
+}

@@ -143,3 +143,35 @@ fn files_without_a_usable_key_are_refused() {
     let missing = TokenKeys::open(Path::new("/nowhere"), Bench::rules());
     assert!(matches!(missing, Err(TokenKeysError::Read { .. })));
 }
+
+#[test]
+fn what_must_be_understood_and_is_not_is_refused() {
+    let bench = Bench::new();
+    let mut header = jsonwebtoken::Header::new(Algorithm::ES256);
+    let claims = claims("shop", "web");
+    let plain = bench.token_with(&header, &claims);
+    assert!(keys(&bench).verify_now(&plain, &domain()).is_ok());
+    header.crit = Some(vec!["exp".to_owned()]);
+    let critical = bench.token_with(&header, &claims);
+    let refused = keys(&bench).verify_now(&critical, &domain());
+    assert_eq!(refused, Err(TokenError::Invalid));
+}
+
+#[test]
+fn keys_are_for_what_they_say() {
+    let bench = Bench::new();
+    let text = std::fs::read(bench.keys_path()).unwrap();
+    let set: Value = serde_json::from_slice(&text).unwrap();
+    let opened = |name: &str, value: Value| {
+        let mut set = set.clone();
+        set["keys"][0][name] = value;
+        std::fs::write(bench.keys_path(), set.to_string()).unwrap();
+        TokenKeys::open(&bench.keys_path(), Bench::rules()).is_ok()
+    };
+    assert!(opened("use", json!("sig")));
+    assert!(opened("key_ops", json!(["verify"])));
+    assert!(opened("alg", json!("ES256")));
+    assert!(!opened("use", json!("enc")));
+    assert!(!opened("key_ops", json!(["encrypt"])));
+    assert!(!opened("alg", json!("RSA-OAEP")));
+}

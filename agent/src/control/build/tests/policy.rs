@@ -61,7 +61,7 @@ fn what_looks_mesh_wide_beside_the_root_is_a_warning() {
     let told = |text: &str, root: &str| {
         let settings = Settings {
             root_namespace: root.to_owned(),
-            ..settings()
+            ..Settings::of_tests()
         };
         let mut collector = Collector::default();
         collector.file("mesh.yaml", text);

@@ -1,7 +1,5 @@
 //! The watched directory: real files, real events.
 
-use std::sync::Arc;
-
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -10,7 +8,6 @@ use std::{
 };
 
 use super::*;
-use crate::control::TrustDomains;
 use crate::store::{Reader, store};
 
 /// Well above the delay that the source promises, well below the poll that would hide a lost event.
@@ -25,15 +22,7 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path) -> Self {
-        let settings = Settings {
-            trust_domains: TrustDomains {
-                own: "cluster.local".parse().unwrap(),
-                aliases: Vec::new(),
-            },
-            cluster_domain: "cluster.local".to_owned(),
-            root_namespace: "istio-system".to_owned(),
-            addresses: Arc::default(),
-        };
+        let settings = Settings::of_tests();
         let (writer, reader) = store();
         let (source, status) = FileSource::new(dir.to_owned(), settings, writer);
         let stop = CancellationToken::new();

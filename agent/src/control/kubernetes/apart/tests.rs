@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     control::{
-        build::{Settings, TrustDomains},
+        build::Settings,
         kubernetes::{
             feed::{Feed, Istio},
             policies::{Policies, Read},
@@ -66,15 +66,7 @@ impl Agent {
     }
 
     fn read(&mut self) -> Read {
-        let settings = Settings {
-            trust_domains: TrustDomains {
-                own: "cluster.local".parse().unwrap(),
-                aliases: Vec::new(),
-            },
-            cluster_domain: "cluster.local".to_owned(),
-            root_namespace: "istio-system".to_owned(),
-            addresses: Arc::default(),
-        };
+        let settings = Settings::of_tests();
         let texts = self.policies.take().expect("something new");
         let read = texts.read(&settings, &self.last_good, &mut self.cache);
         self.last_good = read.last_good.clone();

@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::Cluster;
 use crate::control::objects::PodFacts;
 
@@ -44,21 +46,18 @@ impl Cluster {
     pub(in super::super) fn unclaimed(
         &self,
         of: &PodFacts,
-        addresses: &Arc<[IpAddr]>,
+        addresses: &[IpAddr],
         is_gone: impl Fn(&PodFacts) -> bool,
-    ) -> Arc<[IpAddr]> {
+    ) -> SmallVec<[IpAddr; 2]> {
         let services = self.services.values();
         let services = services.flat_map(|service| &service.virtual_addresses);
         let others = self.pods.values();
         let others = others.filter(|pod| pod.name != of.name && !(pod.finished || is_gone(pod)));
-        let pods = others.flat_map(|pod| &*pod.addresses);
+        let pods = others.flat_map(|pod| &pod.addresses);
         let claimed: Vec<_> = services
             .chain(pods)
             .filter(|claimed| addresses.contains(claimed))
             .collect();
-        if claimed.is_empty() {
-            return Arc::clone(addresses);
-        }
         let unclaimed = addresses
             .iter()
             .filter(|address| !claimed.contains(address));

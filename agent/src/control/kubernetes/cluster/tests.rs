@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    control::build::{Compiled, Settings, TrustDomains, relate},
+    control::build::{Compiled, Settings, relate},
     control::kubernetes::feed::{Istio, Scope},
     store::Snapshot,
 };
@@ -78,8 +78,20 @@ fn pods_that_say_nothing_new_change_nothing_and_share_what_they_have_in_common()
         &pods[0].container_ports,
         &pods[1].container_ports
     ));
+    assert!(Arc::ptr_eq(&pods[0].node, &pods[1].node));
     cluster.hear(Feed::Pods, Event::Remove(ObjectName::new("shop", "one")));
     assert_eq!(cluster.own_pods().count(), 1);
+    let replica = |name: &str| {
+        let owner = json!([{"kind": "ReplicaSet", "name": "web-7d4b9", "controller": true}]);
+        pod(name, |pod| {
+            pod["metadata"]["ownerReferences"] = owner.clone()
+        })
+    };
+    for name in ["a", "b"] {
+        cluster.hear(Feed::Pods, replica(name));
+    }
+    let named = |name: &str| cluster.pods.get(&ObjectName::new("shop", name)).unwrap();
+    assert!(Arc::ptr_eq(&named("a").template, &named("b").template));
 }
 
 #[test]
@@ -91,7 +103,7 @@ fn annotations_do_not_say_where_a_pod_lives() {
         });
     });
     cluster.hear(Feed::Pods, event);
-    assert!(cluster.own_pods().all(|pod| pod.sandbox.is_none()));
+    assert!(cluster.own_pods().all(|pod| pod.sandbox().is_none()));
 }
 
 #[test]
@@ -168,7 +180,7 @@ fn mirror(pod: &mut Value) {
 fn cgroups(cluster: &Cluster) -> BTreeMap<String, String> {
     let wanted = cluster.wanted().into_iter();
     wanted
-        .map(|(uid, cgroup)| (uid.to_string(), cgroup.to_string()))
+        .map(|(uid, cgroup)| (uid.to_string(), cgroup.cgroup.to_string()))
         .collect()
 }
 
@@ -262,15 +274,7 @@ fn remote(name: &str, address: &str, created: &str) -> Event {
 }
 
 fn snapshot(cluster: &Cluster) -> Snapshot {
-    let settings = Settings {
-        trust_domains: TrustDomains {
-            own: "cluster.local".parse().unwrap(),
-            aliases: Vec::new(),
-        },
-        cluster_domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-        addresses: Arc::default(),
-    };
+    let settings = Settings::of_tests();
     let objects = cluster.objects(BTreeMap::new());
     let (documents, before) = (Compiled::default(), Snapshot::default());
     let mesh = relate(objects, &documents, &before, &settings, &mut Vec::new());
@@ -330,11 +334,10 @@ fn an_address_that_a_pod_gives_itself_is_not_taken_from_anybody() {
     cluster.hear(Feed::Pods, early);
     let early = Arc::clone(cluster.own_pods().next().unwrap());
     let addresses = ["10.0.0.1", "10.96.0.1", "10.0.0.9"].map(|a| a.parse::<IpAddr>().unwrap());
-    let own: Arc<[IpAddr]> = addresses.into();
-    let found = cluster.unclaimed(&early, &own, |_| false);
+    let found = cluster.unclaimed(&early, &addresses, |_| false);
     assert_eq!(*found, addresses[2..]);
     // A pod whose sandbox is gone has none any more, whatever the API says.
-    let found = cluster.unclaimed(&early, &own, |pod| &*pod.name.name == "web");
+    let found = cluster.unclaimed(&early, &addresses, |pod| &*pod.name.name == "web");
     assert_eq!(*found, [addresses[0], addresses[2]]);
 }
 
@@ -378,4 +381,18 @@ fn a_pod_that_starts_is_expected_on_its_node() {
     assert_eq!(expected, [(identity, "b")]);
     cluster.hear(Feed::Pods, remote("new", "10.0.0.1", NEW));
     assert!(snapshot(&cluster).expected.is_empty());
+}
+
+#[test]
+fn a_kind_that_is_heard_again_fails_no_more_also_without_news() {
+    let mut cluster = whole();
+    let gateways = Feed::Istio(Istio::Gateway);
+    for feed in [Feed::Namespaces, gateways] {
+        cluster.hear(feed, Event::Failed("connection refused".to_owned()));
+        assert_eq!(cluster.errors().len(), 1);
+        assert!(cluster.take_changed() && cluster.is_failing());
+        cluster.hear(feed, Event::Resumed);
+        assert!(cluster.errors().is_empty());
+        assert!(cluster.take_changed() && !cluster.is_failing());
+    }
 }

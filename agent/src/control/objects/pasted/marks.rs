@@ -33,6 +33,24 @@ pub fn numbers(text: &str) -> Option<(usize, String)> {
     })
 }
 
+/// `mtls-strict.yaml` on a line of its own, as pages show it above what is in the file.
+pub fn caption(text: &str) -> Option<(usize, String)> {
+    let first = text.lines().find(|line| !line.trim().is_empty())?;
+    let name = first.trim().trim_end_matches(':');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    let is_file = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+    if !is_file || !name.bytes().all(plain) || !text.contains("apiVersion") {
+        return None;
+    }
+    let mut found = false;
+    each_line(text, |line| {
+        (!found && !line.trim().is_empty()).then(|| {
+            found = true;
+            String::new()
+        })
+    })
+}
+
 /// A column of numbers alone before the document: those of its lines.
 pub fn column(text: &str) -> Option<(usize, String)> {
     let said = || text.lines().filter(|line| !line.trim().is_empty());

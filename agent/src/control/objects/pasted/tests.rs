@@ -1,6 +1,6 @@
 //! What people paste.
 
-use super::read;
+use super::{INTO, read};
 
 const DOCUMENT: &str =
     "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: x\n";
@@ -37,6 +37,10 @@ fn numbers_and_bullets_go() {
         .map(|(n, line)| format!("    {n}. {line}\n"))
         .collect();
     assert_eq!(text(&numbered), DOCUMENT);
+    assert_eq!(
+        text(&format!("\n  mtls-strict.yaml\n\n1\n2\n{DOCUMENT}")).trim_start(),
+        DOCUMENT
+    );
     let column = format!("\n    1\n    2\n\n    3\n    4\n{DOCUMENT}");
     assert_eq!(text(&column).trim_start(), DOCUMENT);
     assert_eq!(text(&column).lines().count(), column.lines().count());
@@ -53,7 +57,7 @@ fn here_documents_and_fences_are_unwrapped() {
     for (before, after) in [
         ("kubectl apply -f - <<EOF\n", "EOF\n"),
         ("$ cat <<'EOF' | kubectl apply -f -\n", "EOF"),
-        ("  kubectl apply -n shop -f - <<-\"END\"\n", "  END\n"),
+        ("  kubectl apply --wait -f - <<-\"END\"\n", "  END\n"),
         ("```yaml\n", "```\n"),
     ] {
         let wrapped = format!("{before}{DOCUMENT}{after}");
@@ -64,7 +68,23 @@ fn here_documents_and_fences_are_unwrapped() {
     }
     let two = format!("cat <<A\n{DOCUMENT}A\n\ncat <<B\n{DOCUMENT}B\n");
     assert_eq!(text(&two).matches("---").count(), 2);
+    for into in [
+        "kubectl apply -n shop -f - <<EOF",
+        "cat <<EOF | kubectl -n=shop apply -f -",
+        "$ kubectl --namespace shop create -f - <<EOF",
+        "oc apply -f - --namespace=shop <<EOF",
+    ] {
+        let begin = format!("{INTO}shop\n");
+        assert_eq!(
+            text(&format!("{into}\n{DOCUMENT}---\n{DOCUMENT}EOF\n")).trim_end(),
+            format!("{begin}{DOCUMENT}{begin}{DOCUMENT}").trim_end()
+        );
+    }
     for other in [
+        format!("kubectl delete -f - <<EOF\n{DOCUMENT}EOF\n"),
+        format!("cat <<EOF | kubectl diff -f -\n{DOCUMENT}EOF\n"),
+        format!("kubectl apply --dry-run=client -f - <<EOF\n{DOCUMENT}EOF\n"),
+        format!("kubectl apply -n $NS -f - <<EOF\n{DOCUMENT}EOF\n"),
         format!("cat <<EOF\n{DOCUMENT}"),
         format!("ls\ncat <<EOF\n{DOCUMENT}EOF\n"),
         format!("rm <<EOF\n{DOCUMENT}EOF\n"),

@@ -2,28 +2,34 @@
 
 use super::{begins_object, each_line};
 
-/// Commands that people give documents to.
-const COMMANDS: [&str; 6] = ["cat", "istioctl", "k", "kubectl", "oc", "tee"];
+/// Commands that objects are given to, and what they do with them when they put them into a cluster.
+const TOOLS: [&str; 4] = ["istioctl", "k", "kubectl", "oc"];
+const CREATING: [&str; 3] = ["apply", "create", "replace"];
+/// Commands that hand on what they are given.
+const WRITING: [&str; 2] = ["cat", "tee"];
 
 /// Words at which here-documents usually end.
 const ENDS: [&str; 4] = ["EOF", "EOT", "END", "YAML"];
+
+/// What begins documents that a command puts into a namespace, if they don't say one themselves.
+pub const INTO: &str = "--- # kubectl --namespace ";
 
 /// `kubectl apply -f - <<EOF`, documents, `EOF`. Each begins a document, and nothing else counts.
 pub fn here_documents(text: &str) -> Option<(usize, String)> {
     if !text.contains("<<") || !closed(text) {
         return None;
     }
-    let mut end = None;
-    each_line(text, |line| match end {
+    let mut within: Option<HereDocument<'_>> = None;
+    each_line(text, |line| match &within {
         None => {
-            end = delimiter(line);
-            end.is_some().then(|| "---".to_owned())
+            within = HereDocument::of(line);
+            within.as_ref().map(HereDocument::begin)
         }
-        Some(delimiter) if line.trim() == delimiter => {
-            end = None;
+        Some(document) if line.trim() == document.end => {
+            within = None;
             Some(String::new())
         }
-        Some(_) => None,
+        Some(document) => (line.trim_end() == "---").then(|| document.begin()),
     })
 }
 
@@ -33,8 +39,8 @@ fn closed(text: &str) -> bool {
     for line in text.lines() {
         match end {
             None if line.trim().is_empty() || line.trim_start().starts_with('#') => {}
-            None => match delimiter(line) {
-                Some(delimiter) => end = Some(delimiter),
+            None => match HereDocument::of(line) {
+                Some(document) => end = Some(document.end),
                 None => return false,
             },
             Some(delimiter) if line.trim() == delimiter => end = None,
@@ -44,20 +50,55 @@ fn closed(text: &str) -> bool {
     end.is_none()
 }
 
-/// The word at which a here-document that begins on this line ends.
-fn delimiter(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let command = line
-        .strip_prefix("$ ")
-        .or_else(|| line.strip_prefix("# "))
-        .unwrap_or(line);
-    let name = command.split_whitespace().next()?;
-    let (_, rest) = command
-        .split_once("<<")
-        .filter(|_| COMMANDS.contains(&name))?;
-    let word = rest.trim_start_matches('-').trim_start();
-    let word = word.split([' ', '|', ';', ')']).next()?;
-    Some(word.trim_matches(['"', '\''])).filter(|word| !word.is_empty())
+/// What a command is given.
+struct HereDocument<'t> {
+    /// The word at which it ends.
+    end: &'t str,
+    namespace: Option<&'t str>,
+}
+
+impl<'t> HereDocument<'t> {
+    /// One that begins on this line, for a command that puts objects where they are not.
+    fn of(line: &'t str) -> Option<Self> {
+        let line = line.trim_start();
+        let command = line
+            .strip_prefix("$ ")
+            .or_else(|| line.strip_prefix("# "))
+            .unwrap_or(line);
+        let (before, rest) = command.split_once("<<")?;
+        let name = before.split_whitespace().next()?;
+        let word = rest.trim_start_matches('-').trim_start();
+        let word = word.split([' ', '|', ';', ')']).next()?;
+        let end = word.trim_matches(['"', '\'']);
+        let words = || command.split(|c: char| c.is_whitespace() || c == '|');
+        let has_tool = words().any(|word| TOOLS.contains(&word));
+        let creates = words().any(|word| CREATING.contains(&word));
+        let is_known = TOOLS.contains(&name) || WRITING.contains(&name);
+        let is_tried = words().any(|word| word.starts_with("--dry-run"));
+        let is_read = is_known && !end.is_empty() && !is_tried && (creates || !has_tool);
+        let namespace = namespace(words());
+        // Not `$NAMESPACE`: nobody knows where that is.
+        let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (is_read && namespace.is_none_or(is_name)).then_some(Self { end, namespace })
+    }
+
+    fn begin(&self) -> String {
+        match self.namespace {
+            Some(namespace) => format!("{INTO}{namespace}"),
+            None => "---".to_owned(),
+        }
+    }
+}
+
+/// `-n shop`, `-nshop`, `--namespace shop` or `--namespace=shop`.
+fn namespace<'t>(words: impl Iterator<Item = &'t str>) -> Option<&'t str> {
+    let mut words = words.filter(|word| !word.is_empty());
+    words
+        .find_map(|word| word.strip_prefix("--namespace").or(word.strip_prefix("-n")))
+        .and_then(|rest| match rest.strip_prefix('=').unwrap_or(rest) {
+            "" => words.next(),
+            attached => Some(attached),
+        })
 }
 
 /// `EOF` whose beginning was not copied: at the end, or where the next document begins.
