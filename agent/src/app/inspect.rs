@@ -126,7 +126,7 @@ impl Inspect for Inspector {
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
-                attestation: verify::attestation(&self.attestations.borrow()),
+                attestation: verify::attestation(&self.attestations.borrow(), &capture),
             },
             kernel_tls: offload::status(&self.proxy.offload),
             kubelet: self.kubelet(),

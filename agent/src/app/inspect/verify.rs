@@ -18,6 +18,9 @@ use crate::{
     workload::{ObjectName, Workload},
 };
 
+/// Why nothing is known of a pod that has just come.
+const NOT_YET: &str = "not looked at so far";
+
 /// The pods of this node, by network namespace.
 type Pods = HashMap<NetnsCookie, ObjectName>;
 
@@ -31,7 +34,7 @@ pub(super) fn verify(
 ) -> Result<api::Verification, String> {
     let status = inspector.capture.borrow().clone();
     let mut pods = pods(&status);
-    let mut attestation = attestation(&inspector.attestations.borrow());
+    let mut attestation = attestation(&inspector.attestations.borrow(), &status);
     if let Some(whose) = whose {
         pods.retain(|_, name| name.to_string() == whose);
         attestation.unwatched.retain(|pod| pod.workload == whose);
@@ -68,19 +71,22 @@ pub(super) fn verify(
 }
 
 /// How the wire of this node's pods is watched.
-pub(super) fn attestation(attestations: &Attestations) -> api::Attestation {
+pub(super) fn attestation(attestations: &Attestations, status: &CaptureStatus) -> api::Attestation {
     let mut told = api::Attestation::default();
-    for (name, attestation) in attestations {
-        match attestation {
-            Attestation::On { method, .. } => {
+    for name in pods(status).into_values() {
+        let why = match attestations.get(&name) {
+            Some(Attestation::On { method, .. }) => {
                 told.watched += 1;
                 told.methods.push(method.to_string());
+                continue;
             }
-            Attestation::Off { why } => told.unwatched.push(api::Unwatched {
-                workload: name.to_string(),
-                why: why.clone(),
-            }),
-        }
+            Some(Attestation::Off { why }) => why,
+            None => NOT_YET,
+        };
+        told.unwatched.push(api::Unwatched {
+            workload: name.to_string(),
+            why: why.to_owned(),
+        });
     }
     told.methods.sort();
     told.methods.dedup();
@@ -223,6 +229,7 @@ fn shown(counts: &Counts, have: u8) -> api::WireCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Method;
 
     #[test]
     fn every_doubt_has_its_words() {
@@ -237,6 +244,27 @@ mod tests {
             .into();
         assert_eq!(words.len(), doubts.len());
         assert!(!words.contains(&None));
+    }
+
+    #[test]
+    fn a_pod_that_has_just_come_is_not_watched() {
+        let (seen, fresh) = (
+            ObjectName::new("shop", "seen"),
+            ObjectName::new("shop", "new"),
+        );
+        let enrolled = |netns| PodState::Enrolled { netns };
+        let status = CaptureStatus {
+            pods: HashMap::from([(seen.clone(), enrolled(1)), (fresh, enrolled(2))]),
+            ..CaptureStatus::default()
+        };
+        let on = Attestation::On {
+            interfaces: [("eth0".to_owned(), 2)].into(),
+            method: Method::Tcx,
+        };
+        let told = attestation(&HashMap::from([(seen, on)]), &status);
+        assert_eq!(told.watched, 1);
+        let unwatched: Vec<_> = told.unwatched.iter().map(|u| &*u.workload).collect();
+        assert_eq!(unwatched, ["shop/new"]);
     }
 
     #[test]
