@@ -100,6 +100,7 @@ pub const ALL: &[Scenario] = &[
     scenario("attest-plain", attest::plain),
     scenario("attest-bytewise", attest::bytewise),
     scenario("attest-before", attest::before),
+    scenario("attest-restart", attest::restart),
     scenario("attest-crafted", crafted::frames),
     scenario("attest-strict", crafted::strict),
     scenario("attest-tshark", dissected::hundred),

@@ -1,6 +1,7 @@
 //! What the agent says was on the wire, held against what was.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
@@ -9,20 +10,24 @@ use anyhow::{Context, Result, ensure};
 use sealane_harness::{
     Agent, NodeName, Pod, PodSpec,
     apps::Capture,
+    enter,
     objects::MESH,
     pcap::{self, Flow, records},
     until,
     wait::until_true,
+    world::Agents,
 };
 use serde_json::Value;
 
 use super::life::set_inject;
 use crate::{
     pair::Pair,
-    stage::{SOON, Stage},
+    stage::{SOON, Shop, Stage},
 };
 
 pub(super) const PORT: u16 = 9000;
+/// For agents, on slow machines too.
+const WATCHED: [&str; 2] = ["--attestation", "on"];
 /// Exit codes of `sealane verify`.
 const ENCRYPTED: i32 = 0;
 const PLAINTEXT: i32 = 1;
@@ -34,7 +39,7 @@ pub(super) const DATA: [u8; 8] = [23, 3, 3, 0, 3, 7, 7, 7];
 
 /// Mutual TLS between pods: both ends tell of the same records, those that tcpdump has seen, and who is there.
 pub fn mutual(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("STRICT")?;
+    let shop = stage.shop_with("STRICT", &WATCHED)?;
     wait_watched(&shop.agents.a)?;
     wait_watched(&shop.agents.b)?;
     let listener = shop.web.listen(PORT)?;
@@ -83,8 +88,7 @@ pub fn mutual(stage: &Stage<'_>) -> Result<()> {
 
 /// A PERMISSIVE pod is contacted in clear: every byte is counted, in both directions, once.
 pub fn plain(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("PERMISSIVE")?;
-    wait_watched(&shop.agents.b)?;
+    let shop = at_server(stage, "PERMISSIVE")?;
     let listener = shop.web.listen(PORT)?;
     let mut pair = Pair::open(&shop.stranger, shop.web_address(PORT), &listener)?;
     for _ in 0..3 {
@@ -107,8 +111,7 @@ pub fn plain(stage: &Stage<'_>) -> Result<()> {
 
 /// Headers that come a byte at a time are headers all the same, and what only looks like TLS is not taken for it.
 pub fn bytewise(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("DISABLE")?;
-    wait_watched(&shop.agents.b)?;
+    let shop = at_server(stage, "DISABLE")?;
     let listener = shop.web.listen(PORT)?;
     let open = || Pair::open(&shop.stranger, shop.web_address(PORT), &listener);
     let mut pair = open()?;
@@ -136,7 +139,7 @@ pub fn before(stage: &Stage<'_>) -> Result<()> {
         ..PodSpec::new(NodeName::B, MESH, "late")
     };
     let late = stage.world.pod(spec)?;
-    let shop = stage.shop("PERMISSIVE")?;
+    let shop = at_server(stage, "PERMISSIVE")?;
     let listener = late.listen(PORT)?;
     let address = late.address(stage.family, PORT);
     let mut early = Pair::open(&shop.stranger, address, &listener)?;
@@ -153,6 +156,47 @@ pub fn before(stage: &Stage<'_>) -> Result<()> {
     expect_exit(&shop.agents.b, &late, UNKNOWN)
 }
 
+/// What is sent while there is no agent is counted all the same, and by the next one not twice. A pod that leaves has
+/// nothing of ours on its interfaces.
+pub fn restart(stage: &Stage<'_>) -> Result<()> {
+    let mut shop = at_server(stage, "DISABLE")?;
+    let listener = shop.web.listen(PORT)?;
+    let mut pair = Pair::open(&shop.stranger, shop.web_address(PORT), &listener)?;
+    trickle(&mut pair.client, &mut pair.server, &CLIENT_HELLO)?;
+    shop.agents.b.kill()?;
+    trickle(&mut pair.server, &mut pair.client, &SERVER_HELLO)?;
+    shop.agents.b = Agent::start(stage.world, NodeName::B, &WATCHED)?;
+    shop.agents.b.wait_ready()?;
+    shop.agents.b.wait_enrolled(&shop.web, true)?;
+    wait_watched(&shop.agents.b)?;
+    trickle(&mut pair.client, &mut pair.server, &DATA)?;
+    let seen = flow(&shop.agents.b, &shop.web, "ENCRYPTED")?;
+    expect_counts(&seen, "received", (2, 17, 0))?;
+    expect_counts(&seen, "sent", (1, 9, 0))?;
+    ensure!(!programs(&shop)?.is_empty(), "nothing to be taken off");
+    set_inject(&shop, &shop.web, false)?;
+    until("the programs to be gone", SOON, || {
+        Ok(programs(&shop)?.is_empty().then_some(()))
+    })
+}
+
+/// What watches the server's wire: classifiers, and pinned links.
+fn programs(shop: &Shop<'_>) -> Result<String> {
+    let mut found = String::new();
+    for side in ["ingress", "egress"] {
+        let mut command = enter::command(Some(&shop.web.netns.path()), None, "tc")?;
+        command.args(["filter", "show", "dev", "eth0", side]);
+        found += &shop.web.run("tc", command, SOON)?.success()?.stdout;
+    }
+    for layout in fs::read_dir(&shop.world().node(NodeName::B).bpffs)? {
+        for link in fs::read_dir(layout?.path().join("links"))? {
+            let name = link?.file_name().to_string_lossy().into_owned();
+            found += if name.starts_with("wire") { &name } else { "" };
+        }
+    }
+    Ok(found)
+}
+
 /// A segment for each byte.
 fn trickle(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Result<()> {
     from.set_nodelay(true)?;
@@ -165,8 +209,23 @@ fn trickle(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Result<()>
     Ok(())
 }
 
+/// [`Stage::shop`] where what the server's end sees is all that counts.
+pub(super) fn at_server<'a>(stage: &Stage<'a>, mode: &str) -> Result<Shop<'a>> {
+    let world = stage.world;
+    let shop = stage.shop_of(mode, || {
+        let a = Agent::start(world, NodeName::A, &["--attestation", "off"])?;
+        let b = Agent::start(world, NodeName::B, &WATCHED)?;
+        let mut agents = Agents { a, b };
+        agents.a.wait_ready()?;
+        agents.b.wait_ready()?;
+        Ok(agents)
+    })?;
+    wait_watched(&shop.agents.b)?;
+    Ok(shop)
+}
+
 /// Waits until the wire of all enrolled pods of a node is watched.
-pub(super) fn wait_watched(agent: &Agent) -> Result<()> {
+fn wait_watched(agent: &Agent) -> Result<()> {
     agent.wait_status("the wire to be watched", |status| {
         let attestation = &status["capture"]["attestation"];
         attestation["watched"].as_u64() > Some(0)

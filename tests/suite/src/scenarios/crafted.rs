@@ -11,7 +11,7 @@ use sealane_harness::{
 };
 use serde_json::Value;
 
-use super::attest::{CLIENT_HELLO, PORT, SERVER_HELLO, flows, wait_watched};
+use super::attest::{CLIENT_HELLO, PORT, SERVER_HELLO, at_server, flows};
 use cases::Case;
 
 use crate::{
@@ -30,8 +30,7 @@ const LIE: u16 = 0x88cc;
 
 /// Both ends' frames are made up; what the agent of the server says of them is compared with what they were.
 pub fn frames(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("DISABLE")?;
-    wait_watched(&shop.agents.b)?;
+    let shop = at_server(stage, "DISABLE")?;
     let cases = cases::all();
     let open: Vec<_> = cases
         .iter()
@@ -75,8 +74,7 @@ fn lie(shop: &Shop<'_>) -> Result<()> {
 
 /// What a STRICT port answers in clear is told of by name, whoever has let it through; what it refuses is not its fault.
 pub fn strict(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("STRICT")?;
-    wait_watched(&shop.agents.b)?;
+    let shop = at_server(stage, "STRICT")?;
     let listener = shop.web.listen(PORT)?;
     let mut refused = shop.stranger.connect(shop.web_address(PORT))?;
     refused.write_all(TEXT)?;

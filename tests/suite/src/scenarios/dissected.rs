@@ -14,7 +14,7 @@ use sealane_harness::{
 };
 use serde_json::Value;
 
-use super::attest::{PORT, bytes, flows, wait_watched};
+use super::attest::{PORT, at_server, bytes, flows};
 use crate::{
     pair::{Pair, accept},
     stage::{SOON, Shop, Stage},
@@ -25,9 +25,7 @@ const WORD: [u8; 16] = *b"once upon a time";
 
 /// In clear and under mutual TLS, with few bytes and with many.
 pub fn hundred(stage: &Stage<'_>) -> Result<()> {
-    let shop = stage.shop("PERMISSIVE")?;
-    wait_watched(&shop.agents.a)?;
-    wait_watched(&shop.agents.b)?;
+    let shop = at_server(stage, "PERMISSIVE")?;
     let listener = shop.web.listen(PORT)?;
     let capture = Capture::start(shop.world(), &shop.web, PORT)?;
     let pods = [&shop.customer, &shop.stranger];
