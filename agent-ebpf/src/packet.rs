@@ -72,6 +72,27 @@ struct Internet {
     end: u32,
 }
 
+impl Segment {
+    /// Nothing begins, ends or is carried.
+    #[inline(always)]
+    pub fn is_mere_acknowledgement(&self) -> bool {
+        self.length == 0 && self.flags & (SYN | FIN | RST | URG) == 0
+    }
+}
+
+impl Internet {
+    #[inline(always)]
+    fn ends(&self, ports: [u8; 4]) -> Ends {
+        Ends {
+            source: (self.source, u16::from_be_bytes([ports[0], ports[1]])),
+            destination: (
+                self.destination,
+                u16::from_be_bytes([ports[2], ports[3]]),
+            ),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Whole,
@@ -112,19 +133,12 @@ pub fn parse(ctx: &TcContext) -> Packet {
 
 #[inline(always)]
 fn tcp(ctx: &TcContext, internet: &Internet, left: u32) -> Packet {
-    // Every fragment but the last has eight bytes at least.
-    let Ok(ports) = ctx.load::<[u8; 4]>(internet.payload as usize) else {
-        return Packet::Opaque(left);
-    };
-    let ends = Ends {
-        source: (internet.source, u16::from_be_bytes([ports[0], ports[1]])),
-        destination: (
-            internet.destination,
-            u16::from_be_bytes([ports[2], ports[3]]),
-        ),
-    };
     if internet.part == Part::First {
-        return Packet::First(ends, left);
+        // Every fragment but the last has eight bytes at least.
+        let Ok(ports) = ctx.load::<[u8; 4]>(internet.payload as usize) else {
+            return Packet::Opaque(left);
+        };
+        return Packet::First(internet.ends(ports), left);
     }
     let Ok(tcp) = ctx.load::<[u8; 20]>(internet.payload as usize) else {
         return Packet::Opaque(left);
@@ -134,7 +148,7 @@ fn tcp(ctx: &TcContext, internet: &Internet, left: u32) -> Packet {
         return Packet::Opaque(left);
     }
     Packet::Tcp(Segment {
-        ends,
+        ends: internet.ends([tcp[0], tcp[1], tcp[2], tcp[3]]),
         sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
         acknowledged: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
         flags: tcp[13],

@@ -134,12 +134,15 @@ fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> (Counts, u64) {
     // SAFETY: a value of a map lives as long as the program runs. Of what others write at the same time, `lock` keeps
     // apart what must not be mixed up; the rest are single numbers.
     let flow = unsafe { &mut *flow };
+    flow.seen = now();
+    if segment.is_mere_acknowledgement() && flow.closed == 0 {
+        return (Counts::NONE, 0);
+    }
     let lock = &raw mut flow.streams[way].lock;
     if !acquire(lock) {
         flow.doubted = 1;
         return (unclassified(segment.length), 0);
     }
-    flow.seen = now();
     let mut sequence = segment.sequence;
     let mut before = flow.streams[way].counts;
     if is_syn {
@@ -264,14 +267,24 @@ fn unclassified(bytes: u32) -> Counts {
 
 #[inline(always)]
 fn add(wire: Wire, counts: &Counts, strict: u64) {
-    let Wire { netns, way } = wire;
-    if WIRE_TOTALS.get_ptr(netns).is_none() {
-        let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
+    if counts.bytes() + counts.repeated == 0 {
+        return;
     }
-    if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
+    let Wire { netns, way } = wire;
+    if let Some(totals) = totals(netns) {
         // SAFETY: as above, and each processor has its own.
         let totals = unsafe { &mut *totals };
         totals.ways[way].add(counts);
         totals.strict += strict;
     }
+}
+
+/// A pod's place in the map.
+#[inline(always)]
+fn totals(netns: u64) -> Option<*mut WireTotals> {
+    if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
+        return Some(totals);
+    }
+    let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
+    WIRE_TOTALS.get_ptr_mut(netns)
 }
