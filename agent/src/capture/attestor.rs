@@ -151,7 +151,7 @@ impl Attestor {
             (_, Err(error)) => attest::off(&error),
         };
         match &now {
-            Attestation::Off { why } if before != Some(&now) => {
+            Attestation::Off { why } if self.attests && before != Some(&now) => {
                 tracing::warn!(workload = %pod.name, error = %why, "attestation is off");
             }
             Attestation::Off { .. } => {}
