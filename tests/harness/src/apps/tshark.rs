@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::require;
 use crate::{enter, process::Process, world::World};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const FIELDS: [&str; 9] = [
     "ip.src",
     "ipv6.src",
