@@ -85,10 +85,7 @@ impl Internet {
     fn ends(&self, ports: [u8; 4]) -> Ends {
         Ends {
             source: (self.source, u16::from_be_bytes([ports[0], ports[1]])),
-            destination: (
-                self.destination,
-                u16::from_be_bytes([ports[2], ports[3]]),
-            ),
+            destination: (self.destination, u16::from_be_bytes([ports[2], ports[3]])),
         }
     }
 }
