@@ -180,7 +180,7 @@ pub enum ConfigError {
     )]
     LogLevelWord { word: String },
     #[error(
-        "{flag} `{value}` is not a duration ({source}): write a number with a unit, such as 100ms, 5s or 24h"
+        "{flag} `{value}` is not a duration ({source}): write a number with a unit, such as 100ms, 5s, 24h or 90d"
     )]
     Duration {
         flag: &'static str,

@@ -6,6 +6,7 @@
 mod configs;
 mod credentials;
 mod follow;
+mod objections;
 mod status;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};

@@ -146,7 +146,7 @@ pub struct CaIssueArgs {
     #[arg(long, value_name = "DIR")]
     pub ca_dir: Option<PathBuf>,
 
-    /// Life of the certificate, but no longer than the CA's (1m to 175200h, which are 20 years)
+    /// Life of the certificate, but no longer than the CA's (1m to 7300d)
     /// [default: 2160h; CAs: 87600h]
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<String>,

@@ -1,8 +1,8 @@
-//! Durations as people write them: `100ms`, `5s`, `1m30s`, `24h`.
+//! Durations as people write them: `100ms`, `5s`, `1m30s`, `24h`, `90d`.
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use super::ConfigError;
 
@@ -14,7 +14,7 @@ pub(super) fn parse(
     min: Duration,
     max: Duration,
 ) -> Result<Duration, ConfigError> {
-    let signed: SignedDuration = value.parse().map_err(|source| ConfigError::Duration {
+    let signed = signed(value).map_err(|source| ConfigError::Duration {
         flag,
         value: value.to_owned(),
         source,
@@ -28,4 +28,10 @@ pub(super) fn parse(
             max,
         }),
     }
+}
+
+/// A day is 24 hours; how long a month or a year is depends on when it begins.
+fn signed(value: &str) -> Result<SignedDuration, jiff::Error> {
+    let span: Span = value.parse()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours())
 }

@@ -84,6 +84,8 @@ fn durations_have_bounds_and_no_sign() {
     assert_eq!(parse("1m").unwrap(), Duration::from_secs(60));
     assert_eq!(parse("1s500ms").unwrap(), Duration::from_millis(1500));
     assert_eq!(parse("0s").unwrap(), Duration::ZERO);
+    let days = duration::parse("--x", "90d", Duration::ZERO, Duration::MAX);
+    assert_eq!(days.unwrap(), Duration::from_hours(90 * 24));
     for text in ["", "-5s", "61s", "1y", "5", "s"] {
         assert!(parse(text).is_err(), "{text}");
     }

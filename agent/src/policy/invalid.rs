@@ -55,6 +55,8 @@ pub enum Reason {
     NoKey,
     #[error("must not be empty: leave it out, or say what it is to match")]
     Empty,
+    #[error("must not be empty, and can't be left out")]
+    Mandatory,
     #[error(
         "{0:?}: `*` matches anything; at the start or the end of a value it stands for the rest"
     )]

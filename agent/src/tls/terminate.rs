@@ -4,10 +4,12 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
+    client::verify_server_name,
     crypto::CryptoProvider,
+    server::ParsedCertificate,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
@@ -74,9 +76,27 @@ pub struct Termination {
     pub authorities: Vec<CertificateDer<'static>>,
     /// `None`: nobody shows a certificate.
     clients: Option<Arc<Named>>,
+    /// The server's own.
+    leaf: CertificateDer<'static>,
 }
 
 impl Termination {
+    /// Whether clients that ask for a host, or for one of those that `*.` stands for, find its name in the certificate
+    /// (RFC 9525 section 6).
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let one = match host.strip_prefix('*') {
+            Some(rest) => format!("any{rest}"),
+            None => host.to_owned(),
+        };
+        let parsed = ParsedCertificate::try_from(&self.leaf);
+        let named = ServerName::try_from(one);
+        parsed
+            .ok()
+            .zip(named.ok())
+            .is_some_and(|(parsed, named)| verify_server_name(&parsed, &named).is_ok())
+    }
+
     /// Whether a client that has shown this would be let in now.
     #[must_use]
     pub fn admits(&self, chain: &ClientChain) -> bool {
@@ -106,6 +126,7 @@ impl Terminations {
         let chain = certificates(&material.chain).map_err(TerminateError::Chain)?;
         let not_after = chain.first().and_then(not_after);
         check_served(&chain, UnixTime::now())?;
+        let leaf = chain.first().cloned().ok_or(ServedError::Form)?;
         let own = pair(chain, &material.key).map_err(TerminateError::Key)?;
         let clients = self.clients(tls, material)?.map(Arc::new);
         let builder = ServerConfig::builder_with_provider(self.provider_of(tls))
@@ -127,6 +148,7 @@ impl Terminations {
                 .map_err(TerminateError::Authorities)?
                 .unwrap_or_default(),
             clients,
+            leaf,
         })
     }
 

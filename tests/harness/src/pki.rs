@@ -46,6 +46,8 @@ pub enum Validity {
     Past,
     /// Begins in an hour.
     Future,
+    /// Begins in so many seconds.
+    In(u64),
     /// From an hour ago until so many seconds from now.
     Seconds(u64),
 }
@@ -265,12 +267,13 @@ impl Validity {
             Self::Now | Self::Seconds(_) => now - HOUR,
             Self::Past => now - 3 * HOUR,
             Self::Future => now + HOUR,
+            Self::In(seconds) => now + Duration::from_secs(seconds),
         })
     }
 
     fn length(self) -> Duration {
         match self {
-            Self::Now | Self::Past | Self::Future => 2 * HOUR,
+            Self::Now | Self::Past | Self::Future | Self::In(_) => 2 * HOUR,
             Self::Seconds(seconds) => HOUR + Duration::from_secs(seconds),
         }
     }

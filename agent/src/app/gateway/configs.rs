@@ -281,6 +281,8 @@ mod tests {
         put_authority(&dir);
         let (healthy, first) = look();
         let first = first.filter(|_| healthy).unwrap();
+        assert!(first.is_for("a.example"));
+        assert!(!first.is_for("*.example") && !first.is_for("b.example"));
         let same = |other: &Arc<Termination>| Arc::ptr_eq(&first, other);
         assert!(look().1.is_some_and(|c| same(&c)), "made again for nothing");
 

@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     configs::{self, Configs},
     credentials::Places,
+    objections::objections,
 };
 use crate::{
     config::GatewayConfig,
     control::DirectoryWatch,
     identity::{SpiffeId, TrustBundle},
-    policy::{Credential, Family, Labels, Mode, ServerTls, Work},
+    policy::{Credential, Family, Labels, ServerTls, Work},
     proxy::{Entrance, Gateway},
     store::{Reader, Snapshot},
     telemetry::Metrics,
@@ -180,9 +181,9 @@ impl Follower {
             condition.problems.extend(state.error.clone());
         }
         condition.credentials = credentials;
-        let objections = objections(&self.config, &snapshot, &own);
-        condition.problems.extend(objections);
         let terminations = configs.current();
+        let objections = objections(&self.config, &snapshot, &own, &terminations);
+        condition.problems.extend(objections);
         let authorities = configs.authorities(&self.config.trust.domain);
         self.authorities.send_if_modified(|known| {
             let differ = **known != authorities;
@@ -315,30 +316,4 @@ fn stranger(config: &GatewayConfig) -> Option<Workload> {
         pod: Arc::new(Pod::named(name).labelled(config.labels.clone())),
         enrolled: false,
     })
-}
-
-/// Documents that keep this gateway from doing what others ask of it.
-fn objections(config: &GatewayConfig, snapshot: &Snapshot, own: &Workload) -> Vec<String> {
-    let gateways = snapshot.policy.routes().gateways();
-    let shadowed = gateways.shadowed(&own.labels).map(|served| {
-        let (gateway, port) = (served.gateway, served.server.port);
-        format!("{gateway}: port {port} is an older Gateway's, for another protocol")
-    });
-    let mut texts: Vec<_> = shadowed.collect();
-    for port in gateways
-        .ports(&own.labels)
-        .into_keys()
-        .filter(|_| own.enrolled)
-    {
-        let bound = config.ports.get(&port).copied().unwrap_or(port);
-        let mode = snapshot.policy.mode(own, bound);
-        if mode.mode == Mode::Strict {
-            let document = mode.document.map_or_else(String::new, ToString::to_string);
-            texts.push(format!(
-                "{document} takes only mutual TLS of the mesh on port {bound} of this pod: write PERMISSIVE or DISABLE for it, or \
-                 nobody from outside is let in"
-            ));
-        }
-    }
-    texts
 }

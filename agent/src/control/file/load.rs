@@ -9,7 +9,7 @@ use crate::{
     control::{
         build::{Mesh, Settings, build},
         error::{LoadError, LoadErrors, Place, Problem, one_line},
-        objects::{Cache, Collector, Count, SWITCH},
+        objects::{Cache, Collector, Count, SWITCH, pieces},
         publisher::Loaded,
         yaml::FieldPath,
     },
@@ -180,7 +180,11 @@ fn read(entry: &Entry) -> Result<Zeroizing<String>, LoadError> {
     text.map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        of_file(&entry.name, line, Problem::NotUtf8)
+        let mut error = of_file(&entry.name, line, Problem::NotUtf8);
+        let before = str::from_utf8(good).unwrap_or_default();
+        let document = pieces(before).last().map_or(0, |last| last.documents);
+        error.place.document = document + 1;
+        error
     })
 }
 

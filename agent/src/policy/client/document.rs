@@ -222,7 +222,7 @@ fn port_settings(
         errors.push(Invalid::new(at.clone(), Reason::Empty));
     }
     let Some(Port { number }) = settings.port else {
-        errors.push(Invalid::new(at.clone().key("port"), Reason::Empty));
+        errors.push(Invalid::new(at.clone().key("port"), Reason::Mandatory));
         return None;
     };
     let port = u16::try_from(number).ok().filter(|port| *port > 0);
@@ -249,7 +249,7 @@ fn subsets(subsets: Vec<Subset>, errors: &mut Vec<Invalid>) -> BTreeMap<String, 
             }),
         };
         if name.is_empty() {
-            errors.push(Invalid::new(at.key("name"), Reason::Empty));
+            errors.push(Invalid::new(at.key("name"), Reason::Mandatory));
         } else if read.insert(name.clone(), rules).is_some() {
             errors.push(Invalid::new(at.key("name"), Reason::Twice(name)));
         }

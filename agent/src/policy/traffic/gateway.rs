@@ -100,7 +100,7 @@ impl Gateway {
         let written = spec.servers.unwrap_or_default();
         let at = FieldPath::of("spec.servers");
         if written.is_empty() {
-            errors.push(Invalid::new(at.clone(), Reason::Empty));
+            errors.push(Invalid::new(at.clone(), Reason::Mandatory));
         }
         let mut seen = Seen::default();
         let mut servers = Vec::new();

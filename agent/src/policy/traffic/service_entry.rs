@@ -246,7 +246,7 @@ impl ServiceEntry {
 fn hosts(written: Vec<String>, resolution: Resolution, errors: &mut Vec<Invalid>) -> Vec<String> {
     let at = FieldPath::of("spec.hosts");
     if written.is_empty() {
-        errors.push(Invalid::new(at.clone(), Reason::Empty));
+        errors.push(Invalid::new(at.clone(), Reason::Mandatory));
     }
     let mut hosts = Vec::new();
     for (index, written) in written.into_iter().enumerate() {
@@ -291,7 +291,7 @@ fn ports(written: Vec<WrittenPort>, errors: &mut Vec<Invalid>) -> Vec<Port> {
         };
         let name = written.name.unwrap_or_default();
         if name.is_empty() {
-            errors.push(Invalid::new(at.clone().key("name"), Reason::Empty));
+            errors.push(Invalid::new(at.clone().key("name"), Reason::Mandatory));
         }
         if ports
             .iter()
@@ -323,7 +323,7 @@ fn ports(written: Vec<WrittenPort>, errors: &mut Vec<Invalid>) -> Vec<Port> {
         }
     }
     if ports.is_empty() && errors.is_empty() {
-        errors.push(Invalid::new(FieldPath::of("spec.ports"), Reason::Empty));
+        errors.push(Invalid::new(FieldPath::of("spec.ports"), Reason::Mandatory));
     }
     ports
 }

@@ -285,7 +285,7 @@ fn gateway(written: &str, own: &str) -> String {
 fn hosts(written: Vec<String>, errors: &mut Vec<Invalid>) -> Vec<Host> {
     let at = FieldPath::of("spec.hosts");
     if written.is_empty() {
-        errors.push(Invalid::new(at, Reason::Empty));
+        errors.push(Invalid::new(at, Reason::Mandatory));
         return Vec::new();
     }
     all(written, &at, Host::parse, Reason::Host, errors)
@@ -319,7 +319,7 @@ fn route(
     if routes.is_empty() {
         // What stands in the place of a route is refused already.
         if needs_http.iter().all(|(_, is_set)| !is_set) {
-            errors.push(Invalid::new(at, Reason::Empty));
+            errors.push(Invalid::new(at, Reason::Mandatory));
         }
         return None;
     }

@@ -19,7 +19,7 @@ use sealane_harness::{
     apps::{Capture, Curl, Exit, Listener, Nginx, SClient, leaf},
     objects::MESH,
     pcap::readable,
-    pki::{LeafFiles, Pki, Wanted},
+    pki::{Leaf, LeafFiles, Pki, Validity, Wanted},
     tls, until,
 };
 
@@ -272,6 +272,10 @@ pub fn reload(stage: &Stage<'_>) -> Result<()> {
     }
 
     broken_pair(&edge, &first, &second)?;
+    early(
+        &edge,
+        &pki.leaf(&Wanted::server(host).valid(Validity::In(4)))?,
+    )?;
     world.objects.remove("cert.yaml")?;
     until("the door to close", SOON, || {
         Ok(shown(&edge).is_err().then_some(()))
@@ -299,6 +303,23 @@ fn broken_pair(edge: &Edge<'_>, first: &LeafFiles, second: &LeafFiles) -> Result
     })?;
     ensure!(shown(edge)? == serial(first)?, "the last good one is gone");
     Ok(())
+}
+
+/// One of which the time has not come is told, and counts once it has, though nothing is written any more.
+fn early(edge: &Edge<'_>, early: &Leaf) -> Result<()> {
+    let world = edge.shop.world();
+    let files = early.write(&world.scratch("early")?)?;
+    world.objects.raw("cert.yaml", &pair("cert", &files)?)?;
+    until("the time of the certificate to be told", SOON, || {
+        let status = edge.gateway.operator.json("status")?;
+        let problems = status["problems"].to_string();
+        Ok(problems.contains("not valid yet").then_some(()))
+    })?;
+    let wanted = serial(&files)?;
+    ensure!(shown(edge)? != wanted, "shown before its time");
+    until("the certificate's time", SOON, || {
+        Ok((shown(edge)? == wanted).then_some(()))
+    })
 }
 
 /// The serial of the certificate that the gateway shows.

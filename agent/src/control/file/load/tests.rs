@@ -123,7 +123,7 @@ fn errors_of_all_files_are_collected() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
     file("a.yaml", b"a: [\n");
-    file("b.yaml", b"good: x\n# \xff\n");
+    file("b.yaml", b"kind: Pod\n---\ngood: x\n# \xff\n");
     file("c.yaml", b"kind: Pod\n---\napiVersion: v1\n");
     std::os::unix::fs::symlink("nowhere", dir.path().join("d.yaml")).unwrap();
     let policy = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\n\
@@ -137,7 +137,7 @@ fn errors_of_all_files_are_collected() {
     assert_eq!(
         found[1..5],
         [
-            "b.yaml:2: not UTF-8",
+            "b.yaml:4: document 2: not UTF-8",
             "c.yaml:1: document 1: apiVersion: missing: write `apiVersion: v1`",
             "c.yaml:3: document 2: kind: missing: write `kind: Namespace` or `kind: Pod` or `kind: Service` or \
              `kind: ConfigMap`",

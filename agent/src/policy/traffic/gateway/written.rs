@@ -80,7 +80,7 @@ impl WrittenServer {
         let hosts = hosts(written, &at.clone().key("hosts"), errors);
         let at_port = at.clone().key("port");
         let Some(port) = self.port else {
-            errors.push(Invalid::new(at_port, Reason::Empty));
+            errors.push(Invalid::new(at_port, Reason::Mandatory));
             return None;
         };
         let (number, protocol) = port.checked(&at_port, seen, errors)?;
@@ -109,7 +109,7 @@ impl WrittenPort {
         refuse(at, &deprecated, &Reason::TrafficManagement, errors);
         let at_name = at.clone().key("name");
         match self.name.filter(|name| !name.is_empty()) {
-            None => errors.push(Invalid::new(at_name, Reason::Empty)),
+            None => errors.push(Invalid::new(at_name, Reason::Mandatory)),
             // Istio: names of ports are unique within a gateway.
             Some(name) => {
                 let count = seen.names.entry(name.clone()).or_default();
@@ -120,7 +120,7 @@ impl WrittenPort {
             }
         }
         if self.protocol.is_none() {
-            errors.push(Invalid::new(at.clone().key("protocol"), Reason::Empty));
+            errors.push(Invalid::new(at.clone().key("protocol"), Reason::Mandatory));
         }
         let number = port(self.number, &at.clone().key("number"), errors);
         number.zip(self.protocol)
@@ -167,7 +167,7 @@ fn in_clear(
 /// `HOST` or `NAMESPACE/HOST`, where the namespace may be `*` or `.`.
 fn hosts(written: Vec<String>, at: &FieldPath, errors: &mut Vec<Invalid>) -> Vec<ServerHost> {
     if written.is_empty() {
-        errors.push(Invalid::new(at.clone(), Reason::Empty));
+        errors.push(Invalid::new(at.clone(), Reason::Mandatory));
     }
     let mut hosts = Vec::new();
     for (index, written) in written.into_iter().enumerate() {

@@ -18,7 +18,7 @@ use sealane_harness::{
     tls::{self, ClientStream},
     until,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::edge::{Edge, HTTPS, gateway, pair, routed, to};
 use crate::{
@@ -188,7 +188,8 @@ pub fn cut(stage: &Stage<'_>) -> Result<()> {
 /// Status tells what is open, for whom, with which certificates, and what the last reload has come to.
 pub fn status(stage: &Stage<'_>) -> Result<()> {
     let world = stage.world;
-    let own = certificate(stage, &Pki::foreign()?)?;
+    let pki = Pki::foreign()?;
+    let own = certificate(stage, &pki)?;
     world.objects.raw("cert.yaml", &pair("cert", &own)?)?;
     world.objects.service(&service("web", 35, &WEB))?;
     let route = routed("web", HOST, "http: [{", &to("web"));
@@ -221,6 +222,9 @@ pub fn status(stage: &Stage<'_>) -> Result<()> {
         ensure!(table.stdout.contains(text), "{text}: {}", table.stdout);
     }
 
+    ensure!(status["problems"] == json!([]), "{status:#}");
+    misnamed(&edge, &pki, &own)?;
+
     let socket = edge.shop.stranger.connect(edge.address(HTTPS))?;
     let _kept = keep(socket, None)?;
     let connections = operator.json("connections")?;
@@ -242,6 +246,26 @@ pub fn status(stage: &Stage<'_>) -> Result<()> {
         let metrics = edge.gateway.metrics()?;
         let mut told = metrics.matching("sealane_gateway_credential_healthy", &[]);
         Ok((gone && told.next().is_none()).then_some(()))
+    })
+}
+
+/// A certificate of another name is told for as long as it is there.
+fn misnamed(edge: &Edge<'_>, pki: &Pki, own: &LeafFiles) -> Result<()> {
+    let (operator, world) = (&edge.gateway.operator, edge.shop.world());
+    let objects = &world.objects;
+    let other = pki.leaf(&Wanted::server("other.test"))?;
+    let other = other.write(&world.scratch("other")?)?;
+    objects.raw("cert.yaml", &pair("cert", &other)?)?;
+    until("another name to be told", SOON, || {
+        let problems = operator.json("status")?["problems"].to_string();
+        Ok(problems
+            .contains(&format!("no such name as {HOST}"))
+            .then_some(()))
+    })?;
+    objects.raw("cert.yaml", &pair("cert", own)?)?;
+    until("nothing more to be told", SOON, || {
+        let status = operator.json("status")?;
+        Ok((status["problems"] == json!([])).then_some(()))
     })
 }
 
