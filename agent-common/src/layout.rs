@@ -4,7 +4,8 @@ use core::mem::{align_of, offset_of, size_of};
 
 use crate::{
     Address, AgentState, Destination, Event, ListenKey, ListenerKey, OriginalDestination, PeerKey,
-    PortMode, SourceKey, Workload,
+    PortMode, SourceKey, WireFlow, WireKey, WireTotals, Workload,
+    framing::{Counts, Stream},
 };
 
 macro_rules! layout {
@@ -34,3 +35,9 @@ layout!(PeerKey, size 32, align 8, netns @ 0, address @ 8, port @ 24, local_port
 layout!(ListenKey, size 16, align 8, netns @ 0, port @ 8);
 layout!(ListenerKey, size 16, align 8, netns @ 0, version @ 8);
 layout!(Event, size 32, align 8, kind @ 0, port @ 4, netns @ 8, address @ 16);
+layout!(WireKey, size 48, align 8, netns @ 0, local @ 8, remote @ 24, local_port @ 40, remote_port @ 42);
+layout!(Counts, size 40, align 8, records @ 0, tls @ 8, plaintext @ 16, unclassified @ 24, repeated @ 32);
+layout!(Stream, size 80, align 8, next @ 0, remaining @ 4, head @ 8, start @ 16, have @ 20, phase @ 21,
+    opening @ 22, trial @ 23, kinds @ 24, began @ 25, left @ 28, lock @ 32, counts @ 40);
+layout!(WireFlow, size 176, align 8, streams @ 0, seen @ 160, closed @ 168, opener @ 169, doubted @ 170);
+layout!(WireTotals, size 88, align 8, ways @ 0, strict @ 80);

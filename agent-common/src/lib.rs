@@ -2,26 +2,29 @@
 //!
 //! Every struct here is the layout of a BPF map's key or value, or of a ring-buffer record: no implicit
 //! padding, no `bool`, `enum` or `Option`, addresses always sixteen bytes (IPv4 as `::ffff:a.b.c.d`), ports
-//! always in host order. Does not hold logic: the programs and the agent decide, this crate says what the
-//! bytes mean. Any change of a layout bumps [`LAYOUT_VERSION`], which is part of the path that the maps are
+//! always in host order. The programs and the agent decide, this crate says what the bytes mean; the one piece of logic
+//! is [`framing`], so that it can be tested where it doesn't run. Any change of a layout bumps [`LAYOUT_VERSION`], which is part of the path that the maps are
 //! pinned under, so that an agent never adopts maps of another layout.
 #![no_std]
 
 mod address;
 mod event;
 mod flow;
+pub mod framing;
 mod layout;
+mod wire;
 mod workload;
 
 pub use address::Address;
 pub use event::{Event, EventKind};
 pub use flow::{ListenKey, ListenerKey, OriginalDestination, PeerKey, SourceKey};
+pub use wire::{Closed, Doubt, Verdict, Way, WireFlow, WireKey, WireTotals};
 pub use workload::{
     AgentState, Destination, MAX_PORT_MODES, OnLoss, PortMode, PortModes, Workload,
 };
 
 /// Version of every layout in this crate taken together. Part of the pin path.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Names of the maps, as they stand in the object file and below the pin directory.
 pub mod map {
@@ -43,6 +46,14 @@ pub mod map {
     pub const LISTENING: &str = "LISTENING";
     /// `ListenerKey -> inbound listener of the agent`
     pub const LISTENERS: &str = "LISTENERS";
+    /// `WireKey -> WireFlow`: connections on the wire
+    pub const WIRE_FLOWS: &str = "WIRE_FLOWS";
+    /// `u64 (network namespace cookie) -> WireTotals`, for each processor
+    pub const WIRE_TOTALS: &str = "WIRE_TOTALS";
+    /// The program that follows the wire of all pods
+    pub const WIRE_PROGRAM: &str = "WIRE_PROGRAM";
+    /// `WireKey -> u8`: connections that a STRICT port answers in clear with good reason, as the agent says
+    pub const WIRE_EXCUSED: &str = "WIRE_EXCUSED";
     /// Ring buffer of [`Event`](crate::Event)
     pub const EVENTS: &str = "EVENTS";
 }
@@ -56,6 +67,10 @@ pub mod capacity {
     pub const ORIGINALS: u32 = 65_536;
     pub const CLIENTS: u32 = 262_144;
     pub const LISTENING: u32 = 65_536;
+    pub const WIRE_FLOWS: u32 = 131_072;
+    pub const WIRE_TOTALS: u32 = 4_096;
+    /// The only one that evicts: what is forgotten is told of too often, not too seldom.
+    pub const WIRE_EXCUSED: u32 = 8_192;
     pub const EVENTS: u32 = 1 << 18;
 }
 

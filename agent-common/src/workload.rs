@@ -58,6 +58,23 @@ pub struct Workload {
     pub ports: [PortMode; MAX_PORT_MODES],
 }
 
+impl Workload {
+    /// The mode of a port ([`PortModes`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn mode_of(&self, port: u16) -> u8 {
+        let mut i = 0;
+        while i < MAX_PORT_MODES {
+            let entry = self.ports[i];
+            if entry.mode != 0 && entry.port == port {
+                return entry.mode;
+            }
+            i += 1;
+        }
+        self.mode
+    }
+}
+
 /// A destination whose connections are captured. Key: its address, longest prefix first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::SkLookupContext,
 };
 use aya_log_ebpf::debug;
-use sealane_common::{ListenKey, ListenerKey, MAX_PORT_MODES, OnLoss, PortModes, Workload};
+use sealane_common::{ListenKey, ListenerKey, OnLoss, PortModes};
 
 use crate::{
     context::{LOOPBACK_IFINDEX, arrival, now},
@@ -33,7 +33,7 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
         return SK_DROP;
     };
     let port = arrival.local.port;
-    let mode = mode_of(workload, port);
+    let mode = workload.mode_of(port);
     if mode == PortModes::DISABLE {
         return SK_PASS;
     }
@@ -54,16 +54,4 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
     } else {
         SK_DROP
     }
-}
-
-fn mode_of(workload: &Workload, port: u16) -> u8 {
-    let mut i = 0;
-    while i < MAX_PORT_MODES {
-        let entry = workload.ports[i];
-        if entry.mode != 0 && entry.port == port {
-            return entry.mode;
-        }
-        i += 1;
-    }
-    workload.mode
 }

@@ -11,14 +11,17 @@ mod events;
 mod lookup;
 mod maps;
 mod names;
+mod packet;
 mod release;
 mod sockets;
+mod wire;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, sk_lookup, sock_ops},
-    programs::{SkLookupContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sock_ops},
+    programs::{SkLookupContext, SockAddrContext, SockContext, SockOpsContext, TcContext},
 };
 use context::Family;
+use sealane_common::Way;
 
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
@@ -63,6 +66,21 @@ fn tcp_states(ctx: SockOpsContext) -> u32 {
 #[sk_lookup]
 fn inbound(ctx: SkLookupContext) -> u32 {
     lookup::steer(&ctx)
+}
+
+#[classifier]
+fn wire_sent(mut ctx: TcContext) -> i32 {
+    wire::hand_on(&mut ctx, Way::SENT as u32)
+}
+
+#[classifier]
+fn wire_received(mut ctx: TcContext) -> i32 {
+    wire::hand_on(&mut ctx, Way::RECEIVED as u32)
+}
+
+#[classifier]
+fn wire(ctx: TcContext) -> i32 {
+    wire::watch(&ctx)
 }
 
 #[panic_handler]

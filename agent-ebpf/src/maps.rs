@@ -6,11 +6,11 @@ use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, RingBuf, SockHash},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuHashMap, ProgramArray, RingBuf, SockHash},
 };
 use sealane_common::{
     Address, AgentState, Destination, LAYOUT_VERSION, ListenKey, ListenerKey, OriginalDestination,
-    PeerKey, SourceKey, Workload, capacity,
+    PeerKey, SourceKey, WireFlow, WireKey, WireTotals, Workload, capacity,
 };
 
 #[unsafe(no_mangle)]
@@ -53,6 +53,21 @@ pub static LISTENING: HashMap<ListenKey, u32> =
 #[map]
 pub static LISTENERS: SockHash<ListenerKey> =
     SockHash::with_max_entries(2 * capacity::WORKLOADS, 0);
+
+#[map]
+pub static WIRE_FLOWS: HashMap<WireKey, WireFlow> =
+    HashMap::with_max_entries(capacity::WIRE_FLOWS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static WIRE_TOTALS: PerCpuHashMap<u64, WireTotals> =
+    PerCpuHashMap::with_max_entries(capacity::WIRE_TOTALS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static WIRE_EXCUSED: LruHashMap<WireKey, u8> =
+    LruHashMap::with_max_entries(capacity::WIRE_EXCUSED, 0);
+
+#[map]
+pub static WIRE_PROGRAM: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENTS, 0);

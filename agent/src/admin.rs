@@ -46,6 +46,11 @@ pub trait Inspect: Health {
     /// # Errors
     /// As [`Self::explain`].
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError>;
+    /// What is on the wire, of one workload or of all. Waits for the kernel.
+    ///
+    /// # Errors
+    /// When there is no such workload on this node.
+    fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String>;
     /// Waits for the kernel.
     fn flows(&self, last: Duration) -> Flows;
     /// Waits for the kernel, and takes time to read the documents.

@@ -103,7 +103,7 @@ impl Parts {
         let svids = Arc::new(svids);
         let (trust, trusted) = trust::open(&config.trust, svids.issuer().bundle())?;
         let offload = offload::start(&config.serve, &metrics).await;
-        let (capture, flows, notices, capture_status) =
+        let (capture, handles) =
             Capture::attach(capture_config(config), config.lease).context("capture")?;
         let (writer, store) = store::store();
         let settings = Settings::from(config.mesh.clone());
@@ -118,13 +118,15 @@ impl Parts {
             trust: trusted.clone(),
         };
         let kubelet = Kubelet::new(config.kubelet_cgroup.clone()).context("kubelet")?;
-        let seen = (flows, kubelet);
+        let seen = (handles.flows, kubelet);
         let proxy = Arc::new(proxy(config, reader, seen, credentials, offload, counters));
         let inspector = Arc::new(Inspector {
             started: SystemTime::now(),
             store: store.clone(),
             source: source_status.clone(),
-            capture: capture_status,
+            capture: handles.status,
+            wire: handles.wire,
+            attestations: handles.attestations,
             svids: Arc::clone(&svids),
             trust: trusted.clone(),
             proxy: Arc::clone(&proxy),
@@ -137,7 +139,7 @@ impl Parts {
             svids,
             trust: (trust, trusted),
             capture,
-            notices,
+            notices: handles.notices,
             source,
             source_status,
             store,
@@ -210,6 +212,7 @@ fn capture_config(config: &AgentConfig) -> CaptureConfig {
     CaptureConfig {
         cgroup_root: config.cgroup_root.clone(),
         bpffs: config.bpffs.clone(),
+        attests: config.attests,
         hold_back: matches!(
             config.source,
             SourceConfig::Cluster {

@@ -10,6 +10,7 @@ mod serve;
 mod source;
 mod trust;
 mod usage;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ pub use trust::TrustArgs;
 pub use serve::ServeArgs;
 pub use source::{SourceArgs, UnknownPods};
 pub use usage::{asks_for_json, complaint};
+pub use verify::{Switch, VerifyArgs, WireArgs};
 
 /// Where the agent listens for the operator's commands unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sealane/agent.sock";
@@ -75,6 +77,11 @@ pub enum Command {
     /// Connections of one client to one port are one flow, those that policy refused included. Handshakes that
     /// failed are not in it, and connections that did not come through the agent only while they are open.
     Flows(FlowsArgs),
+    /// Tell of each connection at the pods' interfaces whether TLS records were on the wire, and nothing else.
+    ///
+    /// This shows framing and the presence of a handshake, not cryptography. Exits with 0 when all connections are
+    /// ENCRYPTED, 1 when one is PLAINTEXT, 3 when one is UNKNOWN or a pod isn't watched, 2 on an error.
+    Verify(VerifyArgs),
     /// Explain what becomes of a connection, step by step, and which documents decide.
     ///
     /// Exits with 0 when it is allowed, 1 when it is not, 2 on an error.
@@ -111,6 +118,7 @@ impl Command {
             Self::Status(query) | Self::Connections(query) => Some(query.output),
             Self::Certs(args) => Some(args.query.output),
             Self::Flows(args) => Some(args.query.output),
+            Self::Verify(args) => Some(args.query.output),
             Self::Explain(args) => Some(args.ask.output),
             Self::TlsCheck(args) => Some(args.ask.output),
             Self::AuthzCheck(args) => Some(args.ask.output),
@@ -141,6 +149,9 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub wire: WireArgs,
 
     /// What becomes of connections to the mesh of a cluster's pods, as long as the API server has not said whether they
     /// are in it: refuse or pass

@@ -14,6 +14,7 @@ mod preflight;
 mod review;
 mod status;
 mod table;
+mod verify;
 
 use std::{
     io::{self, Write},
@@ -133,3 +134,4 @@ pub use keep::ca_keep;
 pub use lint::lint;
 pub use preflight::preflight;
 pub use review::{authz_check, explain, tls_check};
+pub use verify::verify;

@@ -28,7 +28,7 @@ pub use source::SourceConfig;
 
 use crate::{
     ca::{ParseCaAddressError, ParseNodeAccountError},
-    cli::{AgentArgs, LogArgs, MeshArgs, ServeArgs},
+    cli::{AgentArgs, LogArgs, MeshArgs, ServeArgs, Switch},
     identity::{ParseSpiffeIdError, TrustDomain},
     offload::KeyLimit,
     tls::ClientFiles,
@@ -79,6 +79,8 @@ pub struct AgentConfig {
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub lease: Duration,
+    /// Whether the wire of pods is watched.
+    pub attests: bool,
     pub detect_timeout: Duration,
     /// For how long flows are remembered.
     pub flow_retention: Duration,
@@ -232,6 +234,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             mesh,
             admin: address("--admin", &args.admin)?,
             socket: socket("--socket", &args.socket)?,
+            attests: args.wire.attestation == Switch::On,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
             detect_timeout: parse(
                 "--detect-timeout",

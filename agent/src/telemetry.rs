@@ -7,6 +7,7 @@ mod labels;
 mod log;
 mod metrics;
 mod tcp;
+mod wire;
 
 pub use access::AccessRecord;
 pub use authority::CaMetrics;
@@ -17,3 +18,4 @@ pub use labels::{
 pub use log::init;
 pub use metrics::{ActiveConnection, Metrics};
 pub use tcp::{PeerLabels, ServiceLabels, TcpLabels, TcpSeries};
+pub use wire::WireRow;

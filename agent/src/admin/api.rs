@@ -2,6 +2,7 @@
 
 mod authority;
 mod gateway;
+mod verify;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ pub use authority::{CaKeys, CaRoot, CaRotation, CaStatus};
 
 use crate::control::SourceText;
 pub use gateway::{Credential, GATEWAY, GatewayServer, GatewayStatus, Listener};
+pub use verify::{Attestation, PROVES, Unwatched, Verdict, Verification, WireCounts, WireFlow};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,9 @@ pub struct Capture {
     pub attached: bool,
     #[serde(default)]
     pub programs: Vec<String>,
+    /// What is on the wire of the pods is looked at.
+    #[serde(default)]
+    pub attestation: Attestation,
 }
 
 /// Where roots of another trust domain, or revocations, come from.

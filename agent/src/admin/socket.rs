@@ -88,6 +88,7 @@ impl AdminSocket {
             .route("/v1/tls-check", get(tls_check))
             .route("/v1/authz-check", get(authz_check))
             .route("/v1/flows", get(flows))
+            .route("/v1/verify", get(verify))
             .route("/v1/policy-diff", post(policy_diff))
             .layer(DefaultBodyLimit::max(api::MAX_QUESTION))
             .with_state(inspect);
@@ -226,6 +227,20 @@ async fn flows(
 ) -> Response {
     let flows = spawn_blocking(move || inspect.flows(Duration::from_secs(last))).await;
     flows.map_or_else(|_| failed(), |flows| Json(flows).into_response())
+}
+
+/// Whose wire, if not of all pods.
+#[derive(Deserialize)]
+struct Whose {
+    workload: Option<String>,
+}
+
+async fn verify(
+    State(inspect): State<Arc<dyn Inspect>>,
+    Query(Whose { workload }): Query<Whose>,
+) -> Response {
+    let seen = spawn_blocking(move || inspect.verify(workload.as_deref())).await;
+    seen.map_or_else(|_| failed(), answer)
 }
 
 async fn policy_diff(

@@ -84,6 +84,7 @@ impl Inspect for Stub {
             capture: api::Capture {
                 attached: true,
                 programs: vec!["connect4".into()],
+                attestation: api::Attestation::default(),
             },
             kernel_tls: kernel_tls(),
             kubelet: api::Kubelet {
@@ -105,6 +106,23 @@ impl Inspect for Stub {
             }],
             conflicts: vec![],
             limits: vec![],
+        }
+    }
+
+    fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String> {
+        match workload {
+            Some(workload) => Err(format!("no pod {workload}")),
+            None => Ok(api::Verification {
+                time: jiff::Timestamp::UNIX_EPOCH,
+                node: "node-a".into(),
+                generation: 7,
+                proves: api::PROVES.into(),
+                encrypted: 0,
+                plaintext: 0,
+                unknown: 0,
+                unwatched: vec![],
+                flows: vec![],
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ mod certificate;
 pub(super) mod connection;
 mod degradation;
 mod flow;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use super::offload;
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
-    capture::{CaptureStatus, PROGRAMS, PodState},
+    capture::{Attestations, CaptureStatus, PROGRAMS, PodState, Wire},
     config::{AgentConfig, SourceConfig},
     control::{Candidate, LoadErrors, NotFound, Settings, SourceStatus},
     proxy::Proxy,
@@ -37,6 +38,8 @@ pub(super) struct Inspector {
     pub(super) store: Reader,
     pub(super) source: watch::Receiver<SourceStatus>,
     pub(super) capture: watch::Receiver<CaptureStatus>,
+    pub(super) wire: Wire,
+    pub(super) attestations: watch::Receiver<Attestations>,
     pub(super) svids: Arc<Svids<Issuer>>,
     pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
@@ -95,7 +98,7 @@ impl Health for Inspector {
     }
 
     fn metrics(&self) -> String {
-        self.proxy.metrics.render()
+        self.proxy.metrics.render_with(&verify::rows(self))
     }
 }
 
@@ -123,6 +126,7 @@ impl Inspect for Inspector {
             capture: api::Capture {
                 attached: capture.active,
                 programs: PROGRAMS.iter().map(ToString::to_string).collect(),
+                attestation: verify::attestation(&self.attestations.borrow(), &capture),
             },
             kernel_tls: offload::status(&self.proxy.offload),
             kubelet: self.kubelet(),
@@ -175,6 +179,10 @@ impl Inspect for Inspector {
 
     fn authz_check(&self, workload: &str) -> Result<Vec<Authorized>, TargetError> {
         review::authz_check(&self.store.current(), workload)
+    }
+
+    fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String> {
+        verify::verify(self, workload)
     }
 
     fn flows(&self, last: Duration) -> Flows {

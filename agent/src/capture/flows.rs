@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use sealane_common::{Address, OriginalDestination, PeerKey, SourceKey};
+use sealane_common::{Address, OriginalDestination, PeerKey, SourceKey, WireKey};
 
 use super::netns::NetnsCookie;
 
@@ -22,14 +22,20 @@ pub struct Flows(Arc<Mutex<Tables>>);
 struct Tables {
     originals: HashMap<MapData, SourceKey, OriginalDestination>,
     clients: HashMap<MapData, PeerKey, OriginalDestination>,
+    excused: HashMap<MapData, WireKey, u8>,
 }
 
 impl Flows {
     pub(super) fn new(
         originals: HashMap<MapData, SourceKey, OriginalDestination>,
         clients: HashMap<MapData, PeerKey, OriginalDestination>,
+        excused: HashMap<MapData, WireKey, u8>,
     ) -> Self {
-        Self(Arc::new(Mutex::new(Tables { originals, clients })))
+        Self(Arc::new(Mutex::new(Tables {
+            originals,
+            clients,
+            excused,
+        })))
     }
 
     /// Forgets the clients that an earlier agent published: no connection outlives the agent that relays it.
@@ -69,6 +75,17 @@ impl Flows {
         let value = OriginalDestination::new(Address::from(client.ip()), client.port());
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.clients.insert(key, value, 0)
+    }
+
+    /// Says that the pod will answer in clear on this connection though its port is STRICT. The kernel forgets it when
+    /// another one is opened between the same ends.
+    pub fn excuse(&self, netns: NetnsCookie, local: SocketAddr, remote: SocketAddr) {
+        let ends = |end: SocketAddr| (Address::from(end.ip()), end.port());
+        let key = WireKey::new(netns.0, ends(local), ends(remote));
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = tables.excused.insert(key, 1, 0) {
+            tracing::warn!(%error, %local, %remote, "a probe will be told of as plaintext");
+        }
     }
 
     /// Takes [`Flows::publish_client`] back.

@@ -8,14 +8,14 @@ use sealane_common::{
     Address, AgentState, Destination, ListenKey, ListenerKey, Workload,
     map::{
         AGENT, CLIENTS, DESTINATIONS, EVENTS, LISTENERS, LISTENING, ORIGINALS, OTHERS, SOCKETS,
-        WORKLOADS,
+        WIRE_EXCUSED, WIRE_FLOWS, WIRE_PROGRAM, WIRE_TOTALS, WORKLOADS,
     },
 };
 
-use super::{error::CaptureError, flows::Flows};
+use super::{error::CaptureError, flows::Flows, wire::Wire};
 
 /// Every map that is pinned and shared, with those of aya-log.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 15] = [
     AGENT,
     WORKLOADS,
     OTHERS,
@@ -25,11 +25,23 @@ pub(super) const NAMES: [&str; 11] = [
     CLIENTS,
     LISTENING,
     LISTENERS,
+    WIRE_FLOWS,
+    WIRE_TOTALS,
+    WIRE_PROGRAM,
+    WIRE_EXCUSED,
     EVENTS,
     "AYA_LOGS",
 ];
 
-/// The maps that only the capture task touches; [`Flows`] has the others.
+/// All of them, by who touches them.
+pub(super) struct Taken {
+    pub(super) maps: Maps,
+    pub(super) flows: Flows,
+    pub(super) wire: Wire,
+    pub(super) events: RingBuf<MapData>,
+}
+
+/// The maps that only the capture task touches; [`Flows`] and [`Wire`] have the others.
 pub(super) struct Maps {
     pub(super) agent: Array<MapData, AgentState>,
     pub(super) workloads: HashMap<MapData, u64, Workload>,
@@ -39,7 +51,7 @@ pub(super) struct Maps {
     pub(super) listeners: SockHash<MapData, ListenerKey>,
 }
 
-pub(super) fn take(ebpf: &mut Ebpf) -> Result<(Maps, Flows, RingBuf<MapData>), CaptureError> {
+pub(super) fn take(ebpf: &mut Ebpf) -> Result<Taken, CaptureError> {
     let maps = Maps {
         agent: typed(ebpf, AGENT)?,
         workloads: typed(ebpf, WORKLOADS)?,
@@ -48,11 +60,19 @@ pub(super) fn take(ebpf: &mut Ebpf) -> Result<(Maps, Flows, RingBuf<MapData>), C
         listening: typed(ebpf, LISTENING)?,
         listeners: typed(ebpf, LISTENERS)?,
     };
-    let flows = Flows::new(typed(ebpf, ORIGINALS)?, typed(ebpf, CLIENTS)?);
-    Ok((maps, flows, typed(ebpf, EVENTS)?))
+    Ok(Taken {
+        maps,
+        flows: Flows::new(
+            typed(ebpf, ORIGINALS)?,
+            typed(ebpf, CLIENTS)?,
+            typed(ebpf, WIRE_EXCUSED)?,
+        ),
+        wire: Wire::new(typed(ebpf, WIRE_FLOWS)?, typed(ebpf, WIRE_TOTALS)?),
+        events: typed(ebpf, EVENTS)?,
+    })
 }
 
-fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError>
+pub(super) fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, CaptureError>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {

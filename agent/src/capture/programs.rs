@@ -11,7 +11,6 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
         links::{FdLink, LinkError},
@@ -22,8 +21,7 @@ use sealane_common::LAYOUT_VERSION;
 use super::{
     bpffs::Ground,
     error::CaptureError,
-    flows::Flows,
-    maps::{self, Maps},
+    maps,
     netns::{Netns, NetnsCookie},
     object::Loader,
 };
@@ -55,6 +53,8 @@ pub struct CaptureConfig {
     pub trace: bool,
     /// Whether pods that nobody has spoken of yet are kept from the mesh until somebody has.
     pub hold_back: bool,
+    /// Whether the wire of pods is watched.
+    pub attests: bool,
 }
 
 /// The place of this layout's pins.
@@ -87,7 +87,7 @@ impl Pins {
 
     /// Pins a fresh link in the place of the one that is there, in one step: at no moment is there none. (No
     /// dots: bpffs reserves names with them, kernel/bpf/inode.c.)
-    fn replace_link(&self, name: &str, link: FdLink) -> Result<(), CaptureError> {
+    pub(super) fn replace_link(&self, name: &str, link: FdLink) -> Result<(), CaptureError> {
         let path = self.links.join(name);
         let fresh = self.links.join(format!("{FRESH}{name}"));
         let _ = fs::remove_file(&fresh);
@@ -107,6 +107,21 @@ impl Pins {
             program.take_link(id)
         })?;
         self.replace_link(&inbound_link(netns.cookie()), link.into())
+    }
+
+    /// An instance of all programs, with a pod's cookie.
+    pub(super) fn load(&self, cookie: NetnsCookie) -> Result<Ebpf, CaptureError> {
+        self.loader.load(cookie)
+    }
+
+    /// Removes the links whose names begin so.
+    pub(super) fn remove_links(&self, prefix: &str) {
+        for entry in fs::read_dir(&self.links).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(prefix)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     pub(super) fn detach_inbound(&self, cookie: NetnsCookie) {
@@ -133,7 +148,7 @@ fn inbound_link(cookie: NetnsCookie) -> String {
 /// Loads the object, adopting pinned maps, and attaches the cgroup programs.
 pub(super) fn attach_all(
     config: &CaptureConfig,
-) -> Result<(Pins, Maps, Flows, RingBuf<MapData>, Ebpf), CaptureError> {
+) -> Result<(Pins, maps::Taken, Ebpf), CaptureError> {
     let root = fs::File::open(&config.cgroup_root).map_err(|source| CaptureError::CgroupRoot {
         path: config.cgroup_root.clone(),
         source,
@@ -144,9 +159,9 @@ pub(super) fn attach_all(
         let link = attach_cgroup(&mut ebpf, name, &root)?;
         pins.replace_link(name, link)?;
     }
-    let (maps, flows, events) = maps::take(&mut ebpf)?;
-    flows.clear_clients();
-    Ok((pins, maps, flows, events, ebpf))
+    let taken = maps::take(&mut ebpf)?;
+    taken.flows.clear_clients();
+    Ok((pins, taken, ebpf))
 }
 
 pub(super) fn attach_cgroup(
@@ -245,6 +260,7 @@ mod tests {
             bpffs: PathBuf::from("/sys/kernel/sealane"),
             trace: false,
             hold_back: false,
+            attests: false,
         };
         let error = Pins::create(&config).unwrap_err();
         assert!(matches!(error, CaptureError::NotBpffs { .. }), "{error}");

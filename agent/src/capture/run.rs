@@ -15,15 +15,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cgroup,
+    attestor::{Attestations, Attestor},
+    boottime, cgroup,
     desired::Desired,
     destinations::Destinations,
     enrol::{Enrolled, Listeners, Pod},
     error::{CaptureError, EnrolError},
     flows::Flows,
-    maps::{Maps, map_error},
+    maps::{Maps, Taken, map_error},
     netns::{Home, NetnsCookie},
     programs::{self, CaptureConfig, Pins},
+    wire::Wire,
 };
 use crate::workload::ObjectName;
 use strangers::Strangers;
@@ -50,6 +52,9 @@ pub struct Capture {
     enrolled: HashMap<ObjectName, Enrolled>,
     failed: HashMap<ObjectName, EnrolError>,
     strangers: Strangers,
+    /// Who watches the wire, until it runs, and what it is told.
+    attestor: Option<Attestor>,
+    served: watch::Sender<Vec<Arc<Pod>>>,
     /// A map could not be written: to be applied again.
     incomplete: bool,
     /// What stands in the destinations map.
@@ -89,6 +94,15 @@ pub struct CaptureStatus {
     pub pods: HashMap<ObjectName, PodState>,
 }
 
+/// What the rest of the agent is given of capture.
+pub struct Handles {
+    pub flows: Flows,
+    pub wire: Wire,
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub status: watch::Receiver<CaptureStatus>,
+    pub attestations: watch::Receiver<Attestations>,
+}
+
 /// How far a pod of this node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodState {
@@ -102,21 +116,16 @@ impl Capture {
     ///
     /// # Errors
     /// When the kernel, the cgroup root or the bpf file system doesn't allow it.
-    pub fn attach(
-        config: CaptureConfig,
-        lease: Duration,
-    ) -> Result<
-        (
-            Self,
-            Flows,
-            mpsc::UnboundedReceiver<Notice>,
-            watch::Receiver<CaptureStatus>,
-        ),
-        CaptureError,
-    > {
+    pub fn attach(config: CaptureConfig, lease: Duration) -> Result<(Self, Handles), CaptureError> {
         let home = Home::open()?;
         let own_cgroup = cgroup::own().map_err(CaptureError::OwnCgroup)?;
-        let (pins, maps, flows, events, mut ebpf) = programs::attach_all(&config)?;
+        let (pins, taken, mut ebpf) = programs::attach_all(&config)?;
+        let Taken {
+            maps,
+            flows,
+            wire,
+            events,
+        } = taken;
         if config.trace {
             events::start_trace(&mut ebpf);
         }
@@ -124,6 +133,7 @@ impl Capture {
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(CaptureStatus::default());
         let strangers = Strangers::new(&config, &home);
+        let (attestor, attestations) = Attestor::new(pins.clone(), wire.clone(), config.attests);
         let capture = Self {
             config,
             strangers,
@@ -134,6 +144,8 @@ impl Capture {
             own_cgroup,
             lease,
             desired: Desired::default(),
+            attestor: Some(attestor),
+            served: watch::Sender::default(),
             enrolled: HashMap::new(),
             failed: HashMap::new(),
             incomplete: false,
@@ -142,7 +154,14 @@ impl Capture {
             notices,
             status,
         };
-        Ok((capture, flows, notice_receiver, status_receiver))
+        let handles = Handles {
+            flows,
+            wire,
+            notices: notice_receiver,
+            status: status_receiver,
+            attestations,
+        };
+        Ok((capture, handles))
     }
 
     /// Applies every desired state that arrives until `stop`, then stops capturing: the lease ends, so that
@@ -162,6 +181,9 @@ impl Capture {
             }
         }
         self.renew_lease();
+        if let Some(attestor) = self.attestor.take() {
+            tokio::spawn(attestor.run(self.served.subscribe()));
+        }
         self.status.send_modify(|status| status.active = true);
         let mut lease = ticker(self.lease / 4);
         let mut retry = ticker(RETRY);
@@ -246,6 +268,8 @@ impl Capture {
         });
         let pods = enrolled.chain(failed).collect();
         self.status.send_modify(|status| status.pods = pods);
+        let served = self.enrolled.values().map(|e| Arc::clone(&e.pod));
+        self.served.send_replace(served.collect());
     }
 
     fn by_cookie(&self, cookie: NetnsCookie) -> Option<&Enrolled> {
@@ -260,12 +284,4 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker.reset_at(Instant::now() + period);
     ticker
-}
-
-/// `CLOCK_BOOTTIME` in nanoseconds, as `bpf_ktime_get_boot_ns` reads it.
-fn boottime() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
-    seconds * 1_000_000_000 + nanoseconds
 }

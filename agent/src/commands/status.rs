@@ -77,6 +77,7 @@ fn summary(status: &api::Status) -> String {
         ("CA", authority(&status.ca)),
         ("Trust", trusted(&status.trusted)),
         ("Capture", capture(&status.capture)),
+        ("Attestation", attestation(&status.capture.attestation)),
         ("Kernel TLS", kernel_tls(&status.kernel_tls)),
         ("Kubelet", kubelet(&status.kubelet)),
     ])
@@ -150,6 +151,22 @@ fn capture(capture: &api::Capture) -> String {
         (true, []) => "attached".to_owned(),
         (true, programs) => format!("attached: {}", programs.join(", ")),
     }
+}
+
+fn attestation(attestation: &api::Attestation) -> String {
+    let api::Attestation {
+        watched,
+        methods,
+        unwatched,
+    } = attestation;
+    let on = match methods.as_slice() {
+        [] => "off".to_owned(),
+        methods => format!("on for {watched} pods ({})", methods.join(", ")),
+    };
+    let off = unwatched.iter();
+    off.fold(on, |text, pod| {
+        format!("{text}; off for {}: {}", pod.workload, pod.why)
+    })
 }
 
 pub(super) fn kernel_tls(tls: &api::KernelTls) -> String {

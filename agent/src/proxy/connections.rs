@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -44,6 +44,8 @@ pub struct Connection {
     session: OnceLock<Session>,
     transport: OnceLock<Transport>,
     phase: AtomicU8,
+    /// The port of the socket that was dialled for an outbound connection; zero before.
+    pub wire_port: AtomicU16,
     /// From the client to the server, in bytes.
     pub received: AtomicU64,
     /// From the server to the client.
@@ -125,6 +127,7 @@ impl Connections {
             session: OnceLock::new(),
             transport: OnceLock::new(),
             phase: AtomicU8::new(Phase::Detecting as u8),
+            wire_port: AtomicU16::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             cut: OnceLock::new(),

@@ -318,6 +318,9 @@ async fn deliver(
     };
     let (to, client) = (connection.destination, connection.client);
     let within = proxy.timeouts.connect;
+    if matches!(connection.session(), Some(Session::Probe)) {
+        proxy.flows.excuse(pod.netns.cookie(), to, client);
+    }
     match dial::application(&pod.netns, &proxy.flows, to, client, within).await {
         Ok((local, published)) => match Relay::new(local, wire) {
             Ok(relay) => Ok((relay, published)),

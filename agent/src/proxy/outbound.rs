@@ -1,7 +1,11 @@
 //! What a pod of this node asks for: resolve, dial from inside the pod, handshake with exactly the peer that
 //! the store expects, relay.
 
-use std::{mem, net::SocketAddr, sync::Arc};
+use std::{
+    mem,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -105,6 +109,8 @@ async fn connect(
     let within = proxy.timeouts.connect;
     let socket = |to| dial::of_pod(&pod.netns, to);
     let (endpoint, stream) = dial::first(&candidates, within, socket).await?;
+    let port = stream.local_addr().map_or(0, |local| local.port());
+    connection.wire_port.store(port, Ordering::Relaxed);
     let protection = route(snapshot, connection, &source, &lead, endpoint)?;
     let wire = match protection {
         Protection::Mesh(server) => {

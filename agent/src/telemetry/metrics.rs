@@ -9,8 +9,9 @@ use prometheus::{Encoder, Error, IntGauge, Registry, TextEncoder};
 
 use super::{
     CaptureEvent, CutReason, Direction, EnrolmentFailure, HandshakeFailure, IssueFailure,
-    ProbeResult, RefusalReason, Side, TcpLabels, TcpSeries, Transport,
+    ProbeResult, RefusalReason, Side, TcpLabels, TcpSeries, Transport, WireRow,
     families::{EXPIRY_SERIES, Families, NO_REASON},
+    wire,
 };
 use crate::identity::SpiffeId;
 
@@ -270,6 +271,14 @@ impl Metrics {
     /// Whether pods that aren't known can't be held back, though they should be.
     pub fn set_unguarded(&self, unguarded: bool) {
         self.0.node.unguarded.set(i64::from(unguarded));
+    }
+
+    /// [`Metrics::render`], and what the kernel has counted on the wire.
+    #[must_use]
+    pub fn render_with(&self, on_wire: &[WireRow]) -> String {
+        let mut text = self.render();
+        wire::render(on_wire, &mut text);
+        text
     }
 
     /// All families in Prometheus's text format 0.0.4.

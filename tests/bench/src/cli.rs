@@ -20,6 +20,8 @@ Variants, each between a client's and a server's network namespace on a bridge:
   direct         TCP, nothing in the way: what all ratios are to
   plain          from outside the mesh to a PERMISSIVE server: one agent
   userspace-tls  two mesh pods, STRICT, two agents with --ktls off
+  plain-unwatched, userspace-tls-unwatched
+                 these two with --attestation off; see --attest
   ktls-copy      the same with --ktls copy
   ktls-splice    the same with --ktls auto
   stunnel        stunnel in front of client and server, mutual TLS 1.3
@@ -65,6 +67,9 @@ pub struct Args {
     /// Only these variants, and direct
     #[arg(long, value_name = "VARIANT,...", value_delimiter = ',')]
     only: Vec<String>,
+    /// Only what tells the cost of attestation: plain and userspace-tls, each with and without
+    #[arg(long, conflicts_with = "only")]
+    attest: bool,
     /// Only these measurements
     #[arg(long, value_name = "MEASURE,...", value_delimiter = ',', value_enum)]
     measure: Vec<Measure>,
@@ -112,6 +117,13 @@ fn batch(typed: &str) -> Result<usize, String> {
 
 /// Of a bulk transfer in an emulated processor, where a second is long.
 const EMULATED_BYTES: u64 = 16 << 20;
+/// What `--attest` compares.
+const ATTESTED: [&str; 4] = [
+    "plain",
+    "plain-unwatched",
+    "userspace-tls",
+    "userspace-tls-unwatched",
+];
 const QUICK: u64 = 200;
 const IDLE: usize = 1500;
 const EMULATED_IDLE: usize = 100;
@@ -149,7 +161,11 @@ impl Args {
             } else {
                 IDLE
             }),
-            only: self.only.clone(),
+            only: if self.attest {
+                ATTESTED.map(str::to_owned).to_vec()
+            } else {
+                self.only.clone()
+            },
             measures: if self.measure.is_empty() {
                 Measure::ALL.to_vec()
             } else {

@@ -21,10 +21,12 @@ use crate::{
 };
 
 /// Those that need no definition on the command line, in the order of the table.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 9] = [
     DIRECT,
     "plain",
+    "plain-unwatched",
     "userspace-tls",
+    "userspace-tls-unwatched",
     "ktls-copy",
     "ktls-splice",
     "stunnel",

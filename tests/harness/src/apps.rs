@@ -10,6 +10,7 @@ mod nginx;
 mod openssl;
 mod redis;
 mod strace;
+mod tshark;
 
 use std::path::Path;
 
@@ -24,9 +25,10 @@ pub use nginx::{Listener, Nginx};
 pub use openssl::{Leaf, SClient, leaf, show_certificates};
 pub use redis::Redis;
 pub use strace::Strace;
+pub use tshark::{Dissected, dissect};
 
 /// Programs that the suite runs, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("unshare", "util-linux"),
@@ -41,6 +43,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("redis-cli", "redis-tools"),
     ("strace", "strace"),
     ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("promtool", "prometheus"),
 ];
 

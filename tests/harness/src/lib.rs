@@ -17,6 +17,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod enter;
 pub mod fault;
+pub mod frames;
 pub mod gateway;
 pub mod host;
 pub mod hosts;

@@ -13,6 +13,12 @@ static SLOWDOWN: LazyLock<u32> = LazyLock::new(|| {
     value.and_then(|value| value.parse().ok()).unwrap_or(1)
 });
 
+/// Whether the machine takes longer for everything than one of its own.
+#[must_use]
+pub fn is_slow() -> bool {
+    *SLOWDOWN > 1
+}
+
 /// A span of time, on this machine.
 #[must_use]
 pub fn span(natively: Duration) -> Duration {

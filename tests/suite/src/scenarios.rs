@@ -1,10 +1,13 @@
 //! The scenarios. Each plays in a world of its own and knows the product from outside only.
 
+mod attest;
 mod authority;
 mod authorization;
 mod basics;
 mod candidates;
 mod certificates;
+mod crafted;
+mod dissected;
 mod envoy;
 mod faults;
 mod gateways;
@@ -93,6 +96,14 @@ pub const ALL: &[Scenario] = &[
     scenario("short-connections", protocols::short_connections),
     scenario("tls-application", protocols::tls_application),
     scenario("capture-ciphertext", wire::capture_ciphertext),
+    scenario("attest-mutual", attest::mutual),
+    scenario("attest-plain", attest::plain),
+    scenario("attest-bytewise", attest::bytewise),
+    scenario("attest-before", attest::before),
+    scenario("attest-restart", attest::restart),
+    scenario("attest-crafted", crafted::frames),
+    scenario("attest-strict", crafted::strict),
+    scenario("attest-tshark", dissected::hundred),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
     scenario("bound-to-device", wire::bound_to_device),

@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::{Rendered, directory, list, text};
 use crate::workspace;
 
-const FAMILIES: [&str; 4] = [
+const FAMILIES: [&str; 5] = [
     "agent/src/telemetry/families.rs",
     "agent/src/telemetry/families/authority.rs",
     "agent/src/telemetry/families/tls.rs",
     "agent/src/telemetry/tcp.rs",
+    "agent/src/telemetry/wire.rs",
 ];
 const LABELS: [&str; 4] = [
     "agent/src/telemetry/labels.rs",
@@ -91,11 +92,11 @@ fn families(source: &str) -> Vec<String> {
             is_call.then(|| rest.split('"').next())?
         });
     let own = named.map(|name| format!("sealane_{name}"));
-    let istio = source
+    let whole = source
         .split('"')
-        .filter(|text| text.starts_with("istio_"))
+        .filter(|text| text.starts_with("istio_") || text.starts_with("sealane_"))
         .map(str::to_owned);
-    own.chain(istio).collect()
+    own.chain(whole).collect()
 }
 
 fn is_family(name: &str, families: &BTreeSet<String>) -> bool {
@@ -174,6 +175,7 @@ mod tests {
                 "ca_healthy",
             )?,
             "istio_tcp_sent_bytes_total",
+            "sealane_wire_records_total",
         "#;
         let mut names = families(source);
         names.sort();
@@ -182,7 +184,8 @@ mod tests {
             [
                 "istio_tcp_sent_bytes_total",
                 "sealane_ca_healthy",
-                "sealane_handshakes_total"
+                "sealane_handshakes_total",
+                "sealane_wire_records_total"
             ]
         );
     }

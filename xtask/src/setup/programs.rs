@@ -8,7 +8,7 @@ use super::{Outcome, apt};
 use crate::{process, vm::share};
 
 /// A program, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 26] = [
     // aws-lc, rustls' cryptography, is C.
     ("cc", "gcc libc6-dev"),
     ("curl", "curl"),
@@ -34,6 +34,7 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("ss", "iproute2"),
     ("strace", "strace"),
     ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("unshare", "util-linux"),
     (share::NAME, share::NAME),
 ];

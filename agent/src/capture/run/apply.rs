@@ -171,6 +171,7 @@ impl Capture {
 
     fn forget(&mut self, cookie: NetnsCookie) {
         self.pins.detach_inbound(cookie);
+        self.pins.detach_wire(cookie);
         let _ = self.maps.workloads.remove(&cookie.0);
         self.unlist(cookie);
         let ports: Vec<_> = self

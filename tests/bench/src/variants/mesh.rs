@@ -18,6 +18,8 @@ struct Kind {
     /// Of the server's mesh namespace.
     mode: &'static str,
     client_in_mesh: bool,
+    /// For `--attestation`.
+    attestation: &'static str,
     /// For `--ktls`.
     ktls: &'static str,
     /// What the agents must call it; the first is what it is known by.
@@ -29,6 +31,7 @@ fn kind(name: &str) -> Result<Kind> {
         about,
         mode: "STRICT",
         client_in_mesh: true,
+        attestation: "on",
         ktls,
         transports,
     };
@@ -37,8 +40,19 @@ fn kind(name: &str) -> Result<Kind> {
             about: "one agent relays plaintext to a PERMISSIVE server",
             mode: "PERMISSIVE",
             client_in_mesh: false,
+            attestation: "on",
             ktls: "off",
             transports: &["copy", "plain"],
+        },
+        "plain-unwatched" => Kind {
+            about: "plain, with --attestation off",
+            attestation: "off",
+            ..self::kind("plain")?
+        },
+        "userspace-tls-unwatched" => Kind {
+            about: "userspace-tls, with --attestation off",
+            attestation: "off",
+            ..self::kind("userspace-tls")?
         },
         "userspace-tls" => strict("two agents, TLS in userspace", "off", &["userspace_tls"]),
         "ktls-copy" => strict("two agents, kernel TLS, copied", "copy", &["ktls_copy"]),
@@ -51,7 +65,7 @@ fn kind(name: &str) -> Result<Kind> {
 pub(super) fn build(run: &Arc<Run>, name: &str) -> Result<Built> {
     let kind = kind(name)?;
     // The agent's own choice of what to log; the harness would ask for more.
-    let mut flags = vec!["--log-level", "info"];
+    let mut flags = vec!["--log-level", "info", "--attestation", kind.attestation];
     if has_ktls(run)? {
         flags.extend(["--ktls", kind.ktls]);
     } else if kind.ktls != "off" {
@@ -69,6 +83,11 @@ pub(super) fn build(run: &Arc<Run>, name: &str) -> Result<Built> {
     }
     agents.b.wait_enrolled(&site.server, true)?;
     agents.b.wait_mode(&site.server, kind.mode)?;
+    if kind.attestation == "on" {
+        agents.b.wait_status("the wire to be watched", |status| {
+            status["capture"]["attestation"]["watched"] == 1
+        })?;
+    }
     // A stranger's way has no agent at the client's end.
     let nodes = if kind.client_in_mesh {
         &NodeName::ALL[..]

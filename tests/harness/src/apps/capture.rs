@@ -16,6 +16,11 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// Of a packet: an Ethernet header with tags, and the longest that is offloaded.
+const SNAPSHOT: &str = "65600";
+/// In KiB. libpcap reserves a whole snapshot for each packet that comes at once (`--immediate-mode`): with its own
+/// sizes, 2 MiB and 256 KiB, there is room for eight.
+const BUFFER: &str = "16384";
 
 /// A running capture of one TCP port.
 #[derive(Debug)]
@@ -35,8 +40,9 @@ impl Capture {
         let file = world.scratch("capture")?.join("wire.pcap");
         // Outside the pod's cgroup, as an operator would.
         let mut command = enter::command(Some(&pod.netns.path()), None, "tcpdump")?;
-        command.args(["-i", "eth0", "-U", "--immediate-mode", "-n", "-s", "0"]);
-        command.args(["-Z", "root", "-w"]).arg(&file);
+        command.args(["-i", "eth0", "-U", "--immediate-mode", "-n"]);
+        command.args(["-s", SNAPSHOT, "-B", BUFFER, "-Z", "root", "-w"]);
+        command.arg(&file);
         command.args(["tcp", "port", &port.to_string()]);
         let mut process = pod.spawn("tcpdump", command)?;
         until_true("tcpdump to capture", LIMIT, || {
@@ -65,10 +71,30 @@ impl Capture {
     ///
     /// # Errors
     /// When tcpdump fails, or its file can't be read.
-    pub fn stop(mut self) -> Result<Vec<Segment>> {
+    pub fn stop(self) -> Result<Vec<Segment>> {
+        pcap::segments(&self.save()?)
+    }
+
+    /// Waits until so many bytes of TCP payload have been captured, without repetitions.
+    ///
+    /// # Errors
+    /// When they aren't in time.
+    pub fn wait_bytes(&self, bytes: usize) -> Result<()> {
+        until_true("all bytes to be captured", LIMIT, || {
+            let flows = pcap::flows(&pcap::segments(&self.file)?);
+            let captured = |flows: Vec<Flow>| flows.iter().map(|f| f.payload.len()).sum::<usize>();
+            Ok(flows.is_ok_and(|flows| captured(flows) >= bytes))
+        })
+    }
+
+    /// Stops, and returns the file.
+    ///
+    /// # Errors
+    /// When tcpdump fails.
+    pub fn save(mut self) -> Result<PathBuf> {
         self.process.signal(Signal::INT)?;
         self.process.wait(LIMIT)?.success().context("tcpdump")?;
-        pcap::segments(&self.file)
+        Ok(self.file)
     }
 
     /// A reset, or the end of both directions.

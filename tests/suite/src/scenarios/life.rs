@@ -233,7 +233,7 @@ pub fn crash_is_no_end(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn set_inject(shop: &Shop<'_>, pod: &Pod, inject: bool) -> Result<()> {
+pub(super) fn set_inject(shop: &Shop<'_>, pod: &Pod, inject: bool) -> Result<()> {
     let mut manifest = pod.manifest();
     manifest.spec.inject = Some(inject);
     shop.world().objects.pod(&manifest)?;
