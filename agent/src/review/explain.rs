@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     course::{Answer, Transport, spoken},
-    nowhere::{awaits_names, nobody, private, supposed},
+    nowhere::{awaits_names, is_let_through, nobody, private, supposed},
     target::{self, Asked, Client, TargetError},
 };
 use crate::{
     store::{Lead, Snapshot},
-    workload::{Endpoint, Service, Workload},
+    workload::{Endpoint, Workload},
 };
 use mesh::Way;
 
@@ -135,7 +135,9 @@ impl Question<'_> {
         let each = of_family.into_iter().map(|e| self.at(e, steps.clone()));
         let explanation = match (worst(each.collect()), service) {
             (Some(explanation), _) => explanation,
-            (None, Some(service)) if !self.is_let_through(service) => {
+            (None, Some(service))
+                if !is_let_through(self.snapshot, self.source.is_some(), lead, service) =>
+            {
                 steps.push(format!("refused: {}", nobody(&self.lead, service)));
                 Explanation::denied(Transport::Plaintext, Vec::new(), steps)
             }
@@ -146,15 +148,6 @@ impl Question<'_> {
             }
         };
         self.with_route(explanation)
-    }
-
-    /// Whether a connection to a service without endpoints is not refused: what a `ServiceEntry` doesn't speak of, and
-    /// hosts whose addresses nobody was asked for.
-    fn is_let_through(&self, service: &Service) -> bool {
-        let undeclared = service.port(self.lead.port).is_none();
-        let untouched = self.source.is_none() || (undeclared && self.lead.routed.is_none());
-        let unasked = !self.snapshot.is_in_force() && awaits_names(self.snapshot, service);
-        service.outside.is_some() && (untouched || (unasked && !undeclared))
     }
 
     /// Those that the client would be sent to: of its own address's family if there are any.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod diff;
+mod possible;
 mod routes;
 mod servers;
 mod tables;
