@@ -116,6 +116,12 @@ impl Routes {
         routes.flat_map(Route::subnets)
     }
 
+    /// Keys of the labels that clients are chosen by, each as often as it is named.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let routes = self.services.iter().flat_map(|service| &service.routes);
+        routes.flat_map(Route::labels)
+    }
+
     /// Where connections to a host may be sent.
     pub fn leading<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p str> {
         let routes = self.about(host).flat_map(|service| &service.routes);

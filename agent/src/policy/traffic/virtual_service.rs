@@ -98,11 +98,6 @@ pub(super) struct Asked<'a> {
 }
 
 impl Route {
-    /// Blocks of addresses that clients connect to.
-    pub(super) fn subnets(&self) -> impl Iterator<Item = &IpNet> {
-        self.matches.iter().flat_map(|matching| &matching.subnets)
-    }
-
     /// Those that it names.
     pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
         self.matches.iter().filter_map(|matching| matching.port)

@@ -20,14 +20,6 @@ use crate::{
 /// So many clients are tried each; of more, those that are alike have one that stands for them.
 const EACH: usize = 500;
 
-/// Labels that tell the pods of one controller apart.
-const OF_ONE_POD: [&str; 4] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "statefulset.kubernetes.io/pod-name",
-    "apps.kubernetes.io/pod-index",
-];
-
 /// Who connects: a pod, also one on the network of its node.
 #[derive(Clone, Copy)]
 pub(super) struct Client<'a> {
@@ -96,10 +88,10 @@ impl<'a> Kinds<'a> {
     }
 
     fn sort(&mut self, facts: &Facts<'a>, pods: Vec<&'a Arc<Workload>>) {
-        let blocks = facts.blocks();
+        let (labels, blocks) = (facts.labels(), facts.blocks());
         let mut known = HashMap::new();
         for pod in pods {
-            let at = match known.entry(facts.key(pod, &blocks)) {
+            let at = match known.entry(facts.key(pod, &labels, &blocks)) {
                 Entry::Vacant(new) => {
                     self.kinds.push(facts.kind(pod));
                     *new.insert(self.kinds.len() - 1)
@@ -169,8 +161,8 @@ impl<'a> Kinds<'a> {
         let tried = self.kinds.len() + self.on_nodes.len();
         let alike = (tried < self.all).then(|| {
             format!(
-                "{tried} of {} pods are tried: where several have the same identity, labels, ports and services, and no \
-                 policy tells their addresses apart, one stands for all",
+                "{tried} of {} pods are tried: where several have the same identity, ports and services, and no policy tells \
+                 them apart, one stands for all",
                 self.all
             )
         });
@@ -248,9 +240,20 @@ impl<'a> Facts<'a> {
         blocks.into_iter().collect()
     }
 
-    fn key(&self, pod: &'a Workload, blocks: &[IpNet]) -> impl Eq + std::hash::Hash + use<'a> {
-        let labels = pod.labels.iter();
-        let labels = labels.filter(|(key, _)| !OF_ONE_POD.contains(&key.as_str()));
+    /// Keys of the labels that say where clients are led. Whom else policies select is known by what they say.
+    fn labels(&self) -> BTreeSet<&'a str> {
+        let policies = [&self.now.policy, &self.then.policy].into_iter();
+        let labels = policies.flat_map(|p| p.routes().labels().chain(p.clients().labels()));
+        labels.collect()
+    }
+
+    fn key(
+        &self,
+        pod: &'a Workload,
+        named: &BTreeSet<&str>,
+        blocks: &[IpNet],
+    ) -> impl Eq + std::hash::Hash + use<'a> {
+        let labels = named.iter().map(|key| pod.labels.get(*key));
         let served = pod.addresses.iter().map(|a| self.served(*a).to_vec());
         let said = [&self.now.policy, &self.then.policy].map(|p| self.hasher.hash_one(p.of(pod)));
         (
