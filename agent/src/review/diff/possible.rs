@@ -42,7 +42,6 @@ pub fn possible(snapshot: &Snapshot, candidate: &Policy, untried: &[String]) -> 
         then: &then,
         services: asked::of_services(snapshot, &then),
         kinds: &kinds,
-        same: Same::new(snapshot, &then),
         untried,
     };
     let (summary, lists, remark) = trial.tried();
@@ -58,15 +57,14 @@ struct Trial<'a> {
     /// What clients may ask for that is not a pod's address.
     services: Vec<Asked<'a>>,
     kinds: &'a Kinds<'a>,
-    same: Same<'a>,
     untried: &'a [String],
 }
 
 impl<'a> Trial<'a> {
     /// And what is to be said of it if it isn't everything.
-    fn tried(mut self) -> (Summary, Lists, Option<String>) {
+    fn tried(&self) -> (Summary, Lists, Option<String>) {
         let (mut summary, mut lists) = (Summary::default(), Lists::default());
-        let mut tried = 0;
+        let (mut tried, mut same) = (0, Same::new(self.now, self.then));
         let clients = self.kinds.clients(self.now);
         for (index, client) in clients.iter().enumerate() {
             if tried >= MAX_TRIED {
@@ -77,7 +75,7 @@ impl<'a> Trial<'a> {
                 );
                 return (summary, lists, Some(remark));
             }
-            let ways = self.of_client(client);
+            let ways = self.of_client(client, &mut same);
             tried += ways.tried();
             summary.flows += ways.flows();
             ways.told(client, &mut lists);
@@ -85,34 +83,31 @@ impl<'a> Trial<'a> {
         (summary, lists, None)
     }
 
-    fn of_client(&mut self, client: &Client<'a>) -> Ways<'a> {
+    fn of_client(&self, client: &Client<'a>, same: &mut Same<'a>) -> Ways<'a> {
         let mut ways = Ways::default();
-        for asked in self.kinds.asked(client) {
-            self.compare(client, asked, &mut ways);
-        }
+        let services = self.services.iter().copied();
         // Without an agent it is the pods' addresses that count.
-        let services = if client.source.is_some() {
-            std::mem::take(&mut self.services)
-        } else {
-            Vec::new()
-        };
-        for asked in services.iter().filter(|asked| asked.is_open_to(client)) {
-            self.compare(client, *asked, &mut ways);
-        }
-        if client.source.is_some() {
-            self.services = services;
+        let services = services.filter(|asked| client.source.is_some() && asked.is_open_to(client));
+        for asked in self.kinds.asked(client).into_iter().chain(services) {
+            self.compare(client, asked, same, &mut ways);
         }
         ways
     }
 
-    fn compare(&mut self, client: &Client<'a>, asked: Asked<'a>, ways: &mut Ways<'a>) {
+    fn compare(
+        &self,
+        client: &Client<'a>,
+        asked: Asked<'a>,
+        same: &mut Same<'a>,
+        ways: &mut Ways<'a>,
+    ) {
         let now = Led::of(self.now, client, asked, self.kinds);
         let then = Led::of(self.then, client, asked, self.kinds);
         if now.places == then.places {
             for place in &now.places {
                 let server = Server::of(self.now, &now, *place, asked);
                 ways.count(server);
-                if self.same.is_so(&now, &then, *place) {
+                if same.is_so(&now, &then, *place) {
                     continue;
                 }
                 let [before, after] = [&now, &then].map(|led| led.end(client, *place));

@@ -25,11 +25,12 @@ impl<'a> Same<'a> {
         let (Ok(now), Ok(then)) = (&now.lead, &then.lead) else {
             return false;
         };
-        let service =
-            |lead: &crate::store::Lead<'_>| (lead.service.map(|s| s.name.clone()), lead.port);
         now.ruled == then.ruled
-            && service(now) == service(then)
-            && place.is_none_or(|place| self.takes_the_same(place))
+            && now.port == then.port
+            && now.service.map(|s| &s.name) == then.service.map(|s| &s.name)
+            && place.map_or(now.routed == then.routed, |place| {
+                self.takes_the_same(place)
+            })
     }
 
     fn takes_the_same(&mut self, place: Endpoint) -> bool {

@@ -51,20 +51,47 @@ fn pick<'t>(random: &mut fastrand::Rng, of: &[&'t str]) -> &'t str {
     random.choice(of).unwrap()
 }
 
+const MESH: &str = "apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {istio-injection: enabled}}}
+- {apiVersion: v1, kind: Namespace, metadata: {name: b, labels: {istio-injection: enabled}}}
+- {apiVersion: v1, kind: Namespace, metadata: {name: out}}
+- apiVersion: networking.istio.io/v1
+  kind: ServiceEntry
+  metadata: {name: api, namespace: a}
+  spec:
+    hosts: [api.example]
+    addresses: [240.0.0.1]
+    ports: [{number: 80, name: http, protocol: HTTP}]
+    resolution: STATIC
+    endpoints: [{address: 203.0.113.5}]
+";
+
 fn world(random: &mut fastrand::Rng) -> World {
-    let mut text = String::from(
-        "apiVersion: v1\nkind: List\nitems:\n\
-         - {apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {istio-injection: enabled}}}\n\
-         - {apiVersion: v1, kind: Namespace, metadata: {name: b, labels: {istio-injection: enabled}}}\n\
-         - {apiVersion: v1, kind: Namespace, metadata: {name: out}}\n\
-         - {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: api, namespace: a}, spec: {hosts: \
-         [api.example], addresses: [240.0.0.1], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, \
-         endpoints: [{address: 203.0.113.5}]}}\n",
-    );
-    let mut pods: Vec<Pod> = Vec::new();
+    let mut world = World {
+        text: MESH.to_owned(),
+        pods: Vec::new(),
+        services: vec!["240.0.0.1:80".to_owned()],
+        one_each: true,
+    };
     let mut owners = Vec::new();
     for index in 0..random.usize(2..5) {
-        let (namespace, app) = (pick(random, &["a", "b", "out"]), pick(random, &["x", "y"]));
+        let owner = (pick(random, &["a", "b", "out"]), pick(random, &["x", "y"]));
+        world.one_each &= !owners.contains(&owner);
+        owners.push(owner);
+        world.add_pod(random, index, owner);
+    }
+    let named = [("a", "x"), ("a", "y"), ("b", "x"), ("out", "x")];
+    for (index, owner) in named.into_iter().enumerate() {
+        world.add_service(random, index, owner);
+    }
+    world
+}
+
+impl World {
+    fn add_pod(&mut self, random: &mut fastrand::Rng, index: usize, owner: (&str, &str)) {
+        let (namespace, app) = owner;
         let on_node = namespace == "out" && random.bool();
         let mut addresses = vec![format!("10.0.0.{index}")];
         if random.bool() {
@@ -76,7 +103,7 @@ fn world(random: &mut fastrand::Rng) -> World {
         };
         let ips: Vec<_> = addresses.iter().map(|a| format!("{{ip: '{a}'}}")).collect();
         writeln!(
-            text,
+            self.text,
             "- {{apiVersion: v1, kind: Pod, metadata: {{name: p{index}, namespace: {namespace}, labels: {{app: {app}}}}}, \
              spec: {{hostNetwork: {on_node}, serviceAccountName: {app}, containers: [{{name: {container}, ports: \
              [{{containerPort: 80}}, {{containerPort: 81}}]}}]}}, status: {{phase: Running, podIPs: [{}], conditions: \
@@ -84,16 +111,15 @@ fn world(random: &mut fastrand::Rng) -> World {
             ips.join(", ")
         )
         .unwrap();
-        owners.push((namespace, app));
-        pods.push(Pod {
+        self.pods.push(Pod {
             name: format!("{namespace}/p{index}"),
             addresses,
             on_node,
         });
     }
-    let mut services = vec!["240.0.0.1:80".to_owned()];
-    let named = [("a", "x"), ("a", "y"), ("b", "x"), ("out", "x")];
-    for (index, (namespace, app)) in named.into_iter().enumerate() {
+
+    fn add_service(&mut self, random: &mut fastrand::Rng, index: usize, owner: (&str, &str)) {
+        let (namespace, app) = owner;
         let headless = random.u8(..4) == 0;
         let address = match headless {
             true => "None".to_owned(),
@@ -101,22 +127,15 @@ fn world(random: &mut fastrand::Rng) -> World {
         };
         let protocol = pick(random, &["http", "tcp"]);
         writeln!(
-            text,
+            self.text,
             "- {{apiVersion: v1, kind: Service, metadata: {{name: {app}, namespace: {namespace}}}, spec: {{clusterIP: \
              {address}, clusterIPs: [{address}], selector: {{app: {app}}}, ports: [{{name: {protocol}, port: 80, \
              targetPort: 80}}]}}}}"
         )
         .unwrap();
         if !headless {
-            services.push(format!("{address}:80"));
+            self.services.push(format!("{address}:80"));
         }
-    }
-    owners.sort_unstable();
-    World {
-        text,
-        pods,
-        services,
-        one_each: owners.windows(2).all(|two| two[0] != two[1]),
     }
 }
 
