@@ -283,8 +283,8 @@ fn a_directory_alone_makes_flows_of_its_pods_and_ports() {
     let cut = |client: &str| format!("cut {client} Plaintext Some(PlaintextInStrict) {PEER}");
     assert_eq!(told(&diff), ["other-ns/legacy-1", OTHER].map(cut));
     assert_eq!(diff.cut[0].connections, 0);
-    // From each of the other four pods to the one with a port in the mesh; to `legacy`, and its pod.
-    assert_eq!(diff.summary.flows, 4 + 3);
+    // From each pod to the one with a port in the mesh, from that by its service; from those in the mesh to `legacy-1`.
+    assert_eq!(diff.summary.flows, 5 + 3);
 }
 
 #[test]

@@ -149,13 +149,13 @@ fn of_many_pods_that_are_alike_one_stands_for_two_that_speak_with_each_other() {
     let deny = "{action: DENY, rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/many]}}], to: \
                 [{operation: {ports: [\"8080\"]}}]}]}";
     let deny = document("AuthorizationPolicy", "shop/deny", deny);
-    for (count, cut) in [(20, 20 * 20), (3000, 2)] {
+    for (count, cut) in [(20, 20 * 21), (3000, 3)] {
         let text = many(count);
         let diff = tried(&text, &strict());
         let within = |line: &String| line.starts_with("shop/w-");
         assert!(!denied(&diff).iter().any(within), "{:?}", denied(&diff));
         let diff = tried(&text, &deny);
-        // Of each the other ones, and `web`.
+        // Of each the other ones, `web` and `client`.
         assert_eq!(denied(&diff).len(), cut, "{:?}", diff.summary);
         assert!(denied(&diff).contains(&"shop/w-0 shop/w-1:8080 -".to_owned()));
         let alike = diff
@@ -252,7 +252,7 @@ fn ports_of_which_only_policy_speaks_are_tried_and_pods_without_any_are_told() {
     );
     let warnings = tried(CLUSTER, &strict()).warnings.join("; ");
     assert!(
-        warnings.contains("no port is known of 1 pods in the mesh (shop/client for one)"),
+        warnings.contains("of which no port is known: 1 (shop/client for one)"),
         "{warnings}"
     );
 }

@@ -6,7 +6,7 @@ use super::kinds::Client;
 use crate::{
     review::nowhere::unrecognised,
     store::{Lead, LeadError, Snapshot},
-    workload::{Service, Workload},
+    workload::{Endpoint, Service, Workload},
 };
 
 /// What a client asks for.
@@ -51,8 +51,8 @@ impl<'a> Asked<'a> {
             Self::Name(..) => None,
         };
         match (to, self.service()) {
-            // The family may make a difference.
-            (Some(to), Some(service)) if service.virtual_addresses.len() > 1 => to.to_string(),
+            // The family may make a difference; who looks up a headless service connects to an endpoint.
+            (Some(to), Some(service)) if service.virtual_addresses.len() != 1 => to.to_string(),
             (_, Some(service)) => format!("{}:{}", service.host, self.port()),
             (to, None) => to.map(|to| to.to_string()).unwrap_or_default(),
         }
@@ -78,19 +78,35 @@ pub(super) fn of_services<'a>(now: &'a Snapshot, then: &Snapshot) -> Vec<Asked<'
     services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let each = services.into_iter().flat_map(|service| {
         let ports = ports(now, then, service).into_iter();
-        ports.flat_map(move |port| at_port(service, port))
+        ports.flat_map(move |port| at_port(now, service, port))
     });
     each.collect()
 }
 
-fn at_port(service: &Arc<Service>, port: u16) -> Vec<Asked<'_>> {
-    match &service.virtual_addresses[..] {
-        [] => vec![Asked::Name(service, port)],
-        addresses => addresses
-            .iter()
-            .map(|address| Asked::Address(SocketAddr::new(*address, port), Some(service)))
-            .collect(),
+fn at_port<'a>(now: &Snapshot, service: &'a Arc<Service>, port: u16) -> Vec<Asked<'a>> {
+    if !service.virtual_addresses.is_empty() {
+        let addresses = service.virtual_addresses.iter();
+        let asked = addresses.map(|address| SocketAddr::new(*address, port));
+        return asked.map(|to| Asked::Address(to, Some(service))).collect();
     }
+    let ends: Vec<_> = service
+        .port(port)
+        .into_iter()
+        .flat_map(|port| port.endpoints.iter())
+        .collect();
+    if ends.is_empty() || service.outside.is_some() {
+        return vec![Asked::Name(service, port)];
+    }
+    // Clients connect to the pods, which are tried each. Of others one of each family stands for all.
+    let others = ends
+        .iter()
+        .filter(|end| now.workload_at(end.address).is_none());
+    let (ipv4, ipv6): (Vec<Endpoint>, Vec<Endpoint>) =
+        others.copied().partition(|end| end.address.is_ipv4());
+    let first = [ipv4.first(), ipv6.first()].into_iter().flatten();
+    first
+        .map(|end| Asked::Address(SocketAddr::new(end.address, end.port), Some(service)))
+        .collect()
 }
 
 fn ports(now: &Snapshot, then: &Snapshot, service: &Service) -> Vec<u16> {

@@ -170,7 +170,7 @@ impl<'a> Kinds<'a> {
         let silent: Vec<_> = self.kinds.iter().filter(silent).collect();
         let unknown = silent.first().map(|kind| {
             format!(
-                "no port is known of {} pods in the mesh ({} for one): connections to them are not tried",
+                "pods in the mesh of which no port is known: {} ({} for one); connections to them are not tried",
                 silent.len(),
                 kind.first.name
             )
