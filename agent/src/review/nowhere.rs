@@ -35,10 +35,13 @@ pub(super) fn is_let_through(
     lead: &Lead<'_>,
     service: &Service,
 ) -> bool {
+    if service.outside.is_none() {
+        return false;
+    }
     let undeclared = service.port(lead.port).is_none();
     let untouched = !in_mesh || (undeclared && lead.routed.is_none());
-    let unasked = !snapshot.is_in_force() && awaits_names(snapshot, service);
-    service.outside.is_some() && (untouched || (unasked && !undeclared))
+    let unasked = || !snapshot.is_in_force() && awaits_names(snapshot, service);
+    untouched || (!undeclared && unasked())
 }
 
 /// Why connections to a host outside are not recognised, if so.

@@ -1,7 +1,6 @@
 //! The ways of one client to each server: told as one flow where they have the same end.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::{Asked, Client, Effect, Judged, Led, Lists};
 use crate::{
@@ -14,13 +13,13 @@ use crate::{
 };
 
 /// A port at which connections end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Server<'a> {
     whose: Whose<'a>,
     port: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Whose<'a> {
     /// A pod, or a service that has none.
     Object(&'a ObjectName),
@@ -96,7 +95,13 @@ impl<'a> Ways<'a> {
     }
 
     pub(super) fn told(self, client: &Client<'_>, lists: &mut Lists) {
-        for (server, (tried, changed)) in self.0 {
+        let ways = self.0.into_iter();
+        let mut ways: Vec<_> = ways
+            .filter(|(_, (_, changed))| !changed.is_empty())
+            .collect();
+        // Rows are bounded: the same ones are told each time.
+        ways.sort_unstable_by_key(|(server, _)| *server);
+        for (server, (tried, changed)) in ways {
             let mut each = changed.windows(2);
             let all_alike = changed.len() == tried && each.all(|two| two[0].is_like(&two[1]));
             for changed in changed {
