@@ -103,7 +103,7 @@ impl<'a> Trial<'a> {
     ) {
         let now = Led::of(self.now, client, asked, self.kinds);
         let then = Led::of(self.then, client, asked, self.kinds);
-        if now.places == then.places {
+        if now.ends_as(&then) {
             for place in &now.places {
                 let server = Server::of(self.now, &now, *place, asked);
                 ways.count(server);

@@ -103,17 +103,39 @@ fn servers_outside_of_the_mesh_are_tried_by_what_their_clients_are_told() {
     }
 }
 
+/// The cluster, with a host outside whose address name servers have to tell.
+fn unresolved() -> String {
+    let fixed = "resolution: STATIC, location: MESH_EXTERNAL, endpoints: [{address: 203.0.113.5}]";
+    CLUSTER
+        .replace("addresses: [240.0.0.1], ", "")
+        .replace(fixed, "resolution: DNS, location: MESH_EXTERNAL")
+}
+
+#[test]
+fn where_hosts_will_be_that_are_new_is_not_known() {
+    let entry = "{hosts: [new.example], addresses: [240.0.0.9], ports: [{number: 80, name: http, protocol: HTTP}], \
+                 resolution: STATIC, endpoints: [{address: 203.0.113.6}]}";
+    let route = "{hosts: [api.example], http: [{route: [{destination: {host: new.example}}]}]}";
+    let candidate = [
+        document("ServiceEntry", "shop/new", entry),
+        document("VirtualService", "shop/v", route),
+    ];
+    for text in [CLUSTER, &unresolved()] {
+        let diff = tried(text, &candidate.join("\n---\n"));
+        let line =
+            |name: &str| format!("uncertain {name} Plaintext Some(Route) VirtualService/shop/v");
+        assert_eq!(told(&diff), [CLIENT, "shop/web"].map(line));
+        assert!(!diff.is_harmless());
+    }
+}
+
 #[test]
 fn hosts_outside_of_the_cluster_are_tried() {
     let rule = |mode: &str| {
         let spec = format!("{{host: api.example, trafficPolicy: {{tls: {{mode: {mode}}}}}}}");
         document("DestinationRule", "shop/api", &spec)
     };
-    let resolved = "resolution: DNS, location: MESH_EXTERNAL";
-    let unresolved = CLUSTER.replace("addresses: [240.0.0.1], ", "").replace(
-        "resolution: STATIC, location: MESH_EXTERNAL, endpoints: [{address: 203.0.113.5}]",
-        resolved,
-    );
+    let unresolved = unresolved();
     for text in [CLUSTER, &unresolved] {
         let secured = format!("{text}\n---\n{}\n", rule("SIMPLE"));
         let by = "DestinationRule/shop/api";

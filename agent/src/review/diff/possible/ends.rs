@@ -57,6 +57,16 @@ impl<'a> Led<'a> {
         }
     }
 
+    /// Whether connections end where those of another policy do.
+    pub(super) fn ends_as(&self, other: &Self) -> bool {
+        let whose = |led: &Self| {
+            let lead = led.lead.as_ref().ok()?;
+            Some((lead.service.map(|service| &service.name), lead.port))
+        };
+        let is_known = self.places.iter().all(Option::is_some);
+        self.places == other.places && (is_known || whose(self) == whose(other))
+    }
+
     /// `place`: one of its places.
     pub(super) fn end(&self, client: &Client<'a>, place: Option<Endpoint>) -> End<'a> {
         let lead = match &self.lead {
