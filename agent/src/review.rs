@@ -4,6 +4,7 @@
 //! Decides nothing itself: `policy` does.
 
 mod authz_check;
+mod connected;
 mod course;
 mod diff;
 mod explain;

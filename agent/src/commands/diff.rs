@@ -62,7 +62,7 @@ async fn asked(args: &DiffArgs, files: Vec<SourceText>) -> anyhow::Result<Diff> 
 }
 
 fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<Diff> {
-    let settings = Settings::from(MeshConfig::try_from(&args.ask.mesh)?);
+    let settings = Settings::from(MeshConfig::try_from(&args.ask.mesh)?).of_dump();
     let snapshot = loaded(dir, &settings)?;
     let policy = candidate.compile(&settings, &snapshot.documents, args.replace);
     let untried = candidate.untried();

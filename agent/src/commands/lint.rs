@@ -69,7 +69,7 @@ impl From<&LoadError> for Finding {
 /// # Errors
 /// When the path can't be read, or the findings can't be written.
 pub fn lint(args: &LintArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let settings = Settings::from(MeshConfig::try_from(&args.mesh)?);
+    let settings = Settings::from(MeshConfig::try_from(&args.mesh)?).of_dump();
     let path = &args.path;
     path.metadata()
         .with_context(|| path.display().to_string())?;

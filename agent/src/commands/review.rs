@@ -110,7 +110,7 @@ async fn asked<T: DeserializeOwned>(
 }
 
 fn snapshot(dir: &Path, mesh: &MeshArgs) -> anyhow::Result<Snapshot> {
-    loaded(dir, &Settings::from(MeshConfig::try_from(mesh)?))
+    loaded(dir, &Settings::from(MeshConfig::try_from(mesh)?).of_dump())
 }
 
 /// What a directory says.

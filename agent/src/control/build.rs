@@ -38,6 +38,11 @@ pub struct Settings {
     pub root_namespace: String,
     /// Of hosts outside of the mesh.
     pub addresses: Arc<Addresses>,
+    /// Whether pods with Istio's own proxy are in the mesh where their namespaces say so. Where agents run they are not:
+    /// two proxies would answer one another's clients.
+    pub takes_proxied: bool,
+    /// Whether pods are found where they run, and need not say it.
+    pub finds_pods: bool,
 }
 
 impl From<MeshConfig> for Settings {
@@ -50,11 +55,22 @@ impl From<MeshConfig> for Settings {
             cluster_domain: config.cluster_domain,
             root_namespace: config.root_namespace,
             addresses: Arc::default(),
+            takes_proxied: false,
+            finds_pods: false,
         }
     }
 }
 
 impl Settings {
+    /// Of a directory that documents are tried on: its pods are in the mesh as they would be in Istio's.
+    #[must_use]
+    pub fn of_dump(self) -> Self {
+        Self {
+            takes_proxied: true,
+            ..self
+        }
+    }
+
     /// Compiles documents as those of this mesh.
     #[must_use]
     pub fn compile(&self, documents: Documents) -> Policy {
@@ -206,7 +222,7 @@ pub fn relate(
         policy, documents, ..
     } = compiled;
     warnings.extend_from_slice(&compiled.warnings);
-    let bystanders = bystanders::found(&namespaces, &pods, &services);
+    let bystanders = bystanders::found(&namespaces, &pods, &services, settings.takes_proxied);
     let expected = expected(&pods, settings);
     pods.retain(|pod| !pod.facts.finished && !pod.facts.addresses.is_empty());
     // Names make it total.
@@ -293,8 +309,8 @@ impl Enrolled<'_> {
         let mut workloads = Vec::with_capacity(pods.len());
         for LocatedPod { site, facts } in pods {
             let labels = self.namespaces.get(&*facts.name.namespace);
-            let enrolled = enrolment::is_enrolled(labels, &facts);
-            if enrolment::looks_forgotten(enrolled, &facts) {
+            let enrolled = enrolment::is_enrolled(labels, &facts, self.settings.takes_proxied);
+            if !self.settings.finds_pods && enrolment::looks_forgotten(enrolled, &facts) {
                 warnings.push(enrolment::missing_label(&facts));
             }
             match self.workload(&facts, enrolled) {

@@ -15,7 +15,7 @@ use super::{
     target::{self, Asked, Client, TargetError},
 };
 use crate::{
-    store::{Lead, Snapshot},
+    store::{Lead, LeadError, Snapshot},
     workload::{Endpoint, Workload},
 };
 use mesh::Way;
@@ -68,50 +68,117 @@ pub fn explain(
     let client = target::client(snapshot, client)?;
     let source = client.source(snapshot);
     let asked = target::server(snapshot, source, server)?;
-    let mut steps = introduced(snapshot, &client);
-    steps.extend(asked.remarks.iter().cloned());
-    let service = asked.service.as_ref();
-    let lead = match source.filter(|_| asked.unseen.is_none()) {
-        None => Ok(Lead::direct(service, asked.port)),
-        Some(source) => match asked.address(client.address.is_ipv4()) {
-            // Several hosts may have the address.
-            Some(address) if asked.is_by_address() => {
-                snapshot.lead_to(source, SocketAddr::new(address, asked.port))
-            }
-            address => snapshot.lead(source, service, asked.port, address),
-        },
-    };
-    let lead = match lead {
-        Ok(lead) => lead,
-        Err(error) => {
-            steps.push(format!("refused: {error}"));
-            let decided_by = error.document().iter().map(ToString::to_string).collect();
-            return Ok(Explanation::denied(Transport::Plaintext, decided_by, steps));
-        }
-    };
-    let question = Question {
-        snapshot,
-        client: &client,
-        source,
-        asked: &asked,
-        lead,
-    };
-    Ok(question.answered(steps))
+    let ways = asked.connected(snapshot, client.families());
+    let told = ways.into_iter().flat_map(|to| {
+        let question = Question {
+            snapshot,
+            client: &client,
+            source,
+            asked: &asked,
+            to,
+        };
+        question.told()
+    });
+    Ok(worst(told.collect()))
 }
 
-/// A client and where its connection leads.
+/// What becomes of a connection, and where it has led.
+struct Told {
+    /// `None`: to nobody, or nobody whom policy knows.
+    endpoint: Option<Endpoint>,
+    explanation: Explanation,
+}
+
+impl Told {
+    const fn of_nobody(explanation: Explanation) -> Self {
+        Self {
+            endpoint: None,
+            explanation,
+        }
+    }
+}
+
+/// A client and where it connects to.
 struct Question<'a> {
     snapshot: &'a Snapshot,
     client: &'a Client,
     /// The client, if it is in the mesh.
     source: Option<&'a Workload>,
     asked: &'a Asked,
+    /// `None`: any address of what is asked for.
+    to: Option<IpAddr>,
+}
+
+impl<'a> Question<'a> {
+    fn told(self) -> Vec<Told> {
+        let mut steps = self.introduced();
+        match self.lead() {
+            Ok(lead) => Answering {
+                question: self,
+                lead,
+            }
+            .told(steps),
+            Err(error) => {
+                steps.push(format!("refused: {error}"));
+                let decided_by = error.document().iter().map(ToString::to_string).collect();
+                let denied = Explanation::denied(Transport::Plaintext, decided_by, steps);
+                vec![Told::of_nobody(denied)]
+            }
+        }
+    }
+
+    fn lead(&self) -> Result<Lead<'a>, LeadError> {
+        let (snapshot, asked) = (self.snapshot, self.asked);
+        let service = asked.service.as_ref();
+        match (self.source.filter(|_| asked.unseen.is_none()), self.to) {
+            (None, _) => Ok(Lead::direct(service, asked.port)),
+            // Several hosts may have the address.
+            (Some(source), Some(address)) if asked.is_by_address() => {
+                snapshot.lead_to(source, SocketAddr::new(address, asked.port))
+            }
+            (Some(source), address) => snapshot.lead(source, service, asked.port, address),
+        }
+    }
+
+    /// Who the client is, and what the answer supposes of it.
+    fn introduced(&self) -> Vec<String> {
+        let client = self.client;
+        let supposed = client.has_own_proxy(self.snapshot).then(|| {
+            "note: the client has Istio's own proxy, and no agent: this supposes that it does as the documents say, with \
+             a certificate of the mesh's root"
+                .to_owned()
+        });
+        let text = self.client_text(self.to.unwrap_or(client.address));
+        let remarks = self.asked.remarks.iter().cloned();
+        std::iter::once(text)
+            .chain(supposed)
+            .chain(remarks)
+            .collect()
+    }
+
+    /// The client by its address of the same family as the server's.
+    fn client_text(&self, server: IpAddr) -> String {
+        let client = self.client;
+        let address = client.address_beside(server);
+        match &client.on_node {
+            Some(name) => format!(
+                "client {name} ({address}) is on the network of its node, and so not in the mesh"
+            ),
+            None => described("client", address, client.workload.as_deref()),
+        }
+    }
+}
+
+/// A client and where its connection leads.
+struct Answering<'a> {
+    question: Question<'a>,
     lead: Lead<'a>,
 }
 
-impl Question<'_> {
-    fn answered(&self, mut steps: Vec<String>) -> Explanation {
+impl Answering<'_> {
+    fn told(&self, mut steps: Vec<String>) -> Vec<Told> {
         let (lead, service) = (&self.lead, self.lead.service);
+        let (snapshot, asked) = (self.question.snapshot, self.question.asked);
         if let (Some(routed), Some(service)) = (lead.routed, service) {
             let subset = routed.subset.map(|subset| format!(", subset {subset}"));
             steps.push(format!(
@@ -122,56 +189,84 @@ impl Question<'_> {
                 subset.unwrap_or_default()
             ));
         }
-        if self.asked.unseen.is_some() && service.is_none_or(|s| s.outside.is_some()) {
-            return self.outside(steps);
+        if asked.unseen.is_some() && service.is_none_or(|s| s.outside.is_some()) {
+            return vec![Told::of_nobody(self.outside(steps))];
         }
-        let hidden = self.asked.service.as_ref().filter(|_| service.is_none());
+        let hidden = asked.service.as_ref().filter(|_| service.is_none());
         steps.extend(hidden.map(|service| private(service)));
-        let endpoints = match service {
-            None => self.asked.endpoints(self.client.address.is_ipv4()),
-            Some(_) => self.snapshot.endpoints(lead).collect(),
-        };
-        let of_family = self.of_one_family(endpoints);
-        let each = of_family.into_iter().map(|e| self.at(e, steps.clone()));
-        let explanation = match (worst(each.collect()), service) {
-            (Some(explanation), _) => explanation,
-            (None, Some(service))
-                if !is_let_through(self.snapshot, self.source.is_some(), lead, service) =>
+        let endpoints = self.endpoints();
+        if !endpoints.is_empty() {
+            let told = endpoints.into_iter().map(|endpoint| Told {
+                endpoint: Some(endpoint),
+                explanation: self.with_route(self.at(endpoint, steps.clone())),
+            });
+            return told.collect();
+        }
+        let explanation = match service {
+            Some(service)
+                if !is_let_through(
+                    self.question.snapshot,
+                    self.question.source.is_some(),
+                    &self.lead,
+                    service,
+                ) =>
             {
                 steps.push(format!("refused: {}", nobody(&self.lead, service)));
                 Explanation::denied(Transport::Plaintext, Vec::new(), steps)
             }
-            (None, known) => {
-                let awaited = known.filter(|service| awaits_names(self.snapshot, service));
+            known => {
+                let awaited = known.filter(|service| awaits_names(snapshot, service));
                 steps.extend(awaited.map(|service| supposed(service)));
                 self.outside(steps)
             }
         };
-        self.with_route(explanation)
+        vec![Told::of_nobody(self.with_route(explanation))]
     }
 
-    /// Those that the client would be sent to: of its own address's family if there are any.
-    fn of_one_family(&self, endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-        let families: Vec<bool> = match &self.client.workload {
-            Some(workload) => workload.addresses.iter().map(IpAddr::is_ipv4).collect(),
-            None => vec![self.client.address.is_ipv4()],
-        };
-        let same = endpoints
-            .iter()
-            .filter(|e| families.contains(&e.address.is_ipv4()));
-        let mut same: Vec<_> = same.copied().collect();
-        // What a pod sends to itself says nothing of the others.
-        let itself = |e: &Endpoint| {
-            let client = self.client.workload.as_ref();
-            client.is_some_and(|client| client.addresses.contains(&e.address))
-        };
-        if !same.iter().all(itself) {
-            same.retain(|endpoint| !itself(endpoint));
+    /// Those that the client would be sent to: of the family of what it connects to (`ServicePort::candidates`).
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let Question {
+            to, asked, client, ..
+        } = &self.question;
+        let port = asked.port;
+        if self.lead.service.is_none() {
+            let itself = to.map(|address| Endpoint { address, port });
+            return itself.into_iter().collect();
         }
-        if same.is_empty() { endpoints } else { same }
+        let all = self.question.snapshot.endpoints(&self.lead);
+        let mut found: Vec<_> = match to {
+            Some(pod) if self.is_headless() => all.filter(|e| e.address == *pod).collect(),
+            Some(to) => all
+                .filter(|e| e.address.is_ipv4() == to.is_ipv4())
+                .collect(),
+            None => {
+                let all: Vec<_> = all.collect();
+                let same = all.iter().filter(|e| client.families().has(e.address));
+                let same: Vec<_> = same.copied().collect();
+                if same.is_empty() { all } else { same }
+            }
+        };
+        // What a pod sends to itself says nothing of the others.
+        let workload = client.workload.as_ref();
+        let itself =
+            |e: &Endpoint| workload.is_some_and(|client| client.addresses.contains(&e.address));
+        if !found.iter().all(itself) {
+            found.retain(|endpoint| !itself(endpoint));
+        }
+        found
+    }
+
+    /// Whether the client has chosen the pod itself.
+    fn is_headless(&self) -> bool {
+        let service = self.question.asked.service.as_ref();
+        self.lead.routed.is_none()
+            && service.is_some_and(|s| s.outside.is_none() && s.virtual_addresses.is_empty())
     }
 
     fn at(&self, endpoint: Endpoint, mut steps: Vec<String>) -> Explanation {
+        if let Some(client) = steps.first_mut() {
+            *client = self.question.client_text(endpoint.address);
+        }
         if let Some(service) = self.lead.service {
             let (host, port) = (&service.host, self.lead.port);
             steps.push(format!(
@@ -179,21 +274,21 @@ impl Question<'_> {
                 endpoint_text(endpoint)
             ));
         }
-        let destination = self.snapshot.workload_at(endpoint.address);
+        let destination = self.question.snapshot.workload_at(endpoint.address);
         let destination = destination.map(Arc::as_ref);
         steps.push(self.server_text(endpoint.address, destination));
-        if destination.is_some_and(|pod| target::has_own_proxy(self.snapshot, pod)) {
+        if destination.is_some_and(|pod| target::has_own_proxy(self.question.snapshot, pod)) {
             let note = "note: the server has Istio's own proxy, and no agent: what it takes is for that to say";
             steps.push(note.to_owned());
         }
         match destination.filter(|w| w.enrolled) {
             None => self.outside(steps),
             Some(destination) => Way {
-                snapshot: self.snapshot,
-                client: self.client,
-                source: self.source,
+                snapshot: self.question.snapshot,
+                client: self.question.client,
+                source: self.question.source,
                 lead: &self.lead,
-                unseen: self.asked.unseen.as_deref(),
+                unseen: self.question.asked.unseen.as_deref(),
                 destination,
                 endpoint,
             }
@@ -204,7 +299,7 @@ impl Question<'_> {
     /// To a server that is not in the mesh: only the client's side has a say.
     fn outside(&self, mut steps: Vec<String>) -> Explanation {
         let Some(ruled) = self.lead.ruled else {
-            steps.push(match &self.asked.unseen {
+            steps.push(match &self.question.asked.unseen {
                 Some(why) => format!("it goes as the client sends it: {why}"),
                 None => "policy holds for servers in the mesh only: it goes as the client sends it"
                     .to_owned(),
@@ -226,7 +321,7 @@ impl Question<'_> {
 
     fn server_text(&self, address: IpAddr, workload: Option<&Workload>) -> String {
         match workload {
-            None if self.snapshot.bystanders.nodes.contains(&address) => {
+            None if self.question.snapshot.bystanders.nodes.contains(&address) => {
                 format!(
                     "server {address} is a node, or a pod on its network, and so not in the mesh"
                 )
@@ -243,42 +338,36 @@ impl Question<'_> {
 }
 
 /// The first of those that are the least welcome, with a word about the others.
-fn worst(each: Vec<Explanation>) -> Option<Explanation> {
-    let rank = |e: &Explanation| (e.verdict, e.transport);
-    let count = each.len();
-    let ranks: Vec<_> = each.iter().map(rank).collect();
-    let mut worst = each.into_iter().reduce(|worst, next| {
-        let worse = rank(&next) > rank(&worst);
-        if worse { next } else { worst }
-    })?;
-    let alike = ranks.iter().filter(|r| **r == rank(&worst)).count();
-    if alike < count {
-        let note =
-            format!("note: this is so for {alike} of {count} pods, and better for the others");
-        worst.steps.push(note);
+fn worst(told: Vec<Told>) -> Explanation {
+    let rank = |told: &Told| (told.explanation.verdict, told.explanation.transport);
+    let Some(least) = told.iter().map(rank).max() else {
+        return Explanation::anonymous(Answer::Deny, Transport::Plaintext, Vec::new());
+    };
+    let count = told.len();
+    let (mut worst, others): (Vec<_>, Vec<_>) = told.into_iter().partition(|t| rank(t) == least);
+    let alike = worst.len();
+    let Told {
+        endpoint,
+        mut explanation,
+    } = worst.swap_remove(0);
+    if !others.is_empty() {
+        let is_ipv4 = |told: &Told| told.endpoint.map(|e| e.address.is_ipv4());
+        let own = endpoint.map(|e| e.address.is_ipv4());
+        let by_family = worst.iter().all(|told| is_ipv4(told) == own)
+            && others.iter().all(|told| is_ipv4(told) != own);
+        explanation.steps.push(match own {
+            Some(v4) if by_family => {
+                let [family, other] = if v4 {
+                    ["IPv4", "IPv6"]
+                } else {
+                    ["IPv6", "IPv4"]
+                };
+                format!("note: this is so over {family}, and better over {other}")
+            }
+            _ => format!("note: this is so for {alike} of {count} pods, and better for the others"),
+        });
     }
-    Some(worst)
-}
-
-/// Who the client is, and what the answer supposes of it.
-fn introduced(snapshot: &Snapshot, client: &Client) -> Vec<String> {
-    let supposed = client.has_own_proxy(snapshot).then(|| {
-        "note: the client has Istio's own proxy, and no agent: this supposes that it does as the documents say, with a \
-         certificate of the mesh's root"
-            .to_owned()
-    });
-    let text = std::iter::once(client_text(client));
-    text.chain(supposed).collect()
-}
-
-fn client_text(client: &Client) -> String {
-    match &client.on_node {
-        Some(name) => format!(
-            "client {name} ({}) is on the network of its node, and so not in the mesh",
-            client.address
-        ),
-        None => described("client", client.address, client.workload.as_deref()),
-    }
+    explanation
 }
 
 fn described(what: &str, address: IpAddr, workload: Option<&Workload>) -> String {

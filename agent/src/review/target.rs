@@ -12,6 +12,7 @@ use host::host;
 pub(super) use ports::{Port, Server, ports};
 pub use similar::Similar;
 
+use super::connected::Families;
 use crate::{
     store::{Conflict, Snapshot},
     workload::{Bystander, ObjectName, Service, Workload},
@@ -70,6 +71,22 @@ impl Client {
     pub fn source(&self, snapshot: &Snapshot) -> Option<&Workload> {
         let workload = self.workload.as_deref()?;
         (workload.enrolled || has_own_proxy(snapshot, workload)).then_some(workload)
+    }
+
+    /// Its address of the same family as this one, if it has any.
+    #[must_use]
+    pub fn address_beside(&self, address: IpAddr) -> IpAddr {
+        let workload = self.workload.iter();
+        let mut own = workload.flat_map(|workload| &*workload.addresses);
+        let same = own.find(|own| own.is_ipv4() == address.is_ipv4());
+        same.copied().unwrap_or(self.address)
+    }
+
+    pub(super) fn families(&self) -> Families {
+        match &self.workload {
+            Some(workload) => Families::of(&workload.addresses),
+            None => Families::of(&[self.address]),
+        }
     }
 
     /// As [`has_own_proxy`].

@@ -9,6 +9,7 @@ use crate::{
     store::Snapshot,
 };
 
+mod addresses;
 mod diff;
 mod possible;
 mod routes;
@@ -81,7 +82,7 @@ fn snapshot(policies: &[&str]) -> Snapshot {
     )
     .unwrap();
     fs::write(dir.path().join("policy.yaml"), policies.join("\n---\n")).unwrap();
-    let loaded = control::load(dir.path(), &Settings::of_tests());
+    let loaded = control::load(dir.path(), &Settings::of_tests().of_dump());
     loaded.map(|l| l.mesh.into_snapshot()).unwrap()
 }
 

@@ -1,21 +1,24 @@
 //! Whether clients send what servers take, port by port: `istioctl authn tls-check`, with what was observed.
 
+mod course;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    net::IpAddr,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    nowhere::{awaits_names, nobody, supposed, unrecognised},
+    nowhere::{awaits_names, nobody, supposed},
     target::{self, Port, Server, TargetError},
 };
 use crate::{
-    policy::{ClientTls, Mode, Routed, Ruled},
-    store::{Lead, LeadError, Snapshot},
-    workload::{Endpoint, Service, Workload},
+    policy::{ClientTls, Mode},
+    store::{Lead, Snapshot},
+    workload::{Endpoint, Workload},
 };
+use course::{Course, courses, stays_inside};
 
 /// One port of a service, or of a pod to which no service leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,13 +100,19 @@ pub fn tls_check(
     let ports = target::ports(snapshot, client.workload.as_deref(), server)?;
     let source = client.source(snapshot);
     let own_proxy = client.has_own_proxy(snapshot).then(|| OWN_PROXY.to_owned());
-    let rows = ports.iter().filter_map(|port| {
-        let course = course(snapshot, source, port)?;
-        let row = row(snapshot, source.is_some(), port, &course);
-        Some(TlsRow {
-            note: row.note.clone().or_else(|| own_proxy.clone()),
-            ..row
-        })
+    let rows = ports.iter().flat_map(|port| {
+        let courses = courses(snapshot, source, port);
+        let rows = courses.iter().map(|course| {
+            if source.is_some_and(|source| stays_inside(snapshot, source, port, course)) {
+                return inside(port);
+            }
+            let row = row(snapshot, source.is_some(), port, course);
+            TlsRow {
+                note: row.note.clone().or_else(|| own_proxy.clone()),
+                ..row
+            }
+        });
+        rows.collect::<Vec<_>>()
     });
     Ok(rows.collect())
 }
@@ -126,82 +135,42 @@ fn kinds_of_clients(snapshot: &Snapshot) -> Vec<&Workload> {
 }
 
 fn of_all(snapshot: &Snapshot, clients: &[&Workload], port: &Port<'_>) -> Vec<TlsRow> {
-    let mut courses: Vec<(Course<'_>, BTreeSet<&str>)> = Vec::new();
+    let mut of_kinds: Vec<(Course<'_>, BTreeSet<&str>)> = Vec::new();
     let known = clients.iter().filter(|client| port.is_known_to(client));
     for client in known {
-        let Some(course) = course(snapshot, Some(client), port) else {
-            continue;
-        };
-        match courses.iter_mut().find(|known| known.0.is_like(&course)) {
-            Some((_, namespaces)) => drop(namespaces.insert(client.namespace())),
-            None => courses.push((course, BTreeSet::from([client.namespace()]))),
+        for course in courses(snapshot, Some(client), port) {
+            match of_kinds.iter_mut().find(|known| known.0.is_like(&course)) {
+                Some((_, namespaces)) => drop(namespaces.insert(client.namespace())),
+                None => of_kinds.push((course, BTreeSet::from([client.namespace()]))),
+            }
         }
     }
-    if courses.is_empty() {
+    if of_kinds.is_empty() {
         // What clients would do if there were any.
-        let course = course(snapshot, None, port);
-        courses.extend(course.map(|course| (course, BTreeSet::new())));
+        let courses = courses(snapshot, None, port).into_iter();
+        of_kinds.extend(courses.map(|course| (course, BTreeSet::new())));
     }
-    let rows = courses.iter().map(|(course, namespaces)| TlsRow {
+    let rows = of_kinds.iter().map(|(course, namespaces)| TlsRow {
         clients: namespaces.iter().map(ToString::to_string).collect(),
         ..row(snapshot, true, port, course)
     });
     rows.collect()
 }
 
-/// Where a client's connections to a port lead.
-struct Course<'a> {
-    lead: Result<Lead<'a>, LeadError>,
-    /// Why the client's agent sees none of them, if so.
-    unseen: Option<String>,
-}
-
-impl Course<'_> {
-    fn is_like(&self, other: &Self) -> bool {
-        match (&self.lead, &other.lead) {
-            (Ok(one), Ok(other)) => parts(one) == parts(other),
-            (Err(one), Err(other)) => one == other,
-            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-        }
+fn inside(port: &Port<'_>) -> TlsRow {
+    TlsRow {
+        host: port.host(),
+        status: Agreement::Ok,
+        server: Vec::new(),
+        client: "-".to_owned(),
+        authn_policy: None,
+        destination_rule: None,
+        virtual_service: None,
+        modes: Vec::new(),
+        clients: Vec::new(),
+        note: Some("it never leaves the pod: no policy looks at it".to_owned()),
+        observed: Observed::default(),
     }
-}
-
-/// All that a lead follows from.
-fn parts<'a>(
-    lead: &Lead<'a>,
-) -> (
-    Option<&'a Arc<Service>>,
-    u16,
-    Option<Routed<'a>>,
-    Option<Ruled<'a>>,
-) {
-    (lead.service, lead.port, lead.routed, lead.ruled)
-}
-
-/// `None`: only documents speak of the port, and not to this client.
-fn course<'a>(
-    snapshot: &'a Snapshot,
-    source: Option<&Workload>,
-    port: &Port<'a>,
-) -> Option<Course<'a>> {
-    let service = match &port.server {
-        Server::Service(service) => Some(*service),
-        Server::Pod(_) => None,
-    };
-    let unseen = service.and_then(|service| unrecognised(snapshot, service));
-    let lead = match source.filter(|_| unseen.is_none()) {
-        None => Ok(Lead::direct(service, port.port)),
-        Some(source) => {
-            let is_ipv4 = source.addresses.first().is_some_and(|a| a.is_ipv4());
-            let addresses = || service.iter().flat_map(|s| &s.virtual_addresses);
-            let same = addresses().find(|address| address.is_ipv4() == is_ipv4);
-            let address = same.or(addresses().next()).copied();
-            snapshot.lead(source, service, port.port, address)
-        }
-    };
-    let declared = service.is_none_or(|service| service.port(port.port).is_some());
-    let routed = lead.as_ref().map_or(true, |lead| lead.routed.is_some());
-    (declared || routed).then_some(Course { lead, unseen })
 }
 
 fn row(snapshot: &Snapshot, in_mesh: bool, port: &Port<'_>, course: &Course<'_>) -> TlsRow {
@@ -322,7 +291,7 @@ fn modes(
 ) -> Vec<(Option<Mode>, Option<String>)> {
     let endpoints: Vec<_> = match (&port.server, lead) {
         (Server::Pod(pod), _) => {
-            let endpoint = |address: &std::net::IpAddr| Endpoint {
+            let endpoint = |address: &IpAddr| Endpoint {
                 address: *address,
                 port: port.port,
             };

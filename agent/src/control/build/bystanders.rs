@@ -16,11 +16,12 @@ pub(super) fn found(
     namespaces: &BTreeMap<String, Labels>,
     pods: &[LocatedPod],
     services: &[Arc<ServiceFacts>],
+    takes_proxied: bool,
 ) -> Bystanders {
     let facts = || pods.iter().map(|pod| &*pod.facts);
     let proxies = facts().filter(|pod| {
         let labels = namespaces.get(&*pod.name.namespace);
-        pod.own_proxy && !enrolment::is_enrolled(labels, pod)
+        pod.own_proxy && !enrolment::is_enrolled(labels, pod, takes_proxied)
     });
     let apart = facts().filter_map(|pod| Some((pod.name.clone(), bystander(pod)?)));
     let on_nodes = facts().filter(|pod| pod.host_network && !pod.finished);

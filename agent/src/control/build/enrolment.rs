@@ -4,11 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::control::objects::PodFacts;
 
-/// Whether a pod is in the mesh, given the labels of its namespace.
-pub fn is_enrolled(namespace: Option<&BTreeMap<String, String>>, pod: &PodFacts) -> bool {
+/// Whether a pod is in the mesh, given the labels of its namespace; those with Istio's own proxy only if it
+/// `takes_proxied`, or they say so themselves.
+pub fn is_enrolled(
+    namespace: Option<&BTreeMap<String, String>>,
+    pod: &PodFacts,
+    takes_proxied: bool,
+) -> bool {
     let label = |key: &str| namespace?.get(key).map(String::as_str);
     if let Some(own) = pod.own_enrolment {
         return own;
+    }
+    if pod.own_proxy && !takes_proxied {
+        return false;
     }
     if let Some(inject) = label("sealane.dev/inject") {
         return inject == "true";
@@ -32,7 +40,7 @@ fn is_injected(injection: Option<&str>, revision: Option<&str>, sidecar: Option<
 /// Whether a pod is prepared for the mesh, and nobody said that it should stay out.
 pub fn looks_forgotten(enrolled: bool, pod: &PodFacts) -> bool {
     let said = pod.own_enrolment.or(pod.sidecar);
-    !enrolled && said.is_none() && pod.sandbox().is_some()
+    !enrolled && said.is_none() && !pod.own_proxy && pod.sandbox().is_some()
 }
 
 /// The warning for a pod that is prepared for the mesh but isn't in it.

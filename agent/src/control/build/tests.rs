@@ -66,6 +66,36 @@ fn a_prepared_pod_outside_the_mesh_is_a_warning() {
 }
 
 #[test]
+fn pods_with_istios_proxy_have_no_second_one() {
+    let enrolled = |namespace: &str, metadata: &str, spec: &str| {
+        let mesh = mesh(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{{namespace}}}}}}}\n---\n\
+             {{apiVersion: v1, kind: Pod, metadata: {{name: x, namespace: shop{metadata}}}, spec: {{{spec}}}, \
+             status: {{podIP: 10.0.0.1}}}}"
+        ));
+        mesh.workloads[0].enrolled
+    };
+    let alone = "containers: [{name: c}]";
+    let sidecar = "containers: [{name: c}, {name: istio-proxy}]";
+    let native =
+        "containers: [{name: c}], initContainers: [{name: istio-proxy, restartPolicy: Always}]";
+    for namespace in [
+        "istio-injection: enabled",
+        "istio.io/rev: stable",
+        "istio.io/dataplane-mode: ambient",
+        "sealane.dev/inject: 'true'",
+    ] {
+        assert!(enrolled(namespace, "", alone), "{namespace}");
+        assert!(!enrolled(namespace, "", sidecar), "{namespace}");
+        assert!(!enrolled(namespace, "", native), "{namespace}");
+    }
+    let gateway = ", labels: {sidecar.istio.io/inject: 'true'}";
+    assert!(!enrolled("", gateway, "containers: [{name: istio-proxy}]"));
+    let wanted = ", labels: {sealane.dev/inject: 'true'}";
+    assert!(enrolled("", wanted, sidecar), "who says so");
+}
+
+#[test]
 fn finished_host_and_unaddressed_pods_are_no_workloads() {
     let text = "
 {apiVersion: v1, kind: Pod, metadata: {name: done}, status: {phase: Succeeded, podIP: 10.0.0.1}}

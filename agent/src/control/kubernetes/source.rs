@@ -201,6 +201,7 @@ impl State {
         let addresses = self.publisher.addresses();
         let settings = Settings {
             addresses: Arc::clone(&addresses),
+            finds_pods: true,
             ..self.settings.clone()
         };
         let mut unheard = self.scope.feeds();

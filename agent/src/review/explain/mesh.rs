@@ -1,7 +1,5 @@
 //! What becomes of a connection to a server in the mesh.
 
-use std::net::IpAddr;
-
 use super::Explanation;
 use crate::{
     policy::{Decision, Match, Outcome, Refusal, Verdict},
@@ -53,7 +51,8 @@ impl Way<'_> {
             .lead
             .service
             .map(|service| (&**service, self.lead.port));
-        let decision = match course.met(self.source_address(), self.endpoint, service) {
+        let client = self.client.address_beside(self.endpoint.address);
+        let decision = match course.met(client, self.endpoint, service) {
             Met::Inside => {
                 steps.push("allowed: no policy looks at what stays inside of a pod".to_owned());
                 return Explanation::anonymous(Answer::Allow, transport, steps);
@@ -84,17 +83,6 @@ impl Way<'_> {
         let declared = self.destination.probe_ports.contains(&port);
         (refused && declared)
             .then(|| format!("note: the pod's kubelet may, for it probes port {port}"))
-    }
-
-    fn source_address(&self) -> IpAddr {
-        let same = |address: &&IpAddr| address.is_ipv4() == self.endpoint.address.is_ipv4();
-        let own = self
-            .client
-            .workload
-            .iter()
-            .flat_map(|w| &*w.addresses)
-            .find(same);
-        own.copied().unwrap_or(self.client.address)
     }
 }
 

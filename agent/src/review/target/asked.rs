@@ -7,9 +7,12 @@ use std::{
 
 use super::{Named, TargetError, host, named};
 use crate::{
-    review::nowhere::unrecognised,
+    review::{
+        connected::{Families, connected},
+        nowhere::unrecognised,
+    },
     store::Snapshot,
-    workload::{Endpoint, ObjectName, Service, Workload},
+    workload::{ObjectName, Service, Workload},
 };
 
 /// Names of names, at most.
@@ -29,18 +32,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Where a client with an address of this family connects to, if that is known: what was asked for, or what the
-    /// service's name stands for.
+    /// Where clients connect to that have addresses of these families: `None` where that makes no difference, or isn't
+    /// known.
     #[must_use]
-    pub fn address(&self, is_ipv4: bool) -> Option<IpAddr> {
-        let service = self.service.as_ref();
-        let of_service = service.map_or(&[][..], |service| &service.virtual_addresses);
-        let known = match &self.addresses[..] {
-            [] => of_service,
-            asked => asked,
-        };
-        let same = known.iter().find(|address| address.is_ipv4() == is_ipv4);
-        same.or(known.first()).copied()
+    pub fn connected(&self, snapshot: &Snapshot, families: Families) -> Vec<Option<IpAddr>> {
+        match (&self.addresses[..], &self.service) {
+            ([], Some(service)) => connected(snapshot, families, service, self.port),
+            ([], None) => vec![None],
+            (asked, _) => families.reachable(asked).into_iter().map(Some).collect(),
+        }
     }
 
     /// Whether its address alone tells what is asked for.
@@ -48,19 +48,6 @@ impl Asked {
     pub fn is_by_address(&self) -> bool {
         let outside = |service: &Arc<Service>| service.outside.is_some();
         !self.addresses.is_empty() || self.service.as_ref().is_some_and(outside)
-    }
-
-    /// What is asked for, without a service.
-    #[must_use]
-    pub fn endpoints(&self, is_ipv4: bool) -> Vec<Endpoint> {
-        let endpoint = |address: IpAddr| Endpoint {
-            address,
-            port: self.port,
-        };
-        match &self.addresses[..] {
-            [] => self.address(is_ipv4).map(endpoint).into_iter().collect(),
-            asked => asked.iter().copied().map(endpoint).collect(),
-        }
     }
 }
 

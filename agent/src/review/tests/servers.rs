@@ -33,10 +33,10 @@ metadata: {name: back, namespace: test}
 spec: {host: back.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}
 ";
 
-fn mesh(texts: &[&str]) -> Snapshot {
+pub(super) fn mesh(texts: &[&str]) -> Snapshot {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mesh.yaml"), texts.join("\n---\n")).unwrap();
-    let loaded = control::load(dir.path(), &Settings::of_tests());
+    let loaded = control::load(dir.path(), &Settings::of_tests().of_dump());
     loaded.map(|l| l.mesh.into_snapshot()).unwrap()
 }
 

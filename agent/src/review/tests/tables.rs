@@ -24,7 +24,7 @@ fn load(dir: &Path) -> Result<Loaded, LoadErrors> {
         cluster_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
     });
-    control::load(dir, &settings)
+    control::load(dir, &settings.of_dump())
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn bytes_that_are_no_text_are_told_with_their_line_and_marks_are_passed_over() {
     fs::write(&file, [good.as_bytes(), b"# \xff\n"].concat()).unwrap();
     let errors = load(dir.path()).unwrap_err();
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["a.yaml:4: not UTF-8"]);
+    assert_eq!(texts, ["a.yaml:4: document 1: not UTF-8"]);
 }
