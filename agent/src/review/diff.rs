@@ -132,10 +132,10 @@ pub fn diff(
             }
         }
     }
-    finished(snapshot, candidate, summary, lists)
+    finished(snapshot, candidate, &summary, lists)
 }
 
-fn finished(snapshot: &Snapshot, candidate: &Policy, summary: Summary, lists: Lists) -> Diff {
+fn finished(snapshot: &Snapshot, candidate: &Policy, summary: &Summary, lists: Lists) -> Diff {
     let known = snapshot.policy.ignored();
     let ignored = candidate.ignored().iter().filter(|i| !known.contains(i));
     Diff {
@@ -148,8 +148,10 @@ fn finished(snapshot: &Snapshot, candidate: &Policy, summary: Summary, lists: Li
             elsewhere: lists.elsewhere.len(),
             uncertain: lists.uncertain.len(),
             omitted: lists.omitted(),
-            text: sentence::all(&summary, &lists),
-            ..summary
+            text: sentence::all(summary, &lists),
+            flows: summary.flows,
+            left_out: summary.left_out,
+            evicted: summary.evicted,
         },
         cut: lists.cut.into_changes(),
         allowed: lists.allowed.into_changes(),

@@ -45,7 +45,7 @@ pub fn possible(snapshot: &Snapshot, candidate: &Policy, untried: &[String]) -> 
         untried,
     };
     let (summary, lists, remark) = trial.tried();
-    let mut diff = finished(snapshot, candidate, summary, lists);
+    let mut diff = finished(snapshot, candidate, &summary, lists);
     diff.warnings
         .splice(..0, kinds.remarks().into_iter().chain(remark));
     diff
