@@ -48,6 +48,8 @@ pub use traffic::{
     TlsVersion, VirtualService, VirtualServiceSpec, Work,
 };
 
+use ipnet::IpNet;
+
 use crate::{identity::TrustDomain, workload::Workload};
 
 /// What the documents themselves don't say.
@@ -166,6 +168,11 @@ impl Policy {
     #[must_use]
     pub fn restricts(&self, workload: &Workload) -> bool {
         self.authorization.restricts(workload)
+    }
+
+    /// Blocks of addresses that make a difference to connections, each as often as it is named.
+    pub fn blocks(&self) -> impl Iterator<Item = &IpNet> {
+        self.authorization.blocks().chain(self.routes.subnets())
     }
 
     /// Ports of a workload whose mode a document sets, in ascending order.

@@ -16,9 +16,9 @@ mod tls_check;
 
 pub use authz_check::{Applying, Authorized, authz_check};
 pub use course::{Answer, Transport};
-pub use diff::{Cause, Change, Diff, Judged, Sent, Subject, Summary, diff};
+pub use diff::{Cause, Change, Diff, Judged, Sent, Subject, Summary, diff, possible};
 pub use explain::{Explanation, explain};
-pub use flows::{Flows, SeenFlow, abridged, by_client, declared};
+pub use flows::{Flows, SeenFlow, by_client};
 pub use target::{Client, TargetError, client};
 pub use tls_check::{Agreement, Observed, Taken, TlsRow, tls_check};
 

@@ -74,8 +74,9 @@ pub enum PolicyCommand {
     /// namespace and name is replaced, others are added. Nothing is applied.
     ///
     /// An agent is asked for the flows that its node's pods have seen. With --from, a directory is asked instead,
-    /// without agent and root: for the flows that `sealane flows -o json` printed on agents, or for all that its pods
-    /// and ports make possible.
+    /// without agent and root: for the flows that `sealane flows -o json` printed on agents, or for all connections of
+    /// its pods that are possible, as `sealane explain` sees them: by pod and by service, also to servers outside of
+    /// the mesh.
     ///
     /// A flow is cut when it is allowed now and would be refused. Clients in the mesh that would be told to send
     /// mutual TLS instead of plaintext are not cut; what they have open in plaintext ends once. Policy that other

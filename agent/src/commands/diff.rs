@@ -16,7 +16,7 @@ use crate::{
     cli::DiffArgs,
     config::{self, MeshConfig},
     control::{Candidate, Settings, SourceText},
-    review::{self, Answer, Change, Diff, Flows, Judged, SeenFlow, Sent},
+    review::{self, Answer, Change, Diff, Flows, Judged, SeenFlow, Sent, Subject},
 };
 
 /// Exits with 1 when something would be cut, or sent unencrypted.
@@ -33,6 +33,10 @@ pub async fn diff(args: &DiffArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         Ok(candidate) => candidate,
         Err(errors) => bail!("the candidate is invalid:\n{}", errors.texts().join("\n")),
     };
+    ensure!(
+        !candidate.is_empty,
+        "the candidate has no documents: a directory's *.yaml, *.yml and *.json are read"
+    );
     let diff = match &args.ask.from {
         Some(dir) => offline(args, dir, candidate)?,
         None => asked(args, files).await?,
@@ -63,9 +67,7 @@ fn offline(args: &DiffArgs, dir: &Path, candidate: Candidate) -> anyhow::Result<
     let policy = candidate.compile(&settings, &snapshot.documents, args.replace);
     let untried = candidate.untried();
     let mut diff = if args.flows.is_empty() {
-        let mut diff = review::diff(&snapshot, &policy, &untried, review::declared(&snapshot));
-        diff.warnings.splice(..0, review::abridged(&snapshot));
-        diff
+        review::possible(&snapshot, &policy, &untried)
     } else {
         let (mut all, mut window, mut evicted) = (Vec::<SeenFlow>::new(), 0, 0);
         for path in &args.flows {
@@ -169,7 +171,7 @@ fn row(change: &Change, perhaps: &str, now: Timestamp) -> Vec<String> {
     vec![
         subject.client.clone(),
         or_absent(subject.client_principal.as_deref()),
-        subject.server.clone(),
+        server(subject),
         subject.port.to_string(),
         subject.security.name().to_owned(),
         change.connections.to_string(),
@@ -178,6 +180,13 @@ fn row(change: &Change, perhaps: &str, now: Timestamp) -> Vec<String> {
         format!("{perhaps}{}", verdict(&subject.after)),
         decided_by,
     ]
+}
+
+fn server(subject: &Subject) -> String {
+    match &subject.asked {
+        None => subject.server.clone(),
+        Some(asked) => format!("{}\nasked for as {asked}", subject.server),
+    }
 }
 
 fn verdict(judged: &Judged) -> String {

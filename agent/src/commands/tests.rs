@@ -94,6 +94,12 @@ async fn candidates_reach_the_agent_unless_they_are_wrong() {
     std::fs::write(&file, format!("{written}spec: {{mode: STRICT}}\n")).unwrap();
     let error = diff(&args, &mut out).await.unwrap_err().to_string();
     assert!(error.contains("strict.yaml:4: document 1: spec"), "{error}");
+    std::fs::write(&file, "# nothing\n---\n").unwrap();
+    let error = diff(&args, &mut out).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("the candidate has no documents"),
+        "{error}"
+    );
     std::fs::remove_file(&file).unwrap();
     let error = diff(&args, &mut out).await.unwrap_err().to_string();
     assert!(error.contains(file_name), "{error}");

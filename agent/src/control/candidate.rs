@@ -26,6 +26,8 @@ pub struct Candidate {
     pub documents: Documents,
     /// Such as that a document had better be written in another way.
     pub warnings: Vec<String>,
+    /// Nothing at all was said: probably not what was meant.
+    pub is_empty: bool,
 }
 
 impl Candidate {
@@ -62,7 +64,9 @@ impl Candidate {
         let others = objects.namespaces.len()
             + objects.pods.len()
             + objects.services.len()
-            + objects.endpoint_slices.len();
+            + objects.endpoint_slices.len()
+            // ConfigMaps without the label among them.
+            + objects.count.skipped;
         let mut warnings = objects.warnings;
         if others > 0 {
             warnings.push(format!(
@@ -77,6 +81,7 @@ impl Candidate {
             ));
         }
         Ok(Self {
+            is_empty: objects.count.documents == 0 && documents.mesh_mode.is_none(),
             documents,
             warnings,
         })
@@ -153,13 +158,15 @@ mod tests {
         );
         fs::write(
             dir.path().join("p.yaml"),
-            "{apiVersion: v1, kind: Namespace, metadata: {name: x}}",
+            "{apiVersion: v1, kind: Namespace, metadata: {name: x}}\n---\n\
+             {apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {p: \"kind: PeerAuthentication\"}}",
         )
         .unwrap();
         fs::write(dir.path().join("mtls-mode"), "STRICT\n").unwrap();
         let read = read(Candidate::texts(dir.path()).unwrap()).unwrap();
         assert!(read.documents.mesh_mode.is_some());
-        assert!(read.warnings[0].starts_with("1 of the candidate's objects"));
+        assert!(read.warnings[0].starts_with("2 of the candidate's objects"));
+        assert!(!read.is_empty && candidate("# nothing\n").is_empty);
         assert!(Candidate::texts(Path::new("/nowhere/at/all")).is_err());
     }
 }

@@ -99,6 +99,12 @@ impl ClientRules {
         rules.flat_map(Merged::each)
     }
 
+    /// Keys of the labels that clients, or pods of subsets, are chosen by: each as often as it is named.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let rules = self.hosts.values().flat_map(BTreeMap::values).flatten();
+        rules.flat_map(Merged::labels)
+    }
+
     /// The certificates that clients may need.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
         let rules = self.hosts.values().flat_map(BTreeMap::values).flatten();

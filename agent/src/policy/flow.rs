@@ -48,6 +48,15 @@ impl Flow {
         }
     }
 
+    /// That the client's mutual TLS asked for.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.protection {
+            Protection::MutualTls { sni, .. } => sni.as_deref(),
+            Protection::Plaintext => None,
+        }
+    }
+
     /// As its connections were.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'_> {

@@ -8,6 +8,8 @@ mod virtual_service;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
+
 pub use gateway::{
     Clients, Credential, Family, Gateway, GatewaySpec, Server, ServerTls, TlsVersion, Work,
 };
@@ -106,6 +108,18 @@ impl Routes {
     pub fn ports(&self, host: &str) -> impl Iterator<Item = u16> {
         let about = self.about(host);
         about.flat_map(|service| service.routes.iter().flat_map(Route::ports))
+    }
+
+    /// Blocks of addresses that make a difference, each as often as it is named.
+    pub fn subnets(&self) -> impl Iterator<Item = &IpNet> {
+        let routes = self.services.iter().flat_map(|service| &service.routes);
+        routes.flat_map(Route::subnets)
+    }
+
+    /// Keys of the labels that clients are chosen by, each as often as it is named.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let routes = self.services.iter().flat_map(|service| &service.routes);
+        routes.flat_map(Route::labels)
     }
 
     /// Where connections to a host may be sent.

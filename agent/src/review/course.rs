@@ -3,12 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::net::IpAddr;
+
 use crate::{
     policy::{
-        Action, ClientTls, Decision, DocumentRef, Effective, Match, Mode, Outcome, Policy, Refusal,
-        Ruled, Verdict,
+        Action, Attributes, ClientTls, Decision, DocumentRef, Effective, Match, Mode, Outcome,
+        Policy, Refusal, Ruled, Verdict,
     },
-    workload::Workload,
+    workload::{Endpoint, Service, Workload},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,7 +75,17 @@ pub(super) struct Course<'a> {
     pub(super) ruled: Option<Ruled<'a>>,
 }
 
-impl Course<'_> {
+/// What a server in the mesh makes of a connection.
+#[derive(Clone, Copy)]
+pub(super) enum Met<'a> {
+    /// No policy looks at what stays inside of a pod.
+    Inside,
+    /// Mutual TLS to a port that is DISABLE: the client's own agent refuses.
+    Conflict,
+    Decided(Decision<'a>),
+}
+
+impl<'a> Course<'a> {
     /// What the client sends, and why.
     pub(super) fn transport(&self) -> (Transport, String) {
         if self.source.is_none() {
@@ -115,6 +127,34 @@ impl Course<'_> {
                     Mode::Strict
                 )
         )
+    }
+
+    /// What becomes of a connection from an address. `asked`: the service's port that its client has asked for.
+    pub(super) fn met(
+        &self,
+        client: IpAddr,
+        endpoint: Endpoint,
+        asked: Option<(&Service, u16)>,
+    ) -> Met<'a> {
+        if self.stays_inside() {
+            return Met::Inside;
+        }
+        let secured = self.transport().0 == Transport::MutualTls;
+        if secured && self.is_conflict() {
+            return Met::Conflict;
+        }
+        let asked = asked.filter(|_| secured);
+        let server_name = asked.map(|(service, port)| service.server_name(port));
+        Met::Decided(self.policy.evaluate(
+            self.destination,
+            &Attributes {
+                principal: self.source.filter(|_| secured).map(|w| &w.identity),
+                source: client,
+                destination: endpoint.address,
+                port: endpoint.port,
+                sni: server_name.as_deref(),
+            },
+        ))
     }
 
     /// `KIND/NAMESPACE/NAME` of the documents that a decision follows from.

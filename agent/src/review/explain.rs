@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     course::{Answer, Transport, spoken},
-    nowhere::{awaits_names, nobody, private, supposed},
+    nowhere::{awaits_names, is_let_through, nobody, private, supposed},
     target::{self, Asked, Client, TargetError},
 };
 use crate::{
     store::{Lead, LeadError, Snapshot},
-    workload::{Endpoint, Service, Workload},
+    workload::{Endpoint, Workload},
 };
 use mesh::Way;
 
@@ -203,7 +203,14 @@ impl Answering<'_> {
             return told.collect();
         }
         let explanation = match service {
-            Some(service) if !self.is_let_through(service) => {
+            Some(service)
+                if !is_let_through(
+                    self.question.snapshot,
+                    self.question.source.is_some(),
+                    &self.lead,
+                    service,
+                ) =>
+            {
                 steps.push(format!("refused: {}", nobody(&self.lead, service)));
                 Explanation::denied(Transport::Plaintext, Vec::new(), steps)
             }
@@ -214,17 +221,6 @@ impl Answering<'_> {
             }
         };
         vec![Told::of_nobody(self.with_route(explanation))]
-    }
-
-    /// Whether a connection to a service without endpoints is not refused: what a `ServiceEntry` doesn't speak of, and
-    /// hosts whose addresses nobody was asked for.
-    fn is_let_through(&self, service: &Service) -> bool {
-        let snapshot = self.question.snapshot;
-        let undeclared = service.port(self.lead.port).is_none();
-        let untouched =
-            self.question.source.is_none() || (undeclared && self.lead.routed.is_none());
-        let unasked = !snapshot.is_in_force() && awaits_names(snapshot, service);
-        service.outside.is_some() && (untouched || (unasked && !undeclared))
     }
 
     /// Those that the client would be sent to: of the family of what it connects to (`ServicePort::candidates`).

@@ -1,23 +1,13 @@
-//! What a policy can be tried on: flows that were seen, or those that a set of objects makes likely.
-
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    net::IpAddr,
-    sync::Arc,
-};
+//! What a policy can be tried on: flows that were seen.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    authz_check::ports,
-    course::{Course, Transport},
-    target::has_own_proxy,
-};
+use super::{course::Course, diff::Reached};
 use crate::{
-    policy::{Flow, Policy, Protection},
+    policy::{Flow, Policy},
     store::Snapshot,
-    workload::{Endpoint, ObjectName, Workload},
+    workload::Workload,
 };
 
 /// `GET /v1/flows`: what an agent has seen arrive at the pods of its node.
@@ -35,7 +25,7 @@ pub struct Flows {
 pub struct SeenFlow {
     #[serde(flatten)]
     pub flow: Flow,
-    /// Since `first_seen`; 0: nobody has seen it yet.
+    /// Since `first_seen`.
     pub connections: u64,
     /// Of these, those that policy refused.
     pub refused: u64,
@@ -45,162 +35,34 @@ pub struct SeenFlow {
     pub last_seen: Option<Timestamp>,
 }
 
-impl SeenFlow {
-    fn unseen(flow: Flow) -> Self {
-        Self {
-            flow,
-            connections: 0,
-            refused: 0,
-            open: 0,
-            first_seen: None,
-            last_seen: None,
-        }
-    }
-}
-
 /// In the order in which a candidate is tried with the least effort.
 pub fn by_client(flows: &mut [SeenFlow]) {
     let key = |seen: &SeenFlow| (seen.flow.client.clone(), seen.flow.server_address.is_ipv4());
     flows.sort_by_cached_key(key);
 }
 
-/// So many pods are tried each with each; of more, those that are alike have one that stands for them.
-const EACH: usize = 500;
-/// So many flows are tried at most.
-const MAX_DECLARED: usize = 2_000_000;
-
-/// Labels that tell the pods of one controller apart.
-const OF_ONE_POD: [&str; 4] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "statefulset.kubernetes.io/pod-name",
-    "apps.kubernetes.io/pod-index",
-];
-
-/// From every pod to every known port of every other pod in the mesh, as policy lets them speak: nobody has seen them.
-/// Client by client.
-/// See [`abridged`] for meshes that are large.
-pub fn declared(snapshot: &Snapshot) -> impl Iterator<Item = SeenFlow> {
-    let (workloads, several) = tried(snapshot);
-    let servers = workloads.iter().filter(|w| w.enrolled);
-    let servers: Vec<_> = servers.map(|s| (*s, ports(snapshot, s))).collect();
-    let flows = workloads.into_iter().flat_map(move |client| {
-        // Who stands for several stands for two that speak with each other.
-        let with_itself = several.contains(&client.name);
-        let flows = servers
-            .iter()
-            .filter(|(server, _)| with_itself || client.name != server.name)
-            .flat_map(|(server, ports)| between(snapshot, client, server, ports));
-        flows.collect::<Vec<_>>()
-    });
-    flows.take(MAX_DECLARED)
-}
-
-/// What is to be said of [`declared`] flows where not all that are possible are among them.
-#[must_use]
-pub fn abridged(snapshot: &Snapshot) -> Vec<String> {
-    let (all, (tried, _)) = (snapshot.workloads().count(), tried(snapshot));
-    let servers = tried.iter().filter(|w| w.enrolled);
-    let ports: usize = servers.map(|server| ports(snapshot, server).len()).sum();
-    let possible = ports.saturating_mul(tried.len().saturating_sub(1));
-    let alike = (tried.len() < all).then(|| {
-        format!(
-            "{} of {all} pods are tried: where several have the same identity, labels and ports one stands for all, \
-             whatever their addresses",
-            tried.len()
-        )
-    });
-    let capped = (possible > MAX_DECLARED).then(|| {
-        format!(
-            "{MAX_DECLARED} of {possible} possible flows are tried: --flows tries those that agents have seen"
-        )
-    });
-    alike.into_iter().chain(capped).collect()
-}
-
-/// In the order of their names, and the names of those that stand for several.
-fn tried(snapshot: &Snapshot) -> (Vec<&Arc<Workload>>, HashSet<&ObjectName>) {
-    let mut several = HashSet::new();
-    let mut workloads: Vec<_> = snapshot.workloads().collect();
-    workloads.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    if workloads.len() > EACH {
-        let mut known = HashMap::new();
-        workloads.retain(|workload| {
-            let labels = workload.labels.iter();
-            let labels = labels.filter(|(key, _)| !OF_ONE_POD.contains(&key.as_str()));
-            let labels: Vec<_> = labels.collect();
-            let ports = &workload.container_ports;
-            let kind = (&workload.identity, workload.enrolled, labels, ports);
-            match known.entry(kind) {
-                Entry::Vacant(first) => {
-                    first.insert(&workload.name);
-                    true
-                }
-                Entry::Occupied(first) => {
-                    several.insert(*first.get());
-                    false
-                }
-            }
-        });
-    }
-    (workloads, several)
-}
-
-fn between(
-    snapshot: &Snapshot,
-    client: &Arc<Workload>,
-    server: &Arc<Workload>,
-    ports: &[u16],
-) -> Vec<SeenFlow> {
-    let Some((client_address, server_address)) = of_one_family(client, server) else {
-        return Vec::new();
-    };
-    let flow = |port: &u16| {
-        let endpoint = Endpoint {
-            address: server_address,
-            port: *port,
-        };
-        let source = Some(&**client).filter(|w| w.enrolled || has_own_proxy(snapshot, w));
-        let course = course(snapshot, &snapshot.policy, source, server, endpoint);
-        let protection = match course.transport().0 {
-            Transport::MutualTls => Protection::MutualTls {
-                client_principal: client.identity.clone(),
-                sni: None,
-            },
-            Transport::Tls | Transport::Plaintext => Protection::Plaintext,
-        };
-        Flow {
-            client: Some(client.name.clone()),
-            client_address,
-            server: server.name.clone(),
-            server_address,
-            port: *port,
-            protection,
-        }
-    };
-    ports.iter().map(flow).map(SeenFlow::unseen).collect()
-}
-
-fn of_one_family(client: &Workload, server: &Workload) -> Option<(IpAddr, IpAddr)> {
-    client.addresses.iter().find_map(|a| {
-        let same = |b: &&IpAddr| a.is_ipv4() == b.is_ipv4();
-        server.addresses.iter().find(same).map(|b| (*a, *b))
-    })
-}
-
-/// The course of connections under a policy, by the service that leads to the endpoint.
+/// The course of connections under a policy, by the service that their client has asked for; where that isn't known,
+/// by one that leads to the endpoint.
 pub(super) fn course<'a>(
     snapshot: &'a Snapshot,
     policy: &'a Policy,
     source: Option<&'a Workload>,
     destination: &'a Workload,
-    endpoint: Endpoint,
+    seen: &SeenFlow,
 ) -> Course<'a> {
-    let service = snapshot.service_of(endpoint).and_then(|service| {
-        let leads = |port: &&crate::workload::ServicePort| port.endpoints.contains(endpoint);
-        let port = service.ports.iter().find(leads)?;
-        Some((service, port.port))
+    let endpoint = seen.flow.endpoint();
+    let reached = seen.flow.server_name().and_then(Reached::of);
+    let asked = reached.and_then(|reached| {
+        let service = snapshot.service_named(source?.namespace(), reached.host)?;
+        Some((service, reached.port))
     });
+    let leading = || {
+        let service = snapshot.service_of(endpoint)?;
+        let mut ports = service.ports.iter();
+        let port = ports.find(|port| port.endpoints.contains(endpoint))?;
+        Some((service, port.port))
+    };
+    let service = asked.or_else(leading);
     let rule = |source| service.and_then(|(s, port)| policy.clients().of(source, s, port, None));
     Course {
         policy,

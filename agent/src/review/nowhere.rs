@@ -27,6 +27,23 @@ pub(super) fn nobody(lead: &Lead<'_>, service: &Service) -> String {
     }
 }
 
+/// Whether a connection to a service without endpoints is not refused: what a `ServiceEntry` doesn't speak of, and
+/// hosts whose addresses nobody was asked for. `in_mesh`: its client is.
+pub(super) fn is_let_through(
+    snapshot: &Snapshot,
+    in_mesh: bool,
+    lead: &Lead<'_>,
+    service: &Service,
+) -> bool {
+    if service.outside.is_none() {
+        return false;
+    }
+    let undeclared = service.port(lead.port).is_none();
+    let untouched = !in_mesh || (undeclared && lead.routed.is_none());
+    let unasked = || !snapshot.is_in_force() && awaits_names(snapshot, service);
+    untouched || (!undeclared && unasked())
+}
+
 /// Why connections to a host outside are not recognised, if so.
 pub(super) fn unrecognised(snapshot: &Snapshot, service: &Service) -> Option<String> {
     if service.outside.is_none() || !service.virtual_addresses.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
 
 mod addresses;
 mod diff;
+mod possible;
 mod routes;
 mod servers;
 mod tables;

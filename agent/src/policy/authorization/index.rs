@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use super::{
     Attributes, AuthorizationPolicy,
     group::{Found, Group, Search},
@@ -113,6 +115,11 @@ impl Authorization {
         ranks
             .into_iter()
             .filter_map(|rank| self.policies.get(rank as usize).map(|policy| &**policy))
+    }
+
+    /// Blocks of addresses that make a difference, each as often as it is named.
+    pub fn blocks(&self) -> impl Iterator<Item = &IpNet> {
+        self.policies.iter().flat_map(|policy| policy.blocks())
     }
 
     /// DENY before ALLOW; where there is no ALLOW policy, what is not denied is allowed.

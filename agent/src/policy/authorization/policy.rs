@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use ipnet::IpNet;
+
 use super::{
     document::AuthorizationPolicySpec,
     pattern::Pattern,
@@ -112,8 +114,12 @@ impl AuthorizationPolicy {
     }
 
     /// Of workloads, each as often as it is named.
-    pub(in crate::policy) fn ports(&self) -> impl Iterator<Item = u16> {
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.rules.iter().flat_map(Rule::ports)
+    }
+
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &IpNet> {
+        self.rules.iter().flat_map(Rule::blocks)
     }
 
     /// How many may match at a port of the workload; `None`: at one that nobody names.

@@ -169,6 +169,16 @@ impl Rule {
         ports.flat_map(|pair| pair.any_of.iter().chain(&pair.none_of).copied())
     }
 
+    /// Blocks of addresses, of clients and of servers.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &IpNet> {
+        let terms = self.from.iter().chain(&self.to).flatten().chain(&self.when);
+        let pairs = terms.filter_map(|term| match term {
+            Term::SourceIp(pair) | Term::DestinationIp(pair) => Some(pair),
+            _ => None,
+        });
+        pairs.flat_map(Pair::each)
+    }
+
     pub(super) fn principals_mut(&mut self) -> impl Iterator<Item = &mut Pair<Pattern>> {
         let terms = self.from.iter_mut().flatten().chain(&mut self.when);
         terms.filter_map(|term| match term {

@@ -126,6 +126,13 @@ impl Merged {
         Some(&self.subsets.get(name)?.rules.labels)
     }
 
+    /// Keys of the labels that clients, or pods of subsets, are chosen by.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        let subsets = self.subsets.values().map(|subset| &subset.rules.labels);
+        let all = subsets.chain([&self.clients.labels]);
+        all.flat_map(|labels| labels.keys().map(String::as_str))
+    }
+
     /// All that is said of TLS, whichever subset and port it is about.
     pub(super) fn each(&self) -> impl Iterator<Item = &ClientTls> {
         let subsets = self.subsets.values().flat_map(|s| s.rules.tls.each());

@@ -36,7 +36,7 @@ pub(in crate::review) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn add(&mut self, effect: Effect, subject: Subject, seen: &SeenFlow) {
+    pub(super) fn add(&mut self, effect: Effect, subject: Subject, counts: Counts) {
         let decisive: fn(&Subject) -> &Judged = match effect {
             Effect::Allowed => |subject| &subject.before,
             _ => |subject| &subject.after,
@@ -49,7 +49,7 @@ impl Lists {
             Effect::Elsewhere => &mut self.elsewhere,
             Effect::Uncertain => &mut self.uncertain,
         };
-        list.add(subject, decisive, seen);
+        list.add(subject, decisive, counts);
     }
 
     /// Rows that are left out.
@@ -84,16 +84,27 @@ pub(in crate::review) struct Tally {
     pub(in crate::review) namespaces: BTreeSet<String>,
 }
 
-#[derive(Default)]
-struct Counts {
+/// What was seen of a flow.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
     connections: u64,
     open: u64,
     last_seen: Option<Timestamp>,
 }
 
+impl From<&SeenFlow> for Counts {
+    fn from(seen: &SeenFlow) -> Self {
+        Self {
+            connections: seen.connections,
+            open: seen.open,
+            last_seen: seen.last_seen,
+        }
+    }
+}
+
 impl List {
     /// `decisive` says why.
-    fn add(&mut self, subject: Subject, decisive: fn(&Subject) -> &Judged, seen: &SeenFlow) {
+    fn add(&mut self, subject: Subject, decisive: fn(&Subject) -> &Judged, seen: Counts) {
         let judged = decisive(&subject);
         let reason = (judged.reason, judged.decided_by.clone());
         let tally = self.tallies.entry(reason).or_default();
@@ -101,7 +112,8 @@ impl List {
         if !tally.clients.contains(&subject.client) {
             tally.clients.insert(subject.client.clone());
         }
-        let namespace = seen.flow.server.namespace.as_ref();
+        let server = subject.server.split_once('/');
+        let namespace = server.map_or(&*subject.server, |(namespace, _)| namespace);
         if !tally.namespaces.contains(namespace) {
             tally.namespaces.insert(namespace.to_owned());
         }

@@ -8,9 +8,10 @@ mod asks;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use asks::{Asked, Asks, Reached};
+pub(in crate::review) use asks::Reached;
+use asks::{Asked, Asks};
 
-use super::{Cause, Judged, Sent};
+use super::{Cause, Judged, Sent, then};
 use crate::{
     policy::{Policy, Protection},
     review::{
@@ -59,8 +60,6 @@ pub(super) struct Ways<'a> {
 
 impl<'a> Ways<'a> {
     pub(super) fn new(now: &'a Snapshot, candidate: &Policy, untried: &'a [String]) -> Self {
-        let mut then = now.clone();
-        then.policy = Arc::new(candidate.clone());
         let is_same = now.policy.routes() == candidate.routes()
             && now.policy.clients() == candidate.clients();
         let policies = [&*now.policy, candidate];
@@ -73,7 +72,7 @@ impl<'a> Ways<'a> {
         routed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Self {
             now,
-            then,
+            then: then(now, candidate),
             untried,
             routed,
             asks: None,
@@ -90,18 +89,14 @@ impl<'a> Ways<'a> {
         let Some(client) = client.filter(|_| !self.routed.is_empty()) else {
             return Led::Same;
         };
-        let is_seen = seen.connections > 0;
-        let name = match &flow.protection {
-            Protection::MutualTls { sni, .. } => sni.as_deref(),
-            Protection::Plaintext => None,
-        };
+        let name = flow.server_name();
         let reached = name.and_then(Reached::of);
-        if name.is_none() && is_seen && flow.protection != Protection::Plaintext {
+        if name.is_none() && flow.protection != Protection::Plaintext {
             // It asked for the pod's address.
             return Led::Same;
         }
         // Nobody has seen which of the ways was taken; the pod's own address is always one.
-        let mut others = reached.is_none() && is_seen;
+        let mut others = reached.is_none();
         others |= reached.is_some_and(|reached| !self.is_routed(reached.host));
         let mut worst: Option<Arc<Way>> = None;
         for asked in self.asked(client, reached, endpoint) {

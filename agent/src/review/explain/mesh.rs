@@ -2,9 +2,9 @@
 
 use super::Explanation;
 use crate::{
-    policy::{Attributes, Decision, Match, Outcome, Refusal, Verdict},
+    policy::{Decision, Match, Outcome, Refusal, Verdict},
     review::{
-        course::{Answer, Course, Transport},
+        course::{Answer, Course, Met, Transport},
         target::Client,
     },
     store::{Lead, Snapshot},
@@ -46,25 +46,23 @@ impl Way<'_> {
         };
         let (transport, why) = course.transport();
         steps.push(format!("the client sends {}: {why}", transport.name()));
-        if course.stays_inside() {
-            steps.push("allowed: no policy looks at what stays inside of a pod".to_owned());
-            return Explanation::anonymous(Answer::Allow, transport, steps);
-        }
         let secured = transport == Transport::MutualTls;
-        if secured && course.is_conflict() {
-            steps.push("refused: the server's port is DISABLE".to_owned());
-            return Explanation::denied(transport, course.peers(), steps);
-        }
-        let service = self.lead.service.filter(|_| secured);
-        let server_name = service.map(|service| service.server_name(self.lead.port));
-        let attributes = Attributes {
-            principal: self.source.filter(|_| secured).map(|w| &w.identity),
-            source: self.client.address_beside(self.endpoint.address),
-            destination: self.endpoint.address,
-            port: self.endpoint.port,
-            sni: server_name.as_deref(),
+        let service = self
+            .lead
+            .service
+            .map(|service| (&**service, self.lead.port));
+        let client = self.client.address_beside(self.endpoint.address);
+        let decision = match course.met(client, self.endpoint, service) {
+            Met::Inside => {
+                steps.push("allowed: no policy looks at what stays inside of a pod".to_owned());
+                return Explanation::anonymous(Answer::Allow, transport, steps);
+            }
+            Met::Conflict => {
+                steps.push("refused: the server's port is DISABLE".to_owned());
+                return Explanation::denied(transport, course.peers(), steps);
+            }
+            Met::Decided(decision) => decision,
         };
-        let decision = policy.evaluate(self.destination, &attributes);
         steps.push(step(&decision));
         steps.extend(self.probes(&decision));
         let principal = |workload: &Workload| workload.identity.to_string();

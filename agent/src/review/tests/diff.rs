@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     control::{Candidate, SourceText},
-    policy::{Flow, Protection},
+    policy::{Flow, Policy, Protection},
     workload::ObjectName,
 };
 
@@ -64,11 +64,21 @@ pub(super) fn tried(
     flows: impl IntoIterator<Item = SeenFlow>,
 ) -> Diff {
     let snapshot = snapshot(present);
-    let text = candidate.join("\n---\n");
+    let (policy, untried) = self::candidate(&snapshot, candidate, replace);
+    diff(&snapshot, &policy, &untried, flows)
+}
+
+/// Compiled over what a cluster has, and the hosts that there will be only then.
+pub(super) fn candidate(
+    snapshot: &Snapshot,
+    documents: &[&str],
+    replace: bool,
+) -> (Policy, Vec<String>) {
+    let text = documents.join("\n---\n");
     let name = "candidate.yaml".to_owned();
     let candidate = Candidate::read(&[SourceText { name, text }]).unwrap();
     let policy = candidate.compile(&Settings::of_tests(), &snapshot.documents, replace);
-    diff(&snapshot, &policy, &candidate.untried(), flows)
+    (policy, candidate.untried())
 }
 
 /// The rows as lines: what happens, to whom, and by what.
@@ -260,31 +270,40 @@ fn documents_without_effect_are_told() {
     assert!(diff.warnings[0].contains("PeerAuthentication/default/younger has no effect"));
 }
 
+/// Tries candidates on all that is possible.
+pub(super) fn anything(present: &[&str], candidate: &[&str]) -> Diff {
+    let snapshot = snapshot(present);
+    let (policy, untried) = self::candidate(&snapshot, candidate, false);
+    possible(&snapshot, &policy, &untried)
+}
+
 #[test]
 fn a_directory_alone_makes_flows_of_its_pods_and_ports() {
-    let flows: Vec<_> = declared(&snapshot(&[])).collect();
-    // From each of the other four pods to the one with a port in the mesh.
-    let shown = |s: &SeenFlow| {
-        let mutual = s.flow.protection != Protection::Plaintext;
-        (
-            s.flow.client.clone().unwrap().to_string(),
-            s.flow.port,
-            mutual,
-        )
-    };
-    let shown: Vec<_> = flows.iter().map(shown).collect();
-    let expected = [
-        ("default/sleep", true),
-        (FRONT, true),
-        ("other-ns/legacy-1", false),
-        (OTHER, false),
-    ];
+    let diff = anything(&[], &[STRICT]);
+    let cut = |client: &str| format!("cut {client} Plaintext Some(PlaintextInStrict) {PEER}");
+    assert_eq!(told(&diff), ["other-ns/legacy-1", OTHER].map(cut));
+    assert_eq!(diff.cut[0].connections, 0);
+    // From each pod to the one with a port in the mesh, from that by its service; from those in the mesh to `legacy-1`.
+    assert_eq!(diff.summary.flows, 5 + 3);
+}
+
+#[test]
+fn what_was_mutual_tls_is_in_clear_now_where_that_is_not_taken() {
+    // Seen before the mode was changed.
+    let diff = tried(&[DISABLE], &[DENY], false, [flow(FRONT, true)]);
+    assert_eq!(told(&diff), [""; 0]);
+    assert!(diff.is_harmless());
+    let diff = tried(&[DISABLE, DENY], &[STRICT], false, [flow(FRONT, true)]);
+    let by = "AuthorizationPolicy/default/no-frontend";
     assert_eq!(
-        shown,
-        expected.map(|(name, mutual)| (name.to_owned(), 3000, mutual))
+        told(&diff),
+        [format!(
+            "cut {FRONT} MutualTls Some(AuthorizationDenied) {by}"
+        )]
     );
-    let diff = tried(&[], &[STRICT], false, flows);
-    assert_eq!((diff.cut.len(), diff.cut[0].connections), (2, 0));
+    let conflict = [DISABLE, MUTUAL_RULE];
+    let diff = tried(&conflict, &[STRICT], false, [flow(FRONT, true)]);
+    assert_eq!(diff.allowed.len(), 1, "{diff:?}");
 }
 
 #[test]
@@ -299,39 +318,4 @@ fn rows_are_bounded_and_counts_are_not() {
         (10_000, 12_000, 2_000)
     );
     assert!(diff.summary.text[0].contains("would cut 12000 flows from 12000 clients"));
-}
-
-#[test]
-fn of_many_pods_that_are_alike_one_is_tried() {
-    let pods = |count: u32, own: bool| {
-        let pods = (0..count).map(|n| {
-            let address = std::net::Ipv4Addr::from((10 << 24) + (9 << 16) + n);
-            let label = if own { n } else { n % 3 };
-            format!(
-                "- {{apiVersion: v1, kind: Pod, metadata: {{name: p{n}, namespace: default, labels: {{app: a{label}, \
-                 pod-template-hash: h{n}}}}}, spec: {{containers: [{{name: c, ports: [{{containerPort: 80}}]}}]}}, \
-                 status: {{podIP: {address}}}}}\n"
-            )
-        });
-        format!(
-            "apiVersion: v1\nkind: List\nitems:\n{}",
-            pods.collect::<String>()
-        )
-    };
-    // Beside the five pods of the mesh, of which one in the mesh has a port.
-    let few = snapshot(&[&pods(400, false)]);
-    assert_eq!(declared(&few).count(), 401 * 404);
-    assert!(abridged(&few).is_empty());
-    let many = snapshot(&[&pods(3000, false)]);
-    // Three of the clients stand for a thousand pods each, which may speak with each other.
-    assert_eq!(declared(&many).count(), 4 * 7 + 3);
-    let text = abridged(&many).join("; ");
-    assert!(text.starts_with("8 of 3005 pods are tried: "), "{text}");
-    let distinct = snapshot(&[&pods(2000, true)]);
-    assert_eq!(declared(&distinct).count(), 2_000_000);
-    let text = abridged(&distinct).join("; ");
-    assert!(
-        text.starts_with("2000000 of 4010004 possible flows"),
-        "{text}"
-    );
 }

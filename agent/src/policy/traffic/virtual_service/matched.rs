@@ -1,10 +1,28 @@
 //! Which connections a route is for, as it is written.
 
+use ipnet::IpNet;
+
 use super::{
-    Match, Protocols, all, port,
+    Match, Protocols, Route, all, port,
     written::{WrittenMatch, subnet},
 };
 use crate::policy::{FieldPath, Invalid, Reason, field::refuse, host::Host};
+
+impl Route {
+    /// Blocks of addresses that clients connect to.
+    pub(in crate::policy::traffic) fn subnets(&self) -> impl Iterator<Item = &IpNet> {
+        self.matches.iter().flat_map(|matching| &matching.subnets)
+    }
+
+    /// Keys of the labels that clients are chosen by.
+    pub(in crate::policy::traffic) fn labels(&self) -> impl Iterator<Item = &str> {
+        let labels = self
+            .matches
+            .iter()
+            .flat_map(|matching| matching.labels.keys());
+        labels.map(String::as_str)
+    }
+}
 
 pub(super) fn matched(
     written: WrittenMatch,

@@ -132,15 +132,15 @@ fn ports(snapshot: &Snapshot, service: &Service) -> Vec<u16> {
 
 /// Which service a client was led to.
 #[derive(Clone, Copy)]
-pub(super) struct Reached<'n> {
+pub(in crate::review) struct Reached<'n> {
     pub host: &'n str,
-    port: u16,
+    pub port: u16,
     subset: &'n str,
 }
 
 impl<'n> Reached<'n> {
     /// From `outbound_.PORT_.SUBSET_.HOST` (Istio: `model.BuildDNSSrvSubsetKey`).
-    pub(super) fn of(name: &'n str) -> Option<Self> {
+    pub(in crate::review) fn of(name: &'n str) -> Option<Self> {
         let mut parts = name.strip_prefix("outbound_.")?.splitn(3, "_.");
         Some(Self {
             port: parts.next()?.parse().ok()?,
