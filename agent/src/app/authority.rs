@@ -2,7 +2,10 @@
 
 mod pods;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, routing::get};
@@ -11,6 +14,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +34,11 @@ use crate::{
     trust::TrustReader,
 };
 
+/// For everything to end in, once nobody is served any more.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+/// The directory is looked at every second.
+const OVERDUE: Duration = Duration::from_secs(30);
+
 /// Runs the CA service until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -43,7 +52,8 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--listen {}", config.listen))?;
     let metrics = CaMetrics::new().context("metrics")?;
-    let ca = EmbeddedCa::open(&config.dir, &config.mesh.trust_domain, config.max_ttl)?;
+    let (domain, names) = (&config.mesh.trust_domain, &config.names);
+    let ca = EmbeddedCa::open_for_service(&config.dir, domain, config.max_ttl, names)?;
     let ca = Arc::new(ca);
     let (trust, trusted) = super::trust::open(&config.trust, ca.bundles())?;
     let (writer, store) = store::store();
@@ -79,7 +89,10 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     tracing::info!(listen = %config.listen, names = ?config.names, "ready");
     let served = ca::serve(service, listener, config.names, stop.clone()).await;
     stop.cancel();
-    while tasks.join_next().await.is_some() {}
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if timeout(LAST_STEPS, ended).await.is_err() {
+        tracing::error!("a task doesn't end, and is left as it is");
+    }
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -165,7 +178,7 @@ struct Inspector {
 impl Health for Inspector {
     fn unready(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if let Some(source) = self.source.as_ref().map(|source| source.borrow())
+        if let Some(source) = self.source.as_ref().map(|source| source.borrow().clone())
             && source.generation == 0
         {
             missing.push(match source.errors.first() {
@@ -175,6 +188,14 @@ impl Health for Inspector {
         }
         if self.ca.not_after() <= SystemTime::now() {
             missing.push("ca: its certificate, or one above it, has expired".to_owned());
+        }
+        let unseen = self.ca.unseen();
+        if unseen > OVERDUE {
+            missing.push(format!(
+                "ca: nobody has looked at {} for {} s: restart the service",
+                self.ca.directory().display(),
+                unseen.as_secs()
+            ));
         }
         missing
     }
@@ -195,6 +216,7 @@ impl Inspector {
         let unready = self.unready();
         let (signed, refused) = self.metrics.totals();
         let source = self.source.as_ref().map(|source| source.borrow().clone());
+        let state = self.ca.state().borrow().clone();
         api::CaStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: unready.is_empty(),
@@ -202,7 +224,7 @@ impl Inspector {
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             listen: self.listen.to_string(),
             trust_domain: self.ca.trust_domain().to_string(),
-            keys: api::CaKeys::new(self.ca.directory(), &self.ca.state().borrow()),
+            keys: api::CaKeys::new(self.ca.directory(), &state),
             max_ttl_seconds: self.ca.ttl().as_secs(),
             signed,
             refused,

@@ -127,6 +127,15 @@ pub enum CaError {
         roots: PathBuf,
     },
     #[error(
+        "{} is signed under a root that peers have been told of only lately: it is taken at {until}, when every certificate \
+         from before has been renewed; a restart takes it as it is",
+        certificate.display()
+    )]
+    RootFresh {
+        certificate: PathBuf,
+        until: jiff::Timestamp,
+    },
+    #[error(
         "the root under which certificates of today are is in none of the CA's files any more: add it to {} until they \
          have expired; a restart takes the files as they are",
         roots.display()
