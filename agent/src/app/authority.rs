@@ -67,11 +67,17 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
         domain: config.mesh.trust_domain.clone(),
     };
     let placement = Arc::new(Pods::new(store));
-    let vouching = (tokens(&config).await?, placement);
+    let tokens = tokens(&config).await?;
+    let keys = match &tokens {
+        Tokens::Keys(keys) => Some(Arc::clone(keys)),
+        Tokens::Untrusted | Tokens::Reviews(_) => None,
+    };
+    let vouching = (tokens, placement);
     let service = service(&config, &ca, vouching, Arc::new(revocation), &metrics);
     let inspector = Arc::new(Inspector {
         ca: Arc::clone(&ca),
         metrics: metrics.clone(),
+        keys,
         source: source_status,
         listen: config.listen,
         started: SystemTime::now(),
@@ -101,7 +107,7 @@ async fn tokens(config: &CaServeConfig) -> anyhow::Result<Tokens> {
     let rules = config.token_rules.clone();
     Ok(match &config.tokens {
         TokenSource::Nobody => Tokens::Untrusted,
-        TokenSource::Keys(path) => Tokens::Keys(TokenKeys::open(path, rules)?),
+        TokenSource::Keys(path) => Tokens::Keys(Arc::new(TokenKeys::open(path, rules)?)),
         TokenSource::Cluster(kubeconfig) => {
             let reviewer = TokenReviews::new(connect(kubeconfig.as_deref()).await?);
             Tokens::Reviews(Reviews::new(Box::new(reviewer), rules.audience))
@@ -170,6 +176,7 @@ impl Revocation for Revoked {
 struct Inspector {
     ca: Arc<EmbeddedCa>,
     metrics: CaMetrics,
+    keys: Option<Arc<TokenKeys>>,
     source: Option<watch::Receiver<SourceStatus>>,
     listen: std::net::SocketAddr,
     started: SystemTime,
@@ -217,6 +224,8 @@ impl Inspector {
         let (signed, refused) = self.metrics.totals();
         let source = self.source.as_ref().map(|source| source.borrow().clone());
         let state = self.ca.state().borrow().clone();
+        let mut errors = source.map(|source| source.errors).unwrap_or_default();
+        errors.extend(self.keys.as_ref().and_then(|keys| keys.fault()));
         api::CaStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: unready.is_empty(),
@@ -228,7 +237,7 @@ impl Inspector {
             max_ttl_seconds: self.ca.ttl().as_secs(),
             signed,
             refused,
-            source_errors: source.map(|source| source.errors).unwrap_or_default(),
+            source_errors: errors,
         }
     }
 }

@@ -54,6 +54,20 @@ pub enum CaError {
     CurveWrittenOut { path: PathBuf },
     #[error("{} holds a key of an unsupported kind: use ECDSA P-256 or P-384, RSA or Ed25519", path.display())]
     KeyKind { path: PathBuf },
+    #[error("{} holds an RSA key of fewer than 2048 bits, which nobody believes", path.display())]
+    KeyShort { path: PathBuf },
+    #[error("certificate {position} of {} has no subject: a CA needs one", path.display())]
+    NoSubject { path: PathBuf, position: usize },
+    #[error(
+        "the certificate that {} would give ends at {not_after}, before every certificate of today has been renewed ({until}): \
+         have the issuing CA renewed first",
+        issuer.display()
+    )]
+    EndsEarly {
+        issuer: PathBuf,
+        not_after: jiff::Timestamp,
+        until: jiff::Timestamp,
+    },
     #[error("{} is not made of certificates in PEM form: {source}", path.display())]
     CertificatePem { path: PathBuf, source: pem::Error },
     #[error("{} holds no certificate", path.display())]

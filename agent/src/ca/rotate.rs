@@ -197,11 +197,26 @@ impl Rotate {
         // What has only been put into a file may not have been told yet.
         let known = tried.roots.iter().all(|root| present.signs_under(root));
         let begun = record.begun(what, known, now);
+        check_end(&begun, &tried, &paths.certificate)?;
         for step in steps::begin(&locked.paths, &new, &begun)? {
             step.take()?;
         }
         locked.repair(&begun)?;
         Ok(begun)
+    }
+}
+
+/// What has ended when it is to sign would never sign.
+fn check_end(begun: &Record, new: &Authority, issuer: &Path) -> Result<(), CaError> {
+    let until = begun.rotation.map(|rotation| rotation.until);
+    let not_after = timestamp(new.not_after);
+    match until.filter(|until| not_after <= *until) {
+        None => Ok(()),
+        Some(until) => Err(CaError::EndsEarly {
+            issuer: issuer.to_owned(),
+            not_after,
+            until,
+        }),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, public_key::PublicKey};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
     CaError, LeafName,
@@ -16,12 +16,13 @@ use super::{
     directory::{Files, Paths},
     leaf::{self, LeafKey},
 };
-use crate::identity::{SpiffeId, TrustDomain};
+use crate::{
+    identity::{SpiffeId, TrustDomain},
+    tls::{self, AuthorityError},
+};
 
 /// Of the certificate that is issued on trial.
 const TRIAL: Duration = Duration::from_secs(60);
-/// In bits: what aws-lc verifies with.
-const SHORTEST_RSA: usize = 2048;
 /// Where it isn't known yet whose certificates the CA will issue. What peers look at above a certificate doesn't depend
 /// on it.
 const ANY_DOMAIN: &str = "trial.invalid";
@@ -95,7 +96,10 @@ impl fmt::Display for Unaccepted {
             Error::EndEntityUsedAsCa => "a certificate above it is not a CA's",
             Error::CertExpired { .. } => "a certificate above it has expired",
             Error::CertNotValidYet { .. } => "a certificate above it is not valid yet",
-            other => return write!(f, "{other:?}"),
+            Error::BadDer | Error::BadDerTime | Error::MalformedExtensions | Error::TrailingData(_) => {
+                "a certificate above it is not well formed"
+            }
+            other => return write!(f, "path validation says {other:?}"),
         })
     }
 }
@@ -195,11 +199,6 @@ pub(super) fn hold(
     Ok(())
 }
 
-fn has_short_key(der: &[u8]) -> bool {
-    let key = X509Certificate::from_der(der).ok();
-    let bits = key.and_then(|(_, parsed)| match parsed.public_key().parsed().ok()? {
-        PublicKey::RSA(key) => Some(key.key_size()),
-        _ => None,
-    });
-    bits.is_some_and(|bits| bits < SHORTEST_RSA)
+fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
+    tls::check_authority(certificate) == Err(AuthorityError::WeakKey)
 }
