@@ -110,7 +110,7 @@ async fn tokens(config: &CaServeConfig) -> anyhow::Result<Tokens> {
         TokenSource::Keys(path) => Tokens::Keys(Arc::new(TokenKeys::open(path, rules)?)),
         TokenSource::Cluster(kubeconfig) => {
             let reviewer = TokenReviews::new(connect(kubeconfig.as_deref()).await?);
-            Tokens::Reviews(Reviews::new(Box::new(reviewer), rules.audience))
+            Tokens::Reviews(Box::new(Reviews::new(Box::new(reviewer), rules.audience)))
         }
     })
 }

@@ -98,7 +98,7 @@ pub enum Tokens {
     /// Nobody: only certificates count.
     Untrusted,
     Keys(Arc<TokenKeys>),
-    Reviews(Reviews),
+    Reviews(Box<Reviews>),
 }
 
 impl Tokens {
