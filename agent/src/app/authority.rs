@@ -14,7 +14,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
-    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +33,6 @@ use crate::{
     trust::TrustReader,
 };
 
-/// For everything to end in, once nobody is served any more.
-const LAST_STEPS: Duration = Duration::from_secs(5);
 /// The directory is looked at every second.
 const OVERDUE: Duration = Duration::from_secs(30);
 
@@ -95,10 +92,7 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     tracing::info!(listen = %config.listen, names = ?config.names, "ready");
     let served = ca::serve(service, listener, config.names, stop.clone()).await;
     stop.cancel();
-    let ended = async { while tasks.join_next().await.is_some() {} };
-    if timeout(LAST_STEPS, ended).await.is_err() {
-        tracing::error!("a task doesn't end, and is left as it is");
-    }
+    super::end(&mut tasks).await;
     tracing::info!("stopped");
     Ok(served?)
 }

@@ -89,14 +89,8 @@ impl EmbeddedCa {
         ttl: Duration,
         names: &[String],
     ) -> Result<Self, CaError> {
-        let makes = true;
-        Self::open_with(
-            dir,
-            domain,
-            ttl,
-            Opening { makes, names },
-            SystemTime::now(),
-        )
+        let opening = Opening { makes: true, names };
+        Self::open_with(dir, domain, ttl, opening, SystemTime::now())
     }
 
     /// [`open`](Self::open), and never makes a CA.
@@ -104,14 +98,12 @@ impl EmbeddedCa {
     /// # Errors
     /// As [`open`](Self::open), and when there is none.
     pub fn open_existing(dir: &Path, domain: &TrustDomain, ttl: Duration) -> Result<Self, CaError> {
-        let (makes, names) = (false, &[][..]);
-        Self::open_with(
-            dir,
-            domain,
-            ttl,
-            Opening { makes, names },
-            SystemTime::now(),
-        )
+        let names = &[];
+        let opening = Opening {
+            makes: false,
+            names,
+        };
+        Self::open_with(dir, domain, ttl, opening, SystemTime::now())
     }
 
     fn open_at(
@@ -120,8 +112,8 @@ impl EmbeddedCa {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Self, CaError> {
-        let (makes, names) = (true, &[][..]);
-        Self::open_with(dir, domain, ttl, Opening { makes, names }, now)
+        let names = &[];
+        Self::open_with(dir, domain, ttl, Opening { makes: true, names }, now)
     }
 
     fn open_with(
@@ -141,7 +133,6 @@ impl EmbeddedCa {
             locked.fill(|| leaf::authority(domain, now))?;
         }
         let recorded = locked.use_life(recorded, ttl, now)?;
-        let recorded = locked.serve(recorded, opening.names)?;
         let names = match opening.names {
             [] => recorded.record.names.clone(),
             names => names.to_vec(),
@@ -156,6 +147,7 @@ impl EmbeddedCa {
             tracing::error!(%error, "the change of key doesn't go on");
         }
         let authority = try_out(&locked.files()?, &locked.paths)?;
+        let recorded = locked.serve(recorded, opening.names)?;
         if let Some(warning) = recorded.warning(now) {
             tracing::warn!(warning, "{UNRECORDED}");
         }
