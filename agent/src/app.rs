@@ -26,6 +26,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet, block_in_place},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,9 @@ pub use gateway::run_gateway;
 use inspect::Inspector;
 use source::{Node, Source};
 
+/// For everything to end in, when all connections have.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
 /// For an endpoint to answer a connect: the client has its connection already and waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,7 +73,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     tracing::info!(connections = open, limit = ?config.serve.drain, "draining");
     proxy.connections.drain(config.serve.drain).await;
     admin_stop.cancel();
-    while tasks.join_next().await.is_some() {}
+    end(&mut tasks).await;
     tracing::info!("stopped");
     result
 }
@@ -266,6 +270,14 @@ async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> a
     captured.await.context("capture")
 }
 
+/// Waits for what has been told to end. A task that hangs is left as it is.
+async fn end(tasks: &mut JoinSet<()>) {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if timeout(LAST_STEPS, ended).await.is_err() {
+        tracing::error!("a task doesn't end, and is left as it is");
+    }
+}
+
 async fn told_to_stop() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -332,5 +344,20 @@ impl Credentials for NodeCredentials {
 
     fn anchors(&self) -> Arc<TrustAnchors> {
         self.trust.anchors()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_comes_whatever_hangs() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(future::pending());
+        let ended = timeout(LAST_STEPS + Duration::from_secs(5), end(&mut tasks));
+        ended.await.expect("it ends");
     }
 }

@@ -125,13 +125,9 @@ impl Command {
             Self::Policy(PolicyCommand::Lint(args)) => Some(args.output),
             Self::Policy(PolicyCommand::Diff(args)) => Some(args.ask.output),
             Self::Ca(CaCommand::Status(args)) => Some(args.output),
+            Self::Ca(CaCommand::Rotate(args)) => Some(args.which.output),
             Self::Preflight(args) => Some(args.output),
-            Self::Ca(
-                CaCommand::Serve(_)
-                | CaCommand::Keep(_)
-                | CaCommand::Issue(_)
-                | CaCommand::Rotate(_),
-            )
+            Self::Ca(CaCommand::Serve(_) | CaCommand::Keep(_) | CaCommand::Issue(_))
             | Self::Agent(_)
             | Self::Gateway(_)
             | Self::Cleanup(_) => None,

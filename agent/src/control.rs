@@ -14,7 +14,7 @@ mod yaml;
 
 pub use build::{Mesh, Settings, TrustDomains};
 pub use candidate::{Candidate, SourceText};
-pub use error::{LoadError, LoadErrors, Place, Problem, one_line};
+pub use error::{LoadError, LoadErrors, Place, Problem, escaped, one_line};
 pub use file::{DirectoryWatch, FileSource, load, load_changes, load_texts, subdirectories};
 pub use kubernetes::{
     ClusterSettings, ConnectError, KubernetesSource, Scope, TokenReviews, connect,

@@ -4,6 +4,7 @@ use std::{
     env,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,6 +17,9 @@ use sealane::{
     offload::sys,
     telemetry,
 };
+
+/// For what runs when everything has been told to end.
+const LAST_STEPS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -109,8 +113,10 @@ fn serve(
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serving)?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(serving);
+    // Whatever hangs: it must not be for the kubelet to end this.
+    runtime.shutdown_timeout(LAST_STEPS);
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 fn ask(question: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

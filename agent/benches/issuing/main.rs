@@ -123,7 +123,7 @@ fn service(dir: &Path, domain: &TrustDomain) -> Result<(CaService, String)> {
     };
     let service = CaService::new(
         Arc::new(ca),
-        Tokens::Keys(TokenKeys::open(&path, rules)?),
+        Tokens::Keys(Arc::new(TokenKeys::open(&path, rules)?)),
         Arc::new(Everywhere),
         settings,
         CaMetrics::new()?,

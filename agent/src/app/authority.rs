@@ -2,7 +2,10 @@
 
 mod pods;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, routing::get};
@@ -30,6 +33,9 @@ use crate::{
     trust::TrustReader,
 };
 
+/// The directory is looked at every second.
+const OVERDUE: Duration = Duration::from_secs(30);
+
 /// Runs the CA service until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -43,7 +49,8 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--listen {}", config.listen))?;
     let metrics = CaMetrics::new().context("metrics")?;
-    let ca = EmbeddedCa::open(&config.dir, &config.mesh.trust_domain, config.max_ttl)?;
+    let (domain, names) = (&config.mesh.trust_domain, &config.names);
+    let ca = EmbeddedCa::open_for_service(&config.dir, domain, config.max_ttl, names)?;
     let ca = Arc::new(ca);
     let (trust, trusted) = super::trust::open(&config.trust, ca.bundles())?;
     let (writer, store) = store::store();
@@ -57,11 +64,17 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
         domain: config.mesh.trust_domain.clone(),
     };
     let placement = Arc::new(Pods::new(store));
-    let vouching = (tokens(&config).await?, placement);
+    let tokens = tokens(&config).await?;
+    let keys = match &tokens {
+        Tokens::Keys(keys) => Some(Arc::clone(keys)),
+        Tokens::Untrusted | Tokens::Reviews(_) => None,
+    };
+    let vouching = (tokens, placement);
     let service = service(&config, &ca, vouching, Arc::new(revocation), &metrics);
     let inspector = Arc::new(Inspector {
         ca: Arc::clone(&ca),
         metrics: metrics.clone(),
+        keys,
         source: source_status,
         listen: config.listen,
         started: SystemTime::now(),
@@ -79,7 +92,7 @@ pub async fn serve_ca(config: CaServeConfig) -> anyhow::Result<()> {
     tracing::info!(listen = %config.listen, names = ?config.names, "ready");
     let served = ca::serve(service, listener, config.names, stop.clone()).await;
     stop.cancel();
-    while tasks.join_next().await.is_some() {}
+    super::end(&mut tasks).await;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -88,10 +101,10 @@ async fn tokens(config: &CaServeConfig) -> anyhow::Result<Tokens> {
     let rules = config.token_rules.clone();
     Ok(match &config.tokens {
         TokenSource::Nobody => Tokens::Untrusted,
-        TokenSource::Keys(path) => Tokens::Keys(TokenKeys::open(path, rules)?),
+        TokenSource::Keys(path) => Tokens::Keys(Arc::new(TokenKeys::open(path, rules)?)),
         TokenSource::Cluster(kubeconfig) => {
             let reviewer = TokenReviews::new(connect(kubeconfig.as_deref()).await?);
-            Tokens::Reviews(Reviews::new(Box::new(reviewer), rules.audience))
+            Tokens::Reviews(Box::new(Reviews::new(Box::new(reviewer), rules.audience)))
         }
     })
 }
@@ -157,6 +170,7 @@ impl Revocation for Revoked {
 struct Inspector {
     ca: Arc<EmbeddedCa>,
     metrics: CaMetrics,
+    keys: Option<Arc<TokenKeys>>,
     source: Option<watch::Receiver<SourceStatus>>,
     listen: std::net::SocketAddr,
     started: SystemTime,
@@ -165,7 +179,7 @@ struct Inspector {
 impl Health for Inspector {
     fn unready(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if let Some(source) = self.source.as_ref().map(|source| source.borrow())
+        if let Some(source) = self.source.as_ref().map(|source| source.borrow().clone())
             && source.generation == 0
         {
             missing.push(match source.errors.first() {
@@ -175,6 +189,14 @@ impl Health for Inspector {
         }
         if self.ca.not_after() <= SystemTime::now() {
             missing.push("ca: its certificate, or one above it, has expired".to_owned());
+        }
+        let unseen = self.ca.unseen();
+        if unseen > OVERDUE {
+            missing.push(format!(
+                "ca: nobody has looked at {} for {} s: restart the service",
+                self.ca.directory().display(),
+                unseen.as_secs()
+            ));
         }
         missing
     }
@@ -195,6 +217,9 @@ impl Inspector {
         let unready = self.unready();
         let (signed, refused) = self.metrics.totals();
         let source = self.source.as_ref().map(|source| source.borrow().clone());
+        let state = self.ca.state().borrow().clone();
+        let mut errors = source.map(|source| source.errors).unwrap_or_default();
+        errors.extend(self.keys.as_ref().and_then(|keys| keys.fault()));
         api::CaStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: unready.is_empty(),
@@ -202,11 +227,11 @@ impl Inspector {
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             listen: self.listen.to_string(),
             trust_domain: self.ca.trust_domain().to_string(),
-            keys: api::CaKeys::new(self.ca.directory(), &self.ca.state().borrow()),
+            keys: api::CaKeys::new(self.ca.directory(), &state),
             max_ttl_seconds: self.ca.ttl().as_secs(),
             signed,
             refused,
-            source_errors: source.map(|source| source.errors).unwrap_or_default(),
+            source_errors: errors,
         }
     }
 }

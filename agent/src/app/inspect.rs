@@ -62,7 +62,7 @@ pub(super) async fn announce_ready(inspector: Arc<Inspector>, stop: Cancellation
 impl Health for Inspector {
     fn unready(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        let source = self.source.borrow();
+        let source = self.source.borrow().clone();
         if source.generation == 0 {
             missing.push(match source.errors.first() {
                 Some(error) => format!("source: {error}"),
@@ -76,7 +76,7 @@ impl Health for Inspector {
                 held.namespace, held.error
             ));
         }
-        let capture = self.capture.borrow();
+        let capture = self.capture.borrow().clone();
         if !capture.active {
             missing.push("capture: not active yet".to_owned());
         }

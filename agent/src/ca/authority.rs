@@ -19,7 +19,10 @@ use super::{
     directory::{Files, Paths},
     signer::Signer,
 };
-use crate::{identity::TrustDomain, tls};
+use crate::{
+    identity::TrustDomain,
+    tls::{self, AuthorityError},
+};
 
 /// Who signs, and what peers need to check the signature.
 pub(super) struct Authority {
@@ -57,6 +60,7 @@ impl Authority {
             check_authority(certificate, &paths.certificate, index + 1)?;
             check_path_length(certificate, &paths.certificate, index)?;
             check_validity(certificate, &paths.certificate, index + 1, now)?;
+            check_subject(certificate, &paths.certificate, index + 1)?;
         }
         if let Some(domain) = domain {
             check_domain(issuer, domain, &paths.certificate)?;
@@ -133,8 +137,14 @@ fn signing_key(files: &Files, paths: &Paths) -> Result<Arc<dyn SigningKey>, CaEr
     })?;
     let key = any_supported_type(&der);
     der.zeroize();
-    key.map_err(|_| CaError::KeyKind {
-        path: paths.key.clone(),
+    key.map_err(|_| {
+        let path = paths.key.clone();
+        let certificate = CertificateDer::from_pem_slice(&files.certificate).ok();
+        let checked = certificate.map(|certificate| tls::check_authority(&certificate));
+        match checked {
+            Some(Err(AuthorityError::WeakKey)) => CaError::KeyShort { path },
+            _ => CaError::KeyKind { path },
+        }
     })
 }
 
@@ -163,6 +173,21 @@ fn parse<'a>(
                 }),
             });
     parsed.collect()
+}
+
+/// RFC 5280, section 4.1.2.6.
+fn check_subject(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    position: usize,
+) -> Result<(), CaError> {
+    match certificate.subject().iter().next() {
+        Some(_) => Ok(()),
+        None => Err(CaError::NoSubject {
+            path: path.to_owned(),
+            position,
+        }),
+    }
 }
 
 /// RFC 5280, sections 4.2.1.3 and 4.2.1.9.

@@ -230,6 +230,12 @@ impl Locked {
         create(&self.dir, &self.paths, &make()?)
     }
 
+    /// What is distributed, as it will be when it signs.
+    pub(super) fn next(&self) -> Result<(Files, Paths), CaError> {
+        let paths = self.paths.next(&self.dir);
+        Ok((paths.read()?, paths))
+    }
+
     pub(super) fn files(&self) -> Result<Files, CaError> {
         self.paths.read()
     }

@@ -1,14 +1,15 @@
 //! A CA within the agent, its key in a directory: for one machine, or for machines that share the directory.
 
 mod follow;
+mod fresh;
 
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -18,12 +19,14 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use self::fresh::Fresh;
 use super::{
-    CaError, CaState,
+    CaError, CaState, Stage,
     authority::{Authority, timestamp},
     directory::Locked,
     leaf::{self, LeafKey, Validity},
     rotation::Record,
+    trial::Trial,
 };
 use crate::{
     file::Stamp,
@@ -37,18 +40,31 @@ pub struct EmbeddedCa {
     dir: PathBuf,
     domain: TrustDomain,
     ttl: Duration,
+    /// Of the service that shows certificates of this CA, to those who ask it.
+    names: Vec<String>,
     /// As long as certificates may live now, in seconds: less than `ttl` where that can't be recorded.
     life: AtomicU64,
     current: ArcSwap<Authority>,
     bundle: watch::Sender<Arc<TrustBundle>>,
     state: watch::Sender<CaState>,
     seen: Mutex<Seen>,
+    looked: Mutex<Instant>,
 }
 
 /// Of the directory, when it was read last.
 struct Seen {
     stamps: Vec<Option<Stamp>>,
     record: Record,
+    fresh: Fresh,
+}
+
+/// How a directory is opened.
+#[derive(Clone, Copy)]
+struct Opening<'a> {
+    /// Where there is no CA, one is made.
+    makes: bool,
+    /// What the service is called; as recorded, if nothing.
+    names: &'a [String],
 }
 
 impl EmbeddedCa {
@@ -63,23 +79,75 @@ impl EmbeddedCa {
         Self::open_at(dir, domain, ttl, SystemTime::now())
     }
 
+    /// [`open`](Self::open), for a service with these DNS names and addresses: its own certificates must hold, too.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when a name is none.
+    pub fn open_for_service(
+        dir: &Path,
+        domain: &TrustDomain,
+        ttl: Duration,
+        names: &[String],
+    ) -> Result<Self, CaError> {
+        let opening = Opening { makes: true, names };
+        Self::open_with(dir, domain, ttl, opening, SystemTime::now())
+    }
+
+    /// [`open`](Self::open), and never makes a CA.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when there is none.
+    pub fn open_existing(dir: &Path, domain: &TrustDomain, ttl: Duration) -> Result<Self, CaError> {
+        let names = &[];
+        let opening = Opening {
+            makes: false,
+            names,
+        };
+        Self::open_with(dir, domain, ttl, opening, SystemTime::now())
+    }
+
     fn open_at(
         dir: &Path,
         domain: &TrustDomain,
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Self, CaError> {
+        let names = &[];
+        Self::open_with(dir, domain, ttl, Opening { makes: true, names }, now)
+    }
+
+    fn open_with(
+        dir: &Path,
+        domain: &TrustDomain,
+        ttl: Duration,
+        opening: Opening<'_>,
+        now: SystemTime,
+    ) -> Result<Self, CaError> {
         let ttl = ttl.min(leaf::LONGEST_LIFE);
-        let locked = Locked::enter(dir)?;
+        let locked = match opening.makes {
+            true => Locked::enter(dir)?,
+            false => Locked::existing(dir)?,
+        };
         let recorded = locked.repaired()?;
-        locked.fill(|| leaf::authority(domain, now))?;
+        if opening.makes {
+            locked.fill(|| leaf::authority(domain, now))?;
+        }
         let recorded = locked.use_life(recorded, ttl, now)?;
-        let try_out = |files: &_, paths: &_| Authority::tried(files, paths, Some(domain), now);
+        let names = match opening.names {
+            [] => recorded.record.names.clone(),
+            names => names.to_vec(),
+        };
+        let trial = Trial {
+            domain: Some(domain),
+            names: &names,
+        };
+        let try_out = |files: &_, paths: &_| Authority::tried(files, paths, trial, now);
         let (recorded, moved) = locked.move_on(recorded, now, try_out);
         if let Err(error) = moved {
             tracing::error!(%error, "the change of key doesn't go on");
         }
-        let authority = Authority::tried(&locked.files()?, &locked.paths, Some(domain), now)?;
+        let authority = try_out(&locked.files()?, &locked.paths)?;
+        let recorded = locked.serve(recorded, opening.names)?;
         if let Some(warning) = recorded.warning(now) {
             tracing::warn!(warning, "{UNRECORDED}");
         }
@@ -93,7 +161,10 @@ impl EmbeddedCa {
             seen: Mutex::new(Seen {
                 stamps: locked.paths.stamps(),
                 record: recorded.record,
+                fresh: Fresh::default(),
             }),
+            names,
+            looked: Mutex::new(Instant::now()),
             current: ArcSwap::from_pointee(authority),
         })
     }
@@ -122,6 +193,13 @@ impl EmbeddedCa {
         self.current
             .load()
             .certify(names, key, ttl.min(self.ttl()), now)
+    }
+
+    fn trial(&self) -> Trial<'_> {
+        Trial {
+            domain: Some(&self.domain),
+            names: &self.names,
+        }
     }
 
     #[must_use]
@@ -158,6 +236,13 @@ impl EmbeddedCa {
         self.state.subscribe()
     }
 
+    /// For how long nobody has looked whether the directory has changed.
+    #[must_use]
+    pub fn unseen(&self) -> Duration {
+        let looked = self.looked.lock();
+        looked.unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.dir
@@ -168,6 +253,26 @@ impl EmbeddedCa {
     pub fn not_after(&self) -> SystemTime {
         self.current.load().not_after
     }
+}
+
+/// Whether what is in a directory can be used: what signs, and what will while a key is changed. Of use where the
+/// directory is nobody else's: what a crash has left there is put right.
+///
+/// # Errors
+/// As [`EmbeddedCa::open_existing`].
+pub fn check_directory(dir: &Path, domain: &TrustDomain, now: SystemTime) -> Result<(), CaError> {
+    let locked = Locked::existing(dir)?;
+    let record = locked.record()?;
+    let trial = Trial {
+        domain: Some(domain),
+        names: &record.names,
+    };
+    Authority::tried(&locked.files()?, &locked.paths, trial, now)?;
+    if record.stage() == Stage::Distributing {
+        let (files, paths) = locked.next()?;
+        Authority::tried(&files, &paths, trial, now)?;
+    }
+    Ok(())
 }
 
 fn bundle(domain: &TrustDomain, authority: &Authority) -> TrustBundle {

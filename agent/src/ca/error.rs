@@ -54,6 +54,20 @@ pub enum CaError {
     CurveWrittenOut { path: PathBuf },
     #[error("{} holds a key of an unsupported kind: use ECDSA P-256 or P-384, RSA or Ed25519", path.display())]
     KeyKind { path: PathBuf },
+    #[error("{} holds an RSA key of fewer than 2048 bits, which nobody believes", path.display())]
+    KeyShort { path: PathBuf },
+    #[error("certificate {position} of {} has no subject: a CA needs one", path.display())]
+    NoSubject { path: PathBuf, position: usize },
+    #[error(
+        "the certificate that {} would give ends at {not_after}, before every certificate of today has been renewed ({until}): \
+         have the issuing CA renewed first",
+        issuer.display()
+    )]
+    EndsEarly {
+        issuer: PathBuf,
+        not_after: jiff::Timestamp,
+        until: jiff::Timestamp,
+    },
     #[error("{} is not made of certificates in PEM form: {source}", path.display())]
     CertificatePem { path: PathBuf, source: pem::Error },
     #[error("{} holds no certificate", path.display())]
@@ -125,6 +139,15 @@ pub enum CaError {
     RootUnknown {
         certificate: PathBuf,
         roots: PathBuf,
+    },
+    #[error(
+        "{} is signed under a root that peers have been told of only lately: it is taken at {until}, when every certificate \
+         from before has been renewed; a restart takes it as it is",
+        certificate.display()
+    )]
+    RootFresh {
+        certificate: PathBuf,
+        until: jiff::Timestamp,
     },
     #[error(
         "the root under which certificates of today are is in none of the CA's files any more: add it to {} until they \

@@ -21,7 +21,8 @@ use super::{
     CaError,
     authority::{self, Authority, timestamp},
     directory::{self, Locked, NewAuthority},
-    encoded, leaf, pem, trial,
+    encoded, leaf, pem,
+    trial::{self, Trial},
 };
 
 /// What is made.
@@ -146,7 +147,7 @@ impl Order {
                         key_pem: key_pem.clone(),
                         certificate_pem: chain_pem.clone() + &text(&authority.roots),
                     };
-                    Authority::tried(&new.files(), &locked.paths, None, now)?;
+                    Authority::tried(&new.files(), &locked.paths, Trial::default(), now)?;
                 }
                 (chain_pem, authority.roots)
             }
@@ -209,6 +210,12 @@ impl Order {
 }
 
 impl LeafName {
+    /// As they are written into one certificate.
+    pub(super) fn hosts(names: &[String]) -> Result<Vec<SanType>, CaError> {
+        let names = names.iter().map(|name| Self::Host(name.clone()).written());
+        names.collect()
+    }
+
     fn written(&self) -> Result<SanType, CaError> {
         let failed = |name: &str, source| CaError::Name {
             name: name.to_owned(),

@@ -16,6 +16,7 @@ use super::{
     directory::{Locked, NewAuthority, Paths, Recorded},
     leaf, pem,
     rotation::{Record, steps},
+    trial::Trial,
 };
 use crate::identity::TrustDomain;
 
@@ -188,10 +189,15 @@ impl Rotate {
         };
         // Found now what would be found when it is to sign.
         let paths = above.as_ref().unwrap_or(&locked.paths);
-        let tried = Authority::tried(&new.files(), paths, present.domain.as_ref(), now)?;
+        let trial = Trial {
+            domain: present.domain.as_ref(),
+            names: &record.names,
+        };
+        let tried = Authority::tried(&new.files(), paths, trial, now)?;
         // What has only been put into a file may not have been told yet.
         let known = tried.roots.iter().all(|root| present.signs_under(root));
         let begun = record.begun(what, known, now);
+        check_end(&begun, &tried, &paths.certificate)?;
         for step in steps::begin(&locked.paths, &new, &begun)? {
             step.take()?;
         }
@@ -200,10 +206,29 @@ impl Rotate {
     }
 }
 
+/// What has ended when it is to sign would never sign.
+fn check_end(begun: &Record, new: &Authority, issuer: &Path) -> Result<(), CaError> {
+    let until = begun.rotation.map(|rotation| rotation.until);
+    let not_after = timestamp(new.not_after);
+    match until.filter(|until| not_after <= *until) {
+        None => Ok(()),
+        Some(until) => Err(CaError::EndsEarly {
+            issuer: issuer.to_owned(),
+            not_after,
+            until,
+        }),
+    }
+}
+
 /// Everything that is due.
 fn advance(locked: &Locked, now: SystemTime) -> Result<Record, CaError> {
     let mut record = locked.record()?;
-    let try_out = |files: &_, paths: &_| Authority::tried(files, paths, None, now);
+    let names = record.names.clone();
+    let trial = Trial {
+        domain: None,
+        names: &names,
+    };
+    let try_out = |files: &_, paths: &_| Authority::tried(files, paths, trial, now);
     while let Some(next) = locked.advance(&record, now, try_out)? {
         record = next;
     }

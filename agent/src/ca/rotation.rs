@@ -73,6 +73,10 @@ pub(super) struct Record {
     /// When the last of the certificates expires that were issued by hand: nobody renews these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by_hand: Option<Timestamp>,
+    /// What the service that has the directory is called, in its own certificate: what signs must be allowed to sign
+    /// that, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) names: Vec<String>,
 }
 
 impl Stage {
@@ -182,6 +186,21 @@ impl Record {
         let mut advanced = self.clone();
         advanced.rotation = next.map(|stage| self.entered(rotation.what, stage, now));
         Some(advanced)
+    }
+
+    /// When every certificate is renewed that was valid at a time; none is issued for longer meanwhile.
+    pub(super) fn renewed(&self, since: SystemTime) -> Timestamp {
+        self.entered(Rotated::Root, Stage::Distributing, since)
+            .until
+    }
+
+    /// With the service's names, if they aren't recorded.
+    pub(super) fn serving(&self, names: &[String]) -> Option<Self> {
+        (!names.is_empty() && self.names != names).then(|| {
+            let mut serving = self.clone();
+            serving.names = names.to_vec();
+            serving
+        })
     }
 
     fn entered(&self, what: Rotated, stage: Stage, now: SystemTime) -> Rotation {

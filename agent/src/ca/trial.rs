@@ -11,18 +11,30 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{
-    CaError,
+    CaError, LeafName,
     authority::Authority,
     directory::{Files, Paths},
     leaf::{self, LeafKey},
 };
-use crate::identity::{SpiffeId, TrustDomain};
+use crate::{
+    identity::{SpiffeId, TrustDomain},
+    tls::{self, AuthorityError},
+};
 
 /// Of the certificate that is issued on trial.
 const TRIAL: Duration = Duration::from_secs(60);
 /// Where it isn't known yet whose certificates the CA will issue. What peers look at above a certificate doesn't depend
 /// on it.
 const ANY_DOMAIN: &str = "trial.invalid";
+
+/// Whom certificates are issued to on trial.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Trial<'a> {
+    /// Of the mesh, where it is known.
+    pub(super) domain: Option<&'a TrustDomain>,
+    /// Those of the service itself: what is above the key may forbid them, and allow all of the mesh's.
+    pub(super) names: &'a [String],
+}
 
 /// Why peers would not accept a certificate, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +43,8 @@ pub enum Unaccepted {
     Path(Error),
     /// A root for something else, of which path validation takes no notice, and others do.
     RootUse,
+    /// Which path validation doesn't tell from a wrong signature.
+    ShortKey,
 }
 
 impl std::error::Error for Unaccepted {}
@@ -45,6 +59,11 @@ impl fmt::Display for Unaccepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {
             Self::Path(error) => error,
+            Self::ShortKey => {
+                return f.write_str(
+                    "a certificate above it has an RSA key of fewer than 2048 bits, which nobody believes",
+                );
+            }
             Self::RootUse => {
                 return f.write_str(
                     "the extended key usage of its root is not for TLS servers and clients",
@@ -56,7 +75,7 @@ impl fmt::Display for Unaccepted {
                 "no root is above it: every certificate on the way up belongs behind the first"
             }
             Error::InvalidSignatureForPublicKey => {
-                "a signature above it is not by the key it should be by, or that is an RSA key of fewer than 2048 bits"
+                "a signature above it is not by the key that it should be by"
             }
             Error::UnsupportedSignatureAlgorithmContext(_)
             | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
@@ -66,7 +85,7 @@ impl fmt::Display for Unaccepted {
                 "a certificate above it has a critical extension that peers don't know"
             }
             Error::NameConstraintViolation => {
-                "the name constraints of a certificate above it forbid its names"
+                "the name constraints of a certificate above it forbid its names, or are for URIs, which nothing here can check"
             }
             Error::RequiredEkuNotFoundContext(_) => {
                 "the extended key usage of a certificate above it is not for TLS servers and clients"
@@ -77,7 +96,10 @@ impl fmt::Display for Unaccepted {
             Error::EndEntityUsedAsCa => "a certificate above it is not a CA's",
             Error::CertExpired { .. } => "a certificate above it has expired",
             Error::CertNotValidYet { .. } => "a certificate above it is not valid yet",
-            other => return write!(f, "{other:?}"),
+            Error::BadDer | Error::BadDerTime | Error::MalformedExtensions | Error::TrailingData(_) => {
+                "a certificate above it is not well formed"
+            }
+            other => return write!(f, "path validation says {other:?}"),
         })
     }
 }
@@ -87,11 +109,11 @@ impl Authority {
     pub(super) fn tried(
         files: &Files,
         paths: &Paths,
-        domain: Option<&TrustDomain>,
+        trial: Trial<'_>,
         now: SystemTime,
     ) -> Result<Self, CaError> {
-        let authority = Self::new(files, paths, domain, now)?;
-        let tried = authority.try_out(domain, &authority.roots, now)?;
+        let authority = Self::new(files, paths, trial.domain, now)?;
+        let tried = authority.try_out(trial, &authority.roots, now)?;
         let is_root = |root: &&CertificateDer<'_>| authority.signs_under(root);
         let tried = tried.and_then(|()| {
             authority
@@ -110,7 +132,7 @@ impl Authority {
     /// Finds chains out of order, path lengths, name constraints, unsafe signatures and names that don't survive copying.
     pub(super) fn try_out(
         &self,
-        domain: Option<&TrustDomain>,
+        trial: Trial<'_>,
         roots: &[CertificateDer<'static>],
         now: SystemTime,
     ) -> Result<Result<(), Unaccepted>, CaError> {
@@ -119,13 +141,22 @@ impl Authority {
                 .parse()
                 .map_err(|_| rcgen::Error::InvalidNameType)
         };
-        let domain = domain.cloned().map_or_else(any, Ok)?;
+        let domain = trial.domain.cloned().map_or_else(any, Ok)?;
         let id = SpiffeId::new(domain, "sealane", "self-test");
         let id = id.map_err(|_| rcgen::Error::InvalidNameType)?;
         let key = leaf::generate_key()?;
-        let names = leaf::svid_name(&id)?;
-        let tried = self.certify(names, &LeafKey(&key), TRIAL, now)?;
-        Ok(hold(&tried.chain, roots, now))
+        let mut tried = vec![leaf::svid_name(&id)?];
+        if !trial.names.is_empty() {
+            tried.push(LeafName::hosts(trial.names)?);
+        }
+        for names in tried {
+            let tried = self.certify(names, &LeafKey(&key), TRIAL, now)?;
+            let held = hold(&tried.chain, roots, now);
+            if held.is_err() {
+                return Ok(held);
+            }
+        }
+        Ok(Ok(()))
     }
 }
 
@@ -154,7 +185,20 @@ pub(super) fn hold(
     let time = UnixTime::since_unix_epoch(since.unwrap_or_default());
     let algorithms = default_provider().signature_verification_algorithms.all;
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-        end_entity.verify_for_usage(algorithms, &anchors, above, time, usage, None, None)?;
+        let verified =
+            end_entity.verify_for_usage(algorithms, &anchors, above, time, usage, None, None);
+        verified.map(drop).map_err(|error| match error {
+            Error::InvalidSignatureForPublicKey
+                if above.iter().chain(roots).any(|c| has_short_key(c)) =>
+            {
+                Unaccepted::ShortKey
+            }
+            error => error.into(),
+        })?;
     }
     Ok(())
+}
+
+fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
+    tls::check_authority(certificate) == Err(AuthorityError::WeakKey)
 }

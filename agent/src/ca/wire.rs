@@ -39,16 +39,12 @@ pub(super) struct CertificateResponse {
 impl CertificateRequest {
     /// The identity that is asked for in the name of somebody else.
     pub(super) fn impersonated(&self) -> Option<&str> {
-        match self
-            .metadata
-            .as_ref()?
-            .fields
-            .get(IMPERSONATED)?
-            .kind
-            .as_ref()?
-        {
-            Kind::StringValue(identity) if !identity.is_empty() => Some(identity),
-            _ => None,
+        let named = self.metadata.as_ref()?.fields.get(IMPERSONATED)?;
+        match &named.kind {
+            Some(Kind::StringValue(identity)) if identity.is_empty() => None,
+            Some(Kind::StringValue(identity)) => Some(identity),
+            // No identity: who asks for another than its own must not get that.
+            _ => Some(""),
         }
     }
 }
@@ -81,6 +77,11 @@ mod tests {
         expected.extend(b"\x12\x03\x1a\x01i");
         assert_eq!(request.encode_to_vec(), expected);
         assert_eq!(request.impersonated(), Some("i"));
+        let mut other = request;
+        let kind = Some(Kind::BoolValue(true));
+        let fields = [(IMPERSONATED.to_owned(), Value { kind })].into();
+        other.metadata = Some(Struct { fields });
+        assert_eq!(other.impersonated(), Some(""), "which is nobody's");
         let response = CertificateResponse {
             cert_chain: vec!["a".to_owned(), "b".to_owned()],
         };

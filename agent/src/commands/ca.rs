@@ -2,16 +2,17 @@
 
 use std::{
     io::Write,
+    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     NOT_READY, Readiness,
-    ask::ask,
+    ask::{Answer, AskError, ask},
     print, print_text,
     status::{list, rows},
     table::{duration, instant, relative, render},
@@ -37,7 +38,7 @@ pub async fn ca_status(args: &CaWhichArgs, out: &mut impl Write) -> anyhow::Resu
         print_keys(&api::CaKeys::new(dir, &state), args.output, out)?;
         timestamp(now) < state.not_after
     } else {
-        let answer = ask(&args.socket, "/v1/ca").await?;
+        let answer = question(&args.socket).await?;
         print(&answer, args.output, out, table)?;
         let Readiness { ready, .. } = answer.parse()?;
         ready
@@ -58,7 +59,7 @@ pub async fn ca_rotate(args: &CaRotateArgs, out: &mut impl Write) -> anyhow::Res
     let dir = match &args.which.directory {
         Some(dir) => dir.clone(),
         None => {
-            let answer = ask(&args.which.socket, "/v1/ca").await?;
+            let answer = question(&args.which.socket).await?;
             answer.parse::<api::CaStatus>()?.keys.directory
         }
     };
@@ -76,6 +77,17 @@ pub async fn ca_rotate(args: &CaRotateArgs, out: &mut impl Write) -> anyhow::Res
         state = next;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn question(socket: &Path) -> anyhow::Result<Answer> {
+    ask(socket, "/v1/ca").await.map_err(|error| match error {
+        AskError::NoAgent { socket } => anyhow!(
+            "no CA service at {}: start `sealane ca serve`, or name its socket with --socket or a CA's directory with \
+             --directory",
+            socket.display()
+        ),
+        error => error.into(),
+    })
 }
 
 fn print_keys(

@@ -8,7 +8,11 @@
 mod cluster;
 mod files;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,11 +75,16 @@ impl Keeper {
         let held = self.cluster.secret().await?;
         let present = Files::read(&self.directory)?;
         if restores(&present, &held.files, Digest::read(&self.memory)?) {
+            try_out(&self.directory, &self.domain, &held.files)?;
             held.files.write(&self.directory)?;
             tracing::info!("the directory is as the Secret says");
         }
         // Makes a root where there is none, moves a rotation on, and finds out whether the files fit together.
-        let ca = EmbeddedCa::open(&self.directory, &self.domain, self.life)?;
+        // Whoever empties the directory in this moment makes none.
+        let ca = match held.files.has_key() {
+            true => EmbeddedCa::open_existing(&self.directory, &self.domain, self.life)?,
+            false => EmbeddedCa::open(&self.directory, &self.domain, self.life)?,
+        };
         let present = Files::read(&self.directory)?;
         if present != held.files {
             self.cluster.save(&held, &present).await?;
@@ -88,9 +97,29 @@ impl Keeper {
     }
 }
 
-/// Whether the Secret's files are to replace those of the directory.
+/// Beside the directory, so that what can't be used takes nothing away from what can.
+fn try_out(directory: &Path, domain: &TrustDomain, held: &Files) -> anyhow::Result<()> {
+    let aside = Aside(directory.with_extension("trial"));
+    held.write(&aside.0)?;
+    let tried = ca::check_directory(&aside.0, domain, SystemTime::now());
+    tried.context("the Secret's files are of no use, and the directory stays as it is")
+}
+
+/// Removed when it is dropped.
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a copy of the Secret's files is left");
+        }
+    }
+}
+
+/// Whether the Secret's files are to replace those of the directory. One without a CA has not changed: it was lost.
 fn restores(present: &Files, held: &Files, agreed: Option<Digest>) -> bool {
-    held.has_key() && held != present && agreed != Some(held.digest())
+    let changed = agreed != Some(held.digest()) || !present.has_pair();
+    held.has_key() && held != present && changed
 }
 
 #[cfg(test)]
@@ -98,7 +127,8 @@ mod tests {
     use super::*;
 
     fn files(key: &str) -> Files {
-        Files::from_iter([("ca.key".to_owned(), key.as_bytes().to_vec())])
+        let pair = ["ca.key", "ca.crt"].map(|name| (name.to_owned(), key.as_bytes().to_vec()));
+        Files::from_iter(pair)
     }
 
     #[test]
@@ -136,10 +166,51 @@ mod tests {
     #[test]
     fn a_restart_in_a_rotation_keeps_the_next_key() {
         let before = files("a");
-        let during = Files::from_iter([
-            ("ca.key".to_owned(), b"a".to_vec()),
-            ("next.key".to_owned(), b"b".to_vec()),
-        ]);
+        let during = ["ca.key", "ca.crt", "next.key", "next.crt"];
+        let during = Files::from_iter(during.map(|name| (name.to_owned(), b"a".to_vec())));
         assert!(!restores(&during, &before, Some(before.digest())));
+        // Halfway from one pair to the other, which whoever opens it brings to an end.
+        let between = ["ca.key", "old.crt", "next.crt", "rotation.json"];
+        let between = Files::from_iter(between.map(|name| (name.to_owned(), b"a".to_vec())));
+        assert!(!restores(&between, &before, Some(before.digest())));
+    }
+
+    #[test]
+    fn a_directory_without_a_ca_never_wins() {
+        let held = files("a");
+        let agreed = || Some(held.digest());
+        for left in [&[][..], &["rotation.json"], &["ca.crt"], &["ca.key"]] {
+            let left = left.iter().map(|name| ((*name).to_owned(), b"a".to_vec()));
+            assert!(restores(&left.collect(), &held, agreed()));
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_tried_out_beside_the_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (directory, domain) = (
+            temporary.path().join("ca"),
+            "cluster.local".parse().unwrap(),
+        );
+        let other = temporary.path().join("other");
+        for path in [&directory, &other] {
+            EmbeddedCa::open(path, &domain, PERIOD).unwrap();
+        }
+        let held = Files::read(&directory).unwrap();
+        try_out(&directory, &domain, &held).unwrap();
+        let foreign = Files::read(&other).unwrap();
+        let mixed = held
+            .iter()
+            .chain(foreign.iter().filter(|(name, _)| *name == "ca.key"));
+        let mixed: Files = mixed
+            .map(|(name, text)| (name.clone(), text.to_vec()))
+            .collect();
+        let refused = try_out(&directory, &domain, &mixed).unwrap_err();
+        assert!(
+            format!("{refused:#}").contains("does not hold the key"),
+            "{refused:#}"
+        );
+        assert!(Files::read(&directory).unwrap() == held);
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 2);
     }
 }

@@ -24,15 +24,24 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
             shown = format!("{head} [...] {tail}").into();
         }
     }
-    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if shown.contains(is_control) {
-        let escaped = shown.chars().map(|c| match is_control(c) {
-            true => c.escape_default().to_string(),
-            false => c.to_string(),
-        });
-        shown = escaped.collect::<String>().into();
+    match escaped(&shown) {
+        Cow::Owned(escaped) => escaped.into(),
+        Cow::Borrowed(_) => shown,
     }
-    shown
+}
+
+/// [`one_line`], with all that there is.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(is_control) {
+        return text.into();
+    }
+    let escaped = text.chars().map(|c| match is_control(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    escaped.collect::<String>().into()
 }
 
 /// Where something stands.

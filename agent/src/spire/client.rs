@@ -218,7 +218,7 @@ impl SpireAgent {
         if waited.is_err() {
             return Err(SpireError::Silent);
         }
-        let bundles = self.bundles.borrow();
+        let bundles = self.bundles.borrow().clone();
         match &bundles.error {
             Some(error) if !known(&bundles) => Err(error.clone()),
             _ => Ok(TrustAnchors::new(&bundles.latest)),

@@ -1,5 +1,7 @@
 //! Puts the anchors together, again whenever a part of them changes.
 
+mod files;
+
 use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
@@ -11,14 +13,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::files::Files;
 use super::{
     bundle::Bundle,
     endpoint::{Endpoint, EndpointError},
-    followed::Followed,
 };
 use crate::{
     identity::{TrustBundle, TrustDomain},
-    tls::{CrlError, OriginateError, RevocationList, TrustAnchors, web_client},
+    tls::{OriginateError, RevocationList, TrustAnchors, web_client},
 };
 
 /// How often files are looked at.
@@ -82,12 +84,6 @@ pub struct Trust {
     told: HashMap<usize, Told>,
     current: Arc<ArcSwap<TrustAnchors>>,
     status: watch::Sender<Vec<TrustStatus>>,
-}
-
-#[derive(Debug, Default)]
-struct Files {
-    bundles: HashMap<usize, Followed<Bundle>>,
-    lists: Vec<Followed<Vec<RevocationList>>>,
 }
 
 #[derive(Default)]
@@ -199,8 +195,8 @@ impl Trust {
 
     fn tell(&self) {
         let status = self.describe();
-        self.complain(&self.status.borrow(), &status);
-        self.status.send_replace(status);
+        let told = self.status.send_replace(status.clone());
+        self.complain(&told, &status);
     }
 
     /// Of what nobody has complained of: not when a file was read, nor when an endpoint was asked.
@@ -239,7 +235,7 @@ impl Trust {
     }
 
     fn publish(&self) {
-        let own = self.own.borrow();
+        let own = self.own();
         let mut bundle = TrustBundle::clone(&own);
         for alias in &self.config.aliases {
             for root in own.roots(&self.config.domain) {
@@ -261,6 +257,11 @@ impl Trust {
         self.tell();
     }
 
+    /// Not borrowed for any longer: behind a sender that waits, a second `borrow` waits for the first.
+    fn own(&self) -> Arc<TrustBundle> {
+        Arc::clone(&self.own.borrow())
+    }
+
     fn bundle(&self, index: usize) -> Option<&Arc<Bundle>> {
         let file = self.files.bundles.get(&index);
         let file = file.and_then(|file| file.value.as_ref());
@@ -279,7 +280,7 @@ impl Trust {
                 error: file.or(told).cloned().flatten(),
             }
         });
-        let own = self.own.borrow();
+        let own = self.own();
         let others = own
             .iter()
             .filter(|(domain, _)| **domain != self.config.domain);
@@ -319,70 +320,6 @@ fn overdue<'l>(mut lists: impl Iterator<Item = &'l RevocationList>) -> Option<St
     Some(format!("a new list was to be there at {when}"))
 }
 
-impl Files {
-    fn of(config: &TrustConfig) -> Self {
-        let federated = config.federated.iter().enumerate();
-        let bundles = federated.filter_map(|(index, (_, source))| match source {
-            BundleSource::File(path) => Some((index, Followed::new(path.clone()))),
-            BundleSource::Endpoint(_) => None,
-        });
-        let lists = config.revocation_lists.iter().cloned();
-        Self {
-            bundles: bundles.collect(),
-            lists: lists.map(Followed::new).collect(),
-        }
-    }
-
-    /// Tells whether something is new.
-    fn look(&mut self, known: &TrustAnchors) -> bool {
-        let bundles = self.look_for_bundles();
-        self.look_for_lists(known) || bundles
-    }
-
-    fn look_for_bundles(&mut self) -> bool {
-        let mut changed = false;
-        for file in self.bundles.values_mut() {
-            changed |= file.look(Bundle::parse);
-        }
-        changed
-    }
-
-    fn look_for_lists(&mut self, known: &TrustAnchors) -> bool {
-        let parse = |text: &[u8]| {
-            let lists = RevocationList::parse(text)?;
-            known.check_lists(&lists)?;
-            Ok::<_, CrlError>(lists)
-        };
-        let mut changed = false;
-        for file in &mut self.lists {
-            changed |= file.look(parse);
-        }
-        changed
-    }
-
-    fn again(&mut self) {
-        self.lists.iter_mut().for_each(Followed::again);
-    }
-
-    fn has_said(&self, text: &str) -> bool {
-        let mut lists = self.lists.iter();
-        lists.any(|file| file.error.as_deref() == Some(text))
-    }
-
-    fn check(&self) -> Result<(), TrustError> {
-        let bundles = self.bundles.values().map(|file| (&file.path, &file.error));
-        let lists = self.lists.iter().map(|file| (&file.path, &file.error));
-        let mut failed = bundles.chain(lists);
-        let first = failed.find_map(|(path, error)| Some((path, error.as_ref()?)));
-        first.map_or(Ok(()), |(path, error)| {
-            Err(TrustError::File {
-                path: path.clone(),
-                error: error.clone(),
-            })
-        })
-    }
-}
-
 impl fmt::Display for BundleSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -391,3 +328,6 @@ impl fmt::Display for BundleSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

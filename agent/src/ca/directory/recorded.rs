@@ -147,12 +147,27 @@ impl Locked {
         life: Duration,
         now: SystemTime,
     ) -> Result<Recorded, CaError> {
+        let used = recorded.record.used(life, now);
+        self.note(recorded, used)
+    }
+
+    /// Records what the service is called.
+    pub(in crate::ca) fn serve(
+        &self,
+        recorded: Recorded,
+        names: &[String],
+    ) -> Result<Recorded, CaError> {
+        let serving = recorded.record.serving(names);
+        self.note(recorded, serving)
+    }
+
+    fn note(&self, recorded: Recorded, news: Option<Record>) -> Result<Recorded, CaError> {
         let Recorded { record, error } = recorded;
-        let Some(used) = record.used(life, now).filter(|_| error.is_none()) else {
+        let Some(news) = news.filter(|_| error.is_none()) else {
             return Ok(Recorded { record, error });
         };
-        match self.turn(&used) {
-            Ok(()) => Ok(used.into()),
+        match self.turn(&news) {
+            Ok(()) => Ok(news.into()),
             Err(error @ CaError::Write { .. }) => Ok(Recorded {
                 record: self.record()?,
                 error: Some(error),

@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{task::spawn_blocking, time};
@@ -54,6 +54,7 @@ impl EmbeddedCa {
             state.error = failed;
             true
         });
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn load(&self, seen: &mut Seen, now: SystemTime) -> Result<(), CaError> {
@@ -76,12 +77,11 @@ impl EmbeddedCa {
             before != state.rotation
         });
         let stamps = locked.paths.stamps();
-        let try_out =
-            |files: &_, paths: &_| Authority::tried(files, paths, Some(&self.domain), now);
+        let try_out = |files: &_, paths: &_| Authority::tried(files, paths, self.trial(), now);
         let authority = try_out(&locked.files()?, &locked.paths)?;
         // Who has slept through a change that others have made can't have been told of its root.
         if recorded.record.generation == seen.record.generation {
-            self.check_told(&authority, &locked.paths, now)?;
+            self.check_told(&authority, &locked.paths, seen, now)?;
         }
         // Nothing stands in the way of these files any more: what they replace may go.
         let (recorded, moved) = locked.move_on(recorded, now, try_out);
@@ -89,30 +89,42 @@ impl EmbeddedCa {
         self.life.store(life, Ordering::Relaxed);
         let state = CaState::new(&authority, &recorded, now);
         self.announce(&authority, &recorded.record, &state, seen);
-        *seen = Seen {
-            stamps,
-            record: recorded.record,
-        };
+        let present = self.current.load_full();
+        seen.fresh.learn(&present.anchors, &authority.anchors, now);
+        seen.stamps = stamps;
+        seen.record = recorded.record;
         self.publish(authority, state);
         moved
     }
 
     /// Who was told of roots until now must believe what is issued from now on, and the other way round.
-    fn check_told(&self, new: &Authority, paths: &Paths, now: SystemTime) -> Result<(), CaError> {
-        let domain = Some(&self.domain);
+    fn check_told(
+        &self,
+        new: &Authority,
+        paths: &Paths,
+        seen: &Seen,
+        now: SystemTime,
+    ) -> Result<(), CaError> {
+        let trial = self.trial();
         let present = self.current.load();
         // What has been issued until now.
         if now < present.not_after {
             let lost = |_| CaError::RootLost {
                 roots: paths.roots.clone(),
             };
-            present.try_out(domain, &new.roots, now)?.map_err(lost)?;
+            present.try_out(trial, &new.roots, now)?.map_err(lost)?;
         }
         let unknown = |_| CaError::RootUnknown {
             certificate: paths.certificate.clone(),
             roots: paths.roots.clone(),
         };
-        new.try_out(domain, &present.roots, now)?.map_err(unknown)
+        new.try_out(trial, &present.roots, now)?.map_err(unknown)?;
+        let (known, until) = seen.fresh.known(&present.roots, &seen.record, now);
+        let early = |_| CaError::RootFresh {
+            certificate: paths.certificate.clone(),
+            until,
+        };
+        new.try_out(trial, &known, now)?.map_err(early)
     }
 
     fn announce(&self, authority: &Authority, record: &Record, state: &CaState, seen: &Seen) {

@@ -15,7 +15,7 @@ use std::{
 
 use hyper::http;
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     body::Body,
     server::{Grpc, NamedService, UnaryService},
 };
@@ -106,10 +106,17 @@ impl Service<http::Request<Body>> for Method {
                 read: Arc::clone(&read),
             };
             let response = grpc.unary(once, request).await;
-            if !read.load(Ordering::Relaxed) {
-                method.refuse_unread(address);
+            if read.load(Ordering::Relaxed) {
+                return Ok(response);
             }
-            Ok(response)
+            method.refuse_unread(address);
+            // What can't be decoded is an internal error for gRPC's library, and no fault of ours.
+            Ok(match Status::from_header_map(response.headers()) {
+                Some(status) if status.code() == Code::Internal => {
+                    Status::from(Refusal::Malformed).into_http()
+                }
+                _ => response,
+            })
         })
     }
 }

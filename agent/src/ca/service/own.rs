@@ -6,7 +6,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rcgen::{SanType, string::Ia5String};
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -14,7 +13,7 @@ use rustls::{
 
 use crate::{
     ca::{
-        CaError, EmbeddedCa,
+        CaError, EmbeddedCa, LeafName,
         leaf::{self, LeafKey},
     },
     identity::refresh_at,
@@ -69,12 +68,8 @@ impl OwnCertificate {
 }
 
 fn issue(ca: &EmbeddedCa, names: &[String]) -> Result<Issued, CaError> {
-    let names = names.iter().map(|name| match name.parse() {
-        Ok(address) => Ok(SanType::IpAddress(address)),
-        Err(_) => Ok(SanType::DnsName(Ia5String::try_from(name.as_str())?)),
-    });
-    let names = names.collect::<Result<Vec<_>, CaError>>()?;
     let key = leaf::generate_key()?;
+    let names = LeafName::hosts(names)?;
     let certified = ca.certify(names, &LeafKey(&key), ca.ttl(), SystemTime::now())?;
     let validity = certified.validity;
     Ok(Issued {

@@ -118,7 +118,9 @@ impl Bench {
     pub(in crate::ca) fn service_with_rate(&self, rate: u32) -> CaService {
         CaService::new(
             Arc::clone(&self.ca),
-            Tokens::Keys(TokenKeys::open(&self.keys_path(), Self::rules()).unwrap()),
+            Tokens::Keys(Arc::new(
+                TokenKeys::open(&self.keys_path(), Self::rules()).unwrap(),
+            )),
             Arc::new(OnePod),
             ServiceSettings {
                 revocation: Arc::clone(&self.revoked) as Arc<dyn Revocation>,

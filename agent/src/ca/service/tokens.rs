@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     dangerous::insecure_decode_claims,
@@ -97,8 +97,8 @@ pub enum TokenKeysError {
 pub enum Tokens {
     /// Nobody: only certificates count.
     Untrusted,
-    Keys(TokenKeys),
-    Reviews(Reviews),
+    Keys(Arc<TokenKeys>),
+    Reviews(Box<Reviews>),
 }
 
 impl Tokens {
@@ -127,6 +127,8 @@ pub struct TokenKeys {
     path: PathBuf,
     rules: TokenRules,
     keys: ArcSwap<Vec<Key>>,
+    /// Why the file as it is now isn't in use.
+    fault: ArcSwapOption<String>,
     /// One look at the file at a time.
     looked: Mutex<Looked>,
 }
@@ -153,6 +155,7 @@ struct Claims {
 struct Kubernetes {
     namespace: String,
     serviceaccount: Named,
+    pod: Option<Named>,
     node: Option<Named>,
 }
 
@@ -171,6 +174,7 @@ impl TokenKeys {
         })?;
         Ok(Self {
             keys: ArcSwap::from_pointee(read(path)?),
+            fault: ArcSwapOption::empty(),
             path: path.to_owned(),
             rules,
             looked: Mutex::new(Looked {
@@ -178,6 +182,12 @@ impl TokenKeys {
                 at: Instant::now(),
             }),
         })
+    }
+
+    /// Why the file, when a token was checked last, was of no use: the last good keys are.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.fault.load().as_deref().cloned()
     }
 
     /// A token that no key fits may be of a key that is new.
@@ -253,6 +263,7 @@ impl TokenKeys {
             Ok(Some((stamp, Ok(keys)))) => {
                 looked.stamp = stamp;
                 self.keys.store(Arc::new(keys));
+                self.fault.store(None);
                 true
             }
             Ok(Some((stamp, Err(error)))) => {
@@ -261,6 +272,8 @@ impl TokenKeys {
                     looked.stamp = stamp;
                 }
                 tracing::warn!(%error, "the last good keys stay in use");
+                let fault = format!("{error}: the last good keys stay in use");
+                self.fault.store(Some(Arc::new(fault)));
                 false
             }
             Ok(None) | Err(_) => false,
@@ -275,6 +288,8 @@ fn read_again(path: &Path, before: Stamp) -> Option<(Stamp, Result<Vec<Key>, Tok
 
 fn caller(claims: &Claims, domain: &TrustDomain) -> Result<Caller, TokenError> {
     let bound = claims.kubernetes.as_ref().ok_or(TokenError::Unbound)?;
+    // A token without a pod proves nothing about one: whoever may make tokens of an account has it.
+    bound.pod.as_ref().ok_or(TokenError::Unbound)?;
     let (namespace, account) = (&bound.namespace, &bound.serviceaccount.name);
     if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
         return Err(TokenError::Unbound);

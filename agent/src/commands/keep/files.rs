@@ -53,6 +53,14 @@ impl Files {
         KEYS.iter().any(|key| self.0.contains_key(*key))
     }
 
+    /// Whether there is a CA: a key and a certificate, also where a change of both has stopped halfway.
+    pub(super) fn has_pair(&self) -> bool {
+        let has = |names: &[&str]| names.iter().any(|name| self.0.contains_key(*name));
+        let halfway = has(&["rotation.json"]);
+        has(&KEYS) && has(&["ca.crt", "ca-cert.pem", "cert-chain.pem"])
+            || halfway && has(&["next.crt"]) && has(&["ca.key", "next.key"])
+    }
+
     pub(super) fn digest(&self) -> Digest {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for (name, bytes) in &self.0 {

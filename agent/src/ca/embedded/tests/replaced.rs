@@ -30,7 +30,11 @@ impl Company {
 }
 
 fn error(ca: &EmbeddedCa) -> Option<String> {
-    ca.look(SystemTime::now());
+    error_at(ca, SystemTime::now())
+}
+
+fn error_at(ca: &EmbeddedCa, now: SystemTime) -> Option<String> {
+    ca.look(now);
     ca.state().borrow().error.clone()
 }
 
@@ -88,9 +92,16 @@ fn a_root_that_nobody_was_told_of_does_not_sign() {
     given.write("ca.crt", &old, 0o644);
     assert_eq!(error(&ca), None);
     assert_eq!(ca.roots().len(), 2);
+    // Some have a certificate from before, and with it the roots of then.
     replace();
-    assert_eq!(error(&ca), None);
-    let svid = ca.issue(&web(), SystemTime::now()).unwrap();
+    let refused = error(&ca).unwrap();
+    assert!(refused.contains("only lately"), "{refused}");
+    let late = SystemTime::now() + DAY;
+    let refused = error_at(&ca, late).unwrap();
+    assert!(refused.contains("only lately"), "{refused}");
+    let late = late + leaf::skew(DAY) + Duration::from_secs(2);
+    assert_eq!(error_at(&ca, late), None);
+    let svid = ca.issue(&web(), late).unwrap();
     assert_eq!(svid.certified.cert[1], *new.der());
 }
 

@@ -59,6 +59,83 @@ fn an_issuer_whose_certificates_nobody_takes_is_refused_before_anything_is_writt
     }
 }
 
+/// A CA that may sign for hosts of one domain only, in a directory.
+fn constrained_issuer() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let key = key();
+    let mut params = authority_params("constrained", 1);
+    params.name_constraints = Some(rcgen::NameConstraints {
+        permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("corp.example".to_owned())],
+        excluded_subtrees: Vec::new(),
+    });
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let key = key.serialize_pem();
+    put(dir.path(), &[("ca.key", &key), ("ca.crt", &certificate)]);
+    dir
+}
+
+fn service(dir: &Path, name: &str) -> Result<EmbeddedCa, CaError> {
+    EmbeddedCa::open_for_service(dir, &domain(), LIFE, &[name.to_owned()])
+}
+
+#[test]
+fn a_service_whose_own_name_is_forbidden_does_not_begin() {
+    let dir = constrained_issuer();
+    let refused = service(dir.path(), "ca.mesh.example").err().unwrap();
+    assert!(
+        refused.to_string().contains("name constraints"),
+        "{refused}"
+    );
+    service(dir.path(), "ca.corp.example").unwrap();
+}
+
+#[test]
+fn a_key_that_may_not_sign_for_the_service_itself_is_refused() {
+    let (issuer, mesh) = (constrained_issuer(), tempfile::tempdir().unwrap());
+    let now = leaf::whole_seconds(SystemTime::now());
+    service(mesh.path(), "ca.mesh.example").unwrap();
+    let before = names(mesh.path());
+    let issuer = issuer.path().to_owned();
+    let rotate = Rotate::Intermediate { issuer };
+    let refused = rotate.apply(mesh.path(), now).unwrap_err();
+    assert!(
+        refused.to_string().contains("name constraints"),
+        "{refused}"
+    );
+    assert_eq!(names(mesh.path()), before);
+    service(mesh.path(), "ca.corp.example").unwrap();
+    rotate.apply(mesh.path(), now).unwrap();
+}
+
+#[test]
+fn an_issuer_that_ends_before_it_could_sign_is_refused() {
+    let (issuer, mesh, key) = (tempfile::tempdir().unwrap(), Mesh::new(), key());
+    let mut params = authority_params("short", 1);
+    params.not_after = (mesh.now + LIFE).into();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let key = key.serialize_pem();
+    put(issuer.path(), &[("ca.key", &key), ("ca.crt", &certificate)]);
+    let before = names(mesh.path());
+    let rotate = Rotate::Intermediate {
+        issuer: issuer.path().to_owned(),
+    };
+    let refused = rotate.apply(mesh.path(), mesh.now).unwrap_err();
+    assert!(refused.to_string().contains("renewed first"), "{refused}");
+    assert_eq!(names(mesh.path()), before);
+}
+
+#[test]
+fn a_ca_without_a_name_is_refused() {
+    let (dir, key) = (tempfile::tempdir().unwrap(), key());
+    let mut params = authority_params("x", 1);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let key = key.serialize_pem();
+    put(dir.path(), &[("ca.key", &key), ("ca.crt", &certificate)]);
+    let refused = open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("no subject"), "{refused}");
+}
+
 #[test]
 fn what_turns_out_to_be_unfit_never_signs_and_can_be_given_up() {
     let mesh = Mesh::new();

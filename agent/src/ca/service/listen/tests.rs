@@ -77,13 +77,27 @@ async fn requests_that_are_too_long_are_counted() {
     let metrics = CaMetrics::new().unwrap();
     let service = bench.service_with_metrics(metrics.clone());
     let mut method = Method::new(service);
-    let length: u32 = 17 << 10;
-    let mut message = vec![0];
-    message.extend(length.to_be_bytes());
-    message.resize(message.len() + length as usize, 0);
-    let (parts, _) = request("10.0.0.1").into_parts();
-    let body = tonic::body::Body::new(http_body_util::Full::new(Bytes::from(message)));
-    let response = method.call(Request::from_parts(parts, body)).await.unwrap();
+    let response = method.call(sending(&[0; 17 << 10])).await.unwrap();
     assert_ne!(response.headers()["grpc-status"], "0");
     assert_eq!(metrics.totals(), (0, 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_decoded_is_the_callers_fault() {
+    let bench = Bench::new();
+    let metrics = CaMetrics::new().unwrap();
+    let mut method = Method::new(bench.service_with_metrics(metrics.clone()));
+    let response = method.call(sending(b"\xff\xff\xff")).await.unwrap();
+    let expected = (Code::InvalidArgument as i32).to_string();
+    assert_eq!(response.headers()["grpc-status"], expected.as_str());
+    assert_eq!(metrics.totals(), (0, 1));
+}
+
+/// A whole message.
+fn sending(message: &[u8]) -> Request<tonic::body::Body> {
+    let length = u32::try_from(message.len()).unwrap();
+    let framed = [&[0], &length.to_be_bytes()[..], message].concat();
+    let (parts, _) = request("10.0.0.1").into_parts();
+    let body = tonic::body::Body::new(http_body_util::Full::new(Bytes::from(framed)));
+    Request::from_parts(parts, body)
 }

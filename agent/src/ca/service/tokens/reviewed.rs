@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use self::{answers::Answers, unproven::Unproven};
 use super::TokenError;
@@ -29,6 +29,9 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// For how long a refusal counts: a server may not have heard yet of a pod that has just been made.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+
+/// For an answer, and for the place among those who ask: shorter than the caller's own patience, so that it hears why.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Questions at a time.
 const QUESTIONS: usize = 16;
@@ -109,9 +112,15 @@ impl Reviews {
     }
 
     async fn ask(&self, token: &str, domain: &TrustDomain) -> Result<Caller, TokenError> {
-        let place = self.questions.acquire().await;
-        let _place = place.map_err(|_| TokenError::Unreviewed)?;
-        let reviewed = self.reviewer.review(token, &self.audience).await;
+        let reviewing = async {
+            let _place = self.questions.acquire().await;
+            self.reviewer.review(token, &self.audience).await
+        };
+        let silent = |_| {
+            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(ReviewError::Unreachable(why))
+        };
+        let reviewed = timeout(PATIENCE, reviewing).await.unwrap_or_else(silent);
         let reviewed = reviewed.map_err(|error| match error {
             ReviewError::Refused => TokenError::Invalid,
             ReviewError::Unreachable(why) => {

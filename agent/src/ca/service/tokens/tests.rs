@@ -53,6 +53,9 @@ fn every_claim_counts() {
         changed("kubernetes.io", Value::Null),
         Err(TokenError::Unbound)
     );
+    // Whoever may make tokens of an account has one of no pod.
+    let account = json!({"namespace": "shop", "serviceaccount": {"name": "web"}});
+    assert_eq!(changed("kubernetes.io", account), Err(TokenError::Unbound));
     let mut absent = claims("shop", "web");
     absent.as_object_mut().unwrap().remove("aud");
     assert_eq!(verify(&bench, &absent), Err(TokenError::Audience));
@@ -104,6 +107,7 @@ async fn keys_are_read_again_when_they_change_and_kept_when_they_are_spoilt() {
     std::fs::write(bench.keys_path(), "{").unwrap();
     tokio::time::sleep(LOOK).await;
     assert!(verify(&new).await.is_ok());
+    assert!(keys.fault().unwrap().contains("JSON Web Key Set"));
     std::fs::remove_file(bench.keys_path()).unwrap();
     tokio::time::sleep(LOOK).await;
     assert!(verify(&new).await.is_ok());

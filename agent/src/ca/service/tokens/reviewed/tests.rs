@@ -179,6 +179,20 @@ async fn a_server_that_is_away_is_no_refusal_of_the_token() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for_as_long_as_the_caller_waits() {
+    let (reviews, _) = reviews_with(of("system:serviceaccount:shop:web"), true);
+    let (token, domain) = (plausible(1), domain());
+    let asked = Instant::now();
+    let (first, second) = tokio::join!(
+        reviews.verify(&token, &domain),
+        reviews.verify(&token, &domain)
+    );
+    assert_eq!(first, Err(TokenError::Unreviewed));
+    assert_eq!(second, Err(TokenError::Unreviewed));
+    assert!(asked.elapsed() < Duration::from_secs(9));
+}
+
+#[tokio::test]
 async fn equal_questions_are_one_and_others_are_few_at_a_time() {
     let (reviews, seen) = reviews_with(of("system:serviceaccount:shop:web"), true);
     let mut callers = JoinSet::new();
