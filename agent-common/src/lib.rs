@@ -24,7 +24,7 @@ pub use workload::{
 };
 
 /// Version of every layout in this crate taken together. Part of the pin path.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the maps, as they stand in the object file and below the pin directory.
 pub mod map {

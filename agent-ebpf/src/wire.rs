@@ -184,7 +184,11 @@ fn attest(ctx: &TcContext, segment: &Segment, wire: Wire) -> (Counts, u64) {
 fn is_strict(key: &WireKey) -> bool {
     // SAFETY: the value is only read; the agent replaces values whole.
     let workload = unsafe { WORKLOADS.get(key.netns) };
-    workload.is_some_and(|workload| workload.mode_of(key.local_port) == PortModes::STRICT)
+    // What a pod forwards for others is not its own answer.
+    workload.is_some_and(|workload| {
+        (workload.address_v4 == key.local || workload.address_v6 == key.local)
+            && workload.mode_of(key.local_port) == PortModes::STRICT
+    })
         // SAFETY: only asked whether it is there.
         && unsafe { WIRE_EXCUSED.get(key) }.is_none()
 }
@@ -205,7 +209,7 @@ fn flow(key: &WireKey, matters: bool) -> Option<*mut WireFlow> {
     if let Some(flow) = WIRE_FLOWS.get_ptr_mut(key) {
         return Some(flow);
     }
-    if matters {
+    if matters && is_enrolled(key.netns) {
         // Another processor may have been faster.
         let _ = WIRE_FLOWS.insert(key, &EMPTY, u64::from(BPF_NOEXIST));
         return WIRE_FLOWS.get_ptr_mut(key);
@@ -285,6 +289,16 @@ fn totals(netns: u64) -> Option<*mut WireTotals> {
     if let Some(totals) = WIRE_TOTALS.get_ptr_mut(netns) {
         return Some(totals);
     }
+    if !is_enrolled(netns) {
+        return None;
+    }
     let _ = WIRE_TOTALS.insert(netns, &NOTHING, u64::from(BPF_NOEXIST));
     WIRE_TOTALS.get_ptr_mut(netns)
+}
+
+/// Of a pod that has left, nothing is kept any more, though its programs may still be there.
+#[inline(always)]
+fn is_enrolled(netns: u64) -> bool {
+    // SAFETY: only asked whether it is there.
+    unsafe { WORKLOADS.get(netns) }.is_some()
 }

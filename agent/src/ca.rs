@@ -24,7 +24,7 @@ pub use client::{
     ParseCaAddressError,
 };
 pub use directory::{FILES, lock};
-pub use embedded::{EmbeddedCa, check_directory};
+pub use embedded::{EmbeddedCa, check_directory, kept_elsewhere};
 pub use error::CaError;
 pub use issuer::{Issue, IssueError, Issuer};
 pub use offline::{Issued, KeyType, Kind, LeafName, Order};

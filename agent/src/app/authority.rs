@@ -33,8 +33,8 @@ use crate::{
     trust::TrustReader,
 };
 
-/// The directory is looked at every second.
-const OVERDUE: Duration = Duration::from_secs(30);
+/// The directory is looked at every second; another process may have it locked for a while.
+const OVERDUE: Duration = Duration::from_secs(300);
 
 /// Runs the CA service until SIGTERM or SIGINT.
 ///
@@ -193,7 +193,7 @@ impl Health for Inspector {
         let unseen = self.ca.unseen();
         if unseen > OVERDUE {
             missing.push(format!(
-                "ca: nobody has looked at {} for {} s: restart the service",
+                "ca: {} hasn't been looked at for {} s: another process may have it locked",
                 self.ca.directory().display(),
                 unseen.as_secs()
             ));

@@ -124,12 +124,13 @@ impl EmbeddedCa {
         now: SystemTime,
     ) -> Result<Self, CaError> {
         let ttl = ttl.min(leaf::LONGEST_LIFE);
-        let locked = match opening.makes {
+        let makes = opening.makes && !kept_elsewhere(dir).exists();
+        let locked = match makes {
             true => Locked::enter(dir)?,
             false => Locked::existing(dir)?,
         };
         let recorded = locked.repaired()?;
-        if opening.makes {
+        if makes {
             locked.fill(|| leaf::authority(domain, now))?;
         }
         let recorded = locked.use_life(recorded, ttl, now)?;
@@ -255,6 +256,12 @@ impl EmbeddedCa {
     }
 }
 
+/// Beside a directory that `sealane ca keep` has had in hand: what was in it is in a Secret, and comes back from there.
+#[must_use]
+pub fn kept_elsewhere(dir: &Path) -> PathBuf {
+    dir.with_extension("kept")
+}
+
 /// Whether what is in a directory can be used: what signs, and what will while a key is changed. Of use where the
 /// directory is nobody else's: what a crash has left there is put right.
 ///
@@ -269,8 +276,11 @@ pub fn check_directory(dir: &Path, domain: &TrustDomain, now: SystemTime) -> Res
     };
     Authority::tried(&locked.files()?, &locked.paths, trial, now)?;
     if record.stage() == Stage::Distributing {
+        // It keeps nothing from signing that does so now.
         let (files, paths) = locked.next()?;
-        Authority::tried(&files, &paths, trial, now)?;
+        if let Err(error) = Authority::tried(&files, &paths, trial, now) {
+            tracing::error!(%error, "the change of key can't go on");
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
@@ -195,7 +196,16 @@ impl Rotate {
         };
         let tried = Authority::tried(&new.files(), paths, trial, now)?;
         // What has only been put into a file may not have been told yet.
-        let known = tried.roots.iter().all(|root| present.signs_under(root));
+        let is_known = |root: &CertificateDer<'static>| {
+            let alone = std::slice::from_ref(root);
+            Ok::<_, CaError>(
+                present.signs_under(root) && present.try_out(trial, alone, now)?.is_ok(),
+            )
+        };
+        let mut known = true;
+        for root in &tried.roots {
+            known &= is_known(root)?;
+        }
         let begun = record.begun(what, known, now);
         check_end(&begun, &tried, &paths.certificate)?;
         for step in steps::begin(&locked.paths, &new, &begun)? {

@@ -6,7 +6,7 @@
 //! nothing but the pod's end or leaving the mesh removes them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     mem::ManuallyDrop,
     net::{Ipv4Addr, UdpSocket},
@@ -160,11 +160,17 @@ impl Pins {
                 }
             }
         }
+        // A pin keeps its program also where the interface is gone.
+        let links = |interface: &String| {
+            PROGRAMS.map(|(name, _)| wire_link(netns.cookie(), interface, name))
+        };
+        let kept: BTreeSet<_> = interfaces.keys().flat_map(links).collect();
+        self.remove_links(&wire_links(netns.cookie()), &kept);
         Ok(method)
     }
 
     pub(super) fn detach_wire(&self, cookie: NetnsCookie) {
-        self.remove_links(&wire_links(cookie));
+        self.remove_links(&wire_links(cookie), &BTreeSet::new());
     }
 }
 

@@ -5,6 +5,7 @@
 //! harmless (the second program sees a loopback destination), a gap would not be.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -115,10 +116,11 @@ impl Pins {
     }
 
     /// Removes the links whose names begin so.
-    pub(super) fn remove_links(&self, prefix: &str) {
+    pub(super) fn remove_links(&self, prefix: &str, kept: &BTreeSet<String>) {
         for entry in fs::read_dir(&self.links).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(prefix)) {
+            let begins = |name: &str| name.starts_with(prefix) && !kept.contains(name);
+            if name.to_str().is_some_and(begins) {
                 let _ = fs::remove_file(entry.path());
             }
         }

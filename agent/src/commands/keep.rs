@@ -37,7 +37,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 pub async fn ca_keep(config: KeepConfig) -> anyhow::Result<()> {
     let cluster = Cluster::new(&config).await?;
     let keeper = Keeper {
-        memory: config.directory.with_extension("kept"),
+        memory: ca::kept_elsewhere(&config.directory),
         directory: config.directory,
         domain: config.domain,
         life: config.max_ttl,
@@ -81,9 +81,10 @@ impl Keeper {
         }
         // Makes a root where there is none, moves a rotation on, and finds out whether the files fit together.
         // Whoever empties the directory in this moment makes none.
-        let ca = match held.files.has_key() {
-            true => EmbeddedCa::open_existing(&self.directory, &self.domain, self.life)?,
-            false => EmbeddedCa::open(&self.directory, &self.domain, self.life)?,
+        let ca = if held.files.is_empty() {
+            EmbeddedCa::open(&self.directory, &self.domain, self.life)?
+        } else {
+            EmbeddedCa::open_existing(&self.directory, &self.domain, self.life)?
         };
         let present = Files::read(&self.directory)?;
         if present != held.files {
@@ -119,7 +120,7 @@ impl Drop for Aside {
 /// Whether the Secret's files are to replace those of the directory. One without a CA has not changed: it was lost.
 fn restores(present: &Files, held: &Files, agreed: Option<Digest>) -> bool {
     let changed = agreed != Some(held.digest()) || !present.has_pair();
-    held.has_key() && held != present && changed
+    held.has_pair() && held != present && changed
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{EmbeddedCa, Seen, UNRECORDED, bundle};
 use crate::ca::{
     CaError, CaState,
     authority::{Authority, timestamp},
-    directory::{Locked, Paths},
+    directory::{Locked, Paths, Recorded},
     rotation::Record,
 };
 
@@ -71,11 +71,25 @@ impl EmbeddedCa {
     /// Takes the files as they are, and moves a change of key on when it is time: true when there are others then.
     fn settle(&self, locked: &Locked, seen: &mut Seen, now: SystemTime) -> Result<bool, CaError> {
         let recorded = locked.use_life(locked.repaired()?, self.ttl, now)?;
-        // Whatever becomes of the files.
-        self.state.send_if_modified(|state| {
-            let before = mem::replace(&mut state.rotation, recorded.record.rotation);
-            before != state.rotation
-        });
+        let rotation = recorded.record.rotation;
+        let settled = self.take(locked, recorded, seen, now);
+        if settled.is_err() {
+            // Whatever becomes of the files. With good ones it is told when they are in force.
+            self.state.send_if_modified(|state| {
+                let before = mem::replace(&mut state.rotation, rotation);
+                before != state.rotation
+            });
+        }
+        settled
+    }
+
+    fn take(
+        &self,
+        locked: &Locked,
+        recorded: Recorded,
+        seen: &mut Seen,
+        now: SystemTime,
+    ) -> Result<bool, CaError> {
         let stamps = locked.paths.stamps();
         let try_out = |files: &_, paths: &_| Authority::tried(files, paths, self.trial(), now);
         let authority = try_out(&locked.files()?, &locked.paths)?;

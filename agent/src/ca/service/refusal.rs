@@ -59,9 +59,10 @@ impl Refusal {
                 TokenError::Audience => CaRefusal::TokenAudience,
                 TokenError::Issuer => CaRefusal::TokenIssuer,
                 TokenError::Unreviewed => CaRefusal::TokenUnreviewed,
-                TokenError::Invalid | TokenError::UnknownKey | TokenError::Unbound => {
-                    CaRefusal::TokenInvalid
-                }
+                TokenError::Invalid
+                | TokenError::UnknownKey
+                | TokenError::Unbound
+                | TokenError::BoundToNobody => CaRefusal::TokenInvalid,
             },
             Self::Identity(_) | Self::TrustDomain(_) => CaRefusal::Identity,
             Self::NotNodeAccount => CaRefusal::NotNodeAccount,

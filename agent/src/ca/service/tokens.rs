@@ -75,6 +75,8 @@ pub enum TokenError {
     Issuer,
     #[error("it is not the bound token of a Kubernetes service account")]
     Unbound,
+    #[error("it is bound to no pod and to no node")]
+    BoundToNobody,
     #[error("nobody can be asked whose it is: try again later")]
     Unreviewed,
 }
@@ -247,6 +249,11 @@ impl TokenKeys {
         validation.required_spec_claims = required;
         let decoded = decode::<Claims>(token, &key.key, &validation);
         let claims = decoded.map_err(|error| token_error(error.kind()))?.claims;
+        // It proves nothing about a pod: whoever may make tokens of an account has it.
+        let to_nobody = |bound: &Kubernetes| bound.pod.is_none() && bound.node.is_none();
+        if claims.kubernetes.as_ref().is_some_and(to_nobody) {
+            return Err(TokenError::BoundToNobody);
+        }
         caller(&claims, domain)
     }
 
@@ -288,8 +295,6 @@ fn read_again(path: &Path, before: Stamp) -> Option<(Stamp, Result<Vec<Key>, Tok
 
 fn caller(claims: &Claims, domain: &TrustDomain) -> Result<Caller, TokenError> {
     let bound = claims.kubernetes.as_ref().ok_or(TokenError::Unbound)?;
-    // A token without a pod proves nothing about one: whoever may make tokens of an account has it.
-    bound.pod.as_ref().ok_or(TokenError::Unbound)?;
     let (namespace, account) = (&bound.namespace, &bound.serviceaccount.name);
     if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
         return Err(TokenError::Unbound);

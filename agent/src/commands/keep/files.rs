@@ -49,8 +49,8 @@ impl Files {
         self.0.iter().map(|(name, bytes)| (name, bytes.as_slice()))
     }
 
-    pub(super) fn has_key(&self) -> bool {
-        KEYS.iter().any(|key| self.0.contains_key(*key))
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether there is a CA: a key and a certificate, also where a change of both has stopped halfway.

@@ -76,19 +76,23 @@ pub fn replaced(stage: &Stage<'_>) -> Result<()> {
     let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
     pair.talk()?;
     let mut successor = shop.customer.manifest();
-    successor.spec.name = "successor".to_owned();
+    for name in [&mut successor.spec.name, &mut successor.spec.app] {
+        "successor".clone_into(name);
+    }
     shop.world().objects.remove_pod(&shop.customer.spec)?;
     shop.world().objects.pod(&successor)?;
     pair::expect_over(&mut pair.client)?;
     let cut = "sealane_policy_cuts_total";
     shop.metric(NodeName::A, cut, &[("reason", "workload_gone")], 1.0)?;
-    let mut pair = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
-    pair.talk()?;
-    let rows = shop.agents.b.connections()?;
     let id = "spiffe://cluster.local/ns/shop/sa/successor";
-    let is_successors = |row: &Value| row["source_principal"] == id;
-    ensure!(rows.iter().any(is_successors), "{rows:?}");
-    Ok(())
+    until_true("the successor to be itself", SOON, || {
+        // Refused until it is known.
+        let Ok(_client) = shop.customer.connect(shop.web_address(PORT)) else {
+            return Ok(false);
+        };
+        let rows = shop.agents.b.connections()?;
+        Ok(rows.iter().any(|row| row["source_principal"] == id))
+    })
 }
 
 fn stop_and_clean_up(shop: &mut Shop<'_>) -> Result<()> {
