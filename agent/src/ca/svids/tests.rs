@@ -141,12 +141,12 @@ async fn wanted_identities_have_an_svid_at_once_and_lose_it_when_gone() {
 }
 
 #[tokio::test]
-async fn svids_are_renewed_between_half_and_three_quarters_of_their_life() {
+async fn svids_are_renewed_between_half_and_five_eighths_of_their_life() {
     let bench = Bench::new();
     bench.svids.want(&ids(&["a"])).await;
     bench.pass(LIFE.mul_f64(0.49)).await;
     assert_eq!(bench.reader.get(&id("a")).unwrap().serial, "0");
-    bench.pass(LIFE.mul_f64(0.3)).await;
+    bench.pass(LIFE.mul_f64(0.14)).await;
     assert_eq!(bench.reader.get(&id("a")).unwrap().serial, "1");
 }
 
@@ -210,7 +210,7 @@ async fn renewals_of_many_are_spread() {
     let names: Vec<_> = (0..200).map(|n| format!("sa-{n}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     bench.svids.want(&ids(&names)).await;
-    bench.pass(LIFE.mul_f64(0.625)).await;
+    bench.pass(LIFE.mul_f64(0.5625)).await;
     let renewed = bench.stub.issued.load(Ordering::Relaxed) - 200;
     assert!((60..140).contains(&renewed), "{renewed}");
 }

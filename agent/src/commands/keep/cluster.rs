@@ -109,7 +109,7 @@ mod tests {
             data: Some(data(&[("ca.key", "1"), ("next.key", "2"), ("notes", "3")])),
             ..Secret::default()
         });
-        assert!(held.files.has_pair() && held.files.iter().count() == 2);
+        assert_eq!(held.files.iter().count(), 2);
         let files = Files::from_iter([("ca.key".to_owned(), b"2".to_vec())]);
         let saved: BTreeMap<_, _> = data(&[("ca.key", "2"), ("notes", "3")]);
         assert_eq!(held.with(&files).data, Some(saved));

@@ -55,7 +55,13 @@ fn every_claim_counts() {
     );
     // Whoever may make tokens of an account has one of no pod.
     let account = json!({"namespace": "shop", "serviceaccount": {"name": "web"}});
-    assert_eq!(changed("kubernetes.io", account), Err(TokenError::Unbound));
+    assert_eq!(
+        changed("kubernetes.io", account),
+        Err(TokenError::BoundToNobody)
+    );
+    let of_node =
+        json!({"namespace": "shop", "serviceaccount": {"name": "web"}, "node": {"name": "a"}});
+    assert!(changed("kubernetes.io", of_node).is_ok());
     let mut absent = claims("shop", "web");
     absent.as_object_mut().unwrap().remove("aud");
     assert_eq!(verify(&bench, &absent), Err(TokenError::Audience));
