@@ -323,6 +323,7 @@ impl Enrolled<'_> {
                         .then(&FieldPath::of("spec.serviceAccountName")),
                     problem: Problem::Identity(error),
                     namespace: Some(Arc::clone(&facts.name.namespace)),
+                    is_vital: true,
                 }),
             }
         }

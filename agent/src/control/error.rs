@@ -116,6 +116,8 @@ pub struct LoadError {
     pub problem: Problem,
     /// Of the object that it is about; empty for one of the whole mesh, `None` when that can't be told.
     pub namespace: Option<Arc<str>>,
+    /// Without what the object says something may go in clear, or somebody be let in.
+    pub is_vital: bool,
 }
 
 impl LoadError {

@@ -25,6 +25,7 @@ mod site;
 mod switch;
 mod telemetry;
 mod typed;
+mod unheeded;
 
 use std::{collections::BTreeMap, sync::Arc};
 

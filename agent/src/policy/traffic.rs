@@ -15,7 +15,7 @@ pub use gateway::{
 };
 pub use gateways::{Caller, Gateways, NoRoute, Served, Taken};
 pub use service_entry::{Addresses, HostAddresses, ServiceEntry, ServiceEntrySpec};
-use virtual_service::{Asked, MESH, Protocols, Route};
+use virtual_service::{Asked, Holds, MESH, Protocols, Route};
 pub use virtual_service::{VirtualService, VirtualServiceSpec};
 
 use super::{DocumentRef, Ignored, host::Host};
@@ -39,6 +39,22 @@ pub struct Routed<'p> {
     /// `None`: the host's only port.
     pub port: Option<u16>,
     pub document: &'p DocumentRef,
+}
+
+/// What documents say of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Course<'p> {
+    /// Nothing: it goes where the client has asked to go.
+    Direct,
+    To(Routed<'p>),
+    /// Its requests decide, and nobody looks into them.
+    Unclear {
+        document: &'p DocumentRef,
+        /// Where they may be meant to go.
+        ends: Vec<Routed<'p>>,
+        /// Another document has more of them.
+        delegates: bool,
+    },
 }
 
 impl Routes {
@@ -76,8 +92,8 @@ impl Routes {
         &self.gateways
     }
 
-    /// What is said of connections of `client` to a port of a service, if anything is. `address` is where the client
-    /// connects to, if that is known.
+    /// What is said of connections of `client` to a port of a service. `address` is where the client connects to, if
+    /// that is known.
     #[must_use]
     pub fn of(
         &self,
@@ -85,11 +101,13 @@ impl Routes {
         service: &Service,
         port: u16,
         address: Option<IpAddr>,
-    ) -> Option<Routed<'_>> {
+    ) -> Course<'_> {
         // The most specific host comes first, and of those for it the oldest.
         let routes = self.about(&service.host);
         let mut visible = routes.filter(|routes| routes.visibility.reaches(client.namespace()));
-        let routes = visible.next()?;
+        let Some(routes) = visible.next() else {
+            return Course::Direct;
+        };
         let protocol = service.port(port).map_or(Protocol::Unknown, |p| p.protocol);
         let asked = Asked {
             client,
@@ -99,9 +117,8 @@ impl Routes {
             port,
             address,
         };
-        let mut of_list = routes.routes.iter().filter(|r| r.protocols.take(protocol));
-        let route = of_list.find(|route| route.matches(&asked))?;
-        Some(route.routed(&routes.document))
+        let of_list = routes.routes.iter().filter(|r| r.protocols.take(protocol));
+        Course::along(of_list.map(|route| (route, route.holds(&asked))), routes)
     }
 
     /// Ports that something is said of for a host, which its service need not have.
@@ -125,7 +142,8 @@ impl Routes {
     /// Where connections to a host may be sent.
     pub fn leading<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p str> {
         let routes = self.about(host).flat_map(|service| &service.routes);
-        routes.map(|route| route.destination.host())
+        let destinations = routes.flat_map(|route| &route.destinations);
+        destinations.map(|destination| destination.host())
     }
 
     fn about<'p>(&'p self, host: &str) -> impl Iterator<Item = &'p VirtualService> {
@@ -142,6 +160,34 @@ impl Routes {
         let services = self.services.iter();
         let of_pods = services.flat_map(VirtualService::destinations);
         of_pods.chain(self.gateways.destinations())
+    }
+}
+
+impl<'p> Course<'p> {
+    /// Along routes of a document until one is surely for the connection.
+    fn along(routes: impl Iterator<Item = (&'p Route, Holds)>, of: &'p VirtualService) -> Self {
+        let (mut ends, mut delegates, mut is_sure) = (Vec::new(), false, false);
+        for (route, holds) in routes.filter(|(_, holds)| *holds != Holds::No) {
+            delegates |= route.delegates;
+            for end in route.routed(&of.document) {
+                if !ends.contains(&end) {
+                    ends.push(end);
+                }
+            }
+            is_sure = holds == Holds::Yes;
+            if is_sure {
+                break;
+            }
+        }
+        match ends[..] {
+            [] if !delegates => Self::Direct,
+            [only] if is_sure && !delegates => Self::To(only),
+            _ => Self::Unclear {
+                document: &of.document,
+                ends,
+                delegates,
+            },
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::Snapshot;
 use crate::{
-    policy::{ClientTls, DocumentRef, Labels, Routed, Ruled},
+    policy::{ClientTls, Course, DocumentRef, Labels, Routed, Ruled},
     workload::{Endpoint, ObjectName, Service, Workload},
 };
 
@@ -42,6 +42,11 @@ pub enum LeadError {
         host: String,
         subset: String,
     },
+    #[error(
+        "{document} sends requests by what HTTP says, into which Sealane doesn't look, and clients are told to treat \
+             the hosts that they may go to differently"
+    )]
+    Unclear { document: DocumentRef },
     #[error("{address} is the address of {}, which clients are told to treat differently: nobody can tell which one \
              is meant", .hosts.join(" and of "))]
     Ambiguous {
@@ -57,7 +62,8 @@ impl LeadError {
         match self {
             Self::NoHost { document, .. }
             | Self::NoPort { document, .. }
-            | Self::NoSubset { document, .. } => Some(document),
+            | Self::NoSubset { document, .. }
+            | Self::Unclear { document } => Some(document),
             Self::Ambiguous { .. } => None,
         }
     }
@@ -75,6 +81,13 @@ impl<'s> Lead<'s> {
             labels: None,
             chosen: None,
         }
+    }
+
+    /// Whether clients are to speak the same there.
+    fn is_treated_as(&self, other: &Self) -> bool {
+        let is_outside = |lead: &Self| lead.service.is_some_and(|s| s.outside.is_some());
+        let tls = |lead: &Self| lead.ruled.map(|ruled| ruled.tls);
+        tls(self) == tls(other) && is_outside(self) == is_outside(other)
     }
 }
 
@@ -149,7 +162,7 @@ impl Snapshot {
     /// is known.
     ///
     /// # Errors
-    /// When a document sends it to where nobody is.
+    /// When a document sends it to where nobody is, or its requests to hosts that want different TLS.
     pub fn lead<'s>(
         &'s self,
         client: &Workload,
@@ -159,9 +172,26 @@ impl Snapshot {
     ) -> Result<Lead<'s>, LeadError> {
         let service = service.filter(|service| service.is_known_in(client.namespace()));
         let routes = self.policy.routes();
-        match service.and_then(|service| routes.of(client, service, port, address)) {
-            Some(routed) => self.follow(client, routed, port),
-            None => self.arrive(client, service, port, None),
+        let course = service.map(|service| routes.of(client, service, port, address));
+        match course.unwrap_or(Course::Direct) {
+            Course::To(routed) => self.follow(client, routed, port),
+            Course::Direct => self.arrive(client, service, port, None),
+            Course::Unclear {
+                document,
+                ends,
+                delegates,
+            } => {
+                let direct = self.arrive(client, service, port, None)?;
+                let is_outside = service.is_some_and(|service| service.outside.is_some());
+                let mut ends = ends
+                    .iter()
+                    .filter_map(|end| self.follow(client, *end, port).ok());
+                if ends.all(|end| end.is_treated_as(&direct)) && !(delegates && is_outside) {
+                    return Ok(direct);
+                }
+                let document = document.clone();
+                Err(LeadError::Unclear { document })
+            }
         }
     }
 

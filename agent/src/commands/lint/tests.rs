@@ -286,3 +286,29 @@ fn clients_that_nobody_is_are_told() {
         ]
     );
 }
+
+#[test]
+fn what_changes_nothing_is_told() {
+    let rule = "{host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}, outlierDetection: {}}}";
+    let found = warnings(MESH, &policy("DestinationRule", rule)).join("\n");
+    assert!(found.contains("p.yaml:4: "), "{found}");
+    let fields =
+        "spec.trafficPolicy.loadBalancer, spec.trafficPolicy.outlierDetection: without effect";
+    assert!(found.contains(fields), "{found}");
+    let routes = "{hosts: [web], http: [{match: [{uri: {prefix: /}}], timeout: 1s, route: [{destination: {host: web}}]}]}";
+    let found = warnings(MESH, &policy("VirtualService", routes)).join("\n");
+    assert!(
+        found.contains("spec.http[0].timeout: without effect"),
+        "{found}"
+    );
+    assert!(
+        found.contains("spec.http[0].match[0].uri: needs HTTP"),
+        "{found}"
+    );
+    let target = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]}";
+    let found = warnings(MESH, &policy("AuthorizationPolicy", target)).join("\n");
+    assert!(
+        found.contains("spec.targetRefs: the policy is left out"),
+        "{found}"
+    );
+}

@@ -199,6 +199,7 @@ fn of_file(name: &str, line: usize, problem: Problem) -> LoadError {
         field: FieldPath::default(),
         problem,
         namespace: None,
+        is_vital: true,
     }
 }
 

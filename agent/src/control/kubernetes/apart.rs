@@ -3,6 +3,7 @@
 //! Whoever may write documents of one namespace must not be able to stop the policy of all others. What is wrong keeps
 //! the documents of its own namespace as they last made sense. Where they never did since this agent was started nobody
 //! knows what they ask for: the namespace is closed (`Documents::closed`), and with the root namespace the mesh.
+//! An object of which nothing bears on what is encrypted or who may connect is left out alone.
 //!
 //! What was empty when the documents were first read is known to be so.
 
@@ -89,9 +90,11 @@ impl<'r> Reading<'r> {
         errors: Vec<LoadError>,
     ) {
         self.add_count(said.count);
+        let (errors, left_out) = vital(errors);
         let part = self.parts.entry(Arc::clone(namespace)).or_default();
         part.documents.append(&said.documents);
         part.warnings.extend(said.warnings);
+        part.warnings.extend(left_out);
         self.wrong.extend(errors.into_iter().map(|error| Wrong {
             namespace: Some(Arc::clone(namespace)),
             key: Arc::clone(key),
@@ -107,7 +110,10 @@ impl<'r> Reading<'r> {
             part.documents.append(&documents);
             part.shared.insert(Arc::clone(key));
         }
-        self.part("").warnings.extend(said.warnings);
+        let (errors, left_out) = vital(errors);
+        let warnings = &mut self.part("").warnings;
+        warnings.extend(said.warnings);
+        warnings.extend(left_out);
         self.wrong.extend(errors.into_iter().map(|error| Wrong {
             // What is wrong with the object itself is about all that is in it.
             namespace: error.namespace.clone().filter(|_| error.is_in_value()),
@@ -211,6 +217,15 @@ impl Settled {
         self.documents.append(&part.documents);
         self.warnings.extend_from_slice(&part.warnings);
     }
+}
+
+/// Errors for which a namespace is held back, and what is said of the other ones: only their objects don't count.
+fn vital(errors: Vec<LoadError>) -> (Vec<LoadError>, impl Iterator<Item = String>) {
+    let (vital, others): (Vec<_>, Vec<_>) = errors.into_iter().partition(|error| error.is_vital);
+    let left_out = others.into_iter().map(|error| {
+        format!("{error}: this object is left out, which bears on no encryption; the others of its namespace count")
+    });
+    (vital, left_out)
 }
 
 fn or_root<'n>(namespace: &'n str, root: &'n str) -> &'n str {

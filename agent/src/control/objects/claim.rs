@@ -37,6 +37,7 @@ impl Claim {
                 first: Box::new(first.place.clone()),
             },
             namespace: Some(Arc::clone(&self.name.namespace)),
+            is_vital: true,
         }
     }
 }

@@ -14,9 +14,9 @@ use super::{
     name::{object_name, supposed_namespace},
     namespace, pasted,
     pieces::{Piece, pieces},
-    policy::LegacyPolicy,
     site::{Site, Stream},
     typed::typed,
+    unheeded,
 };
 use crate::{
     control::{
@@ -25,6 +25,8 @@ use crate::{
     },
     workload::ObjectName,
 };
+
+mod policies;
 
 /// What an object is part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,7 @@ impl Collector {
                         field: FieldPath::default(),
                         problem: error.problem.into(),
                         namespace: None,
+                        is_vital: true,
                     });
                     return false;
                 }
@@ -280,6 +283,7 @@ impl Collector {
         if !kind.is_kubernetes() {
             let warnings = &mut self.objects.warnings;
             warnings.extend(emptied::notes(site, kind));
+            warnings.extend(unheeded::notes(site, kind));
             warnings.extend(supposed_namespace(site, kind));
         }
         match kind {
@@ -318,44 +322,6 @@ impl Collector {
             Kind::LegacyPolicy | Kind::MeshPolicy => self.legacy(site, kind, &name)?,
             Kind::Switch | Kind::List | Kind::Skipped | Kind::NotEnforced | Kind::Unknown => {}
         }
-        Ok(())
-    }
-
-    fn policy(&mut self, site: &Site<'_>, kind: Kind, name: &ObjectName) -> Result<(), LoadError> {
-        /// Reads one and adds it to the list of its kind.
-        macro_rules! add {
-            ($list:ident) => {{
-                let facts = self.facts(site, name)?.map(|located| located.facts);
-                self.objects.documents.$list.extend(facts);
-            }};
-        }
-        match kind {
-            Kind::PeerAuthentication => add!(peer_authentications),
-            Kind::AuthorizationPolicy => {
-                let policy = self.facts(site, name)?.map(|p| Arc::new(p.facts));
-                let documents = &mut self.objects.documents;
-                documents.authorization_policies.extend(policy);
-            }
-            Kind::DestinationRule => add!(destination_rules),
-            Kind::ServiceEntry => add!(service_entries),
-            Kind::VirtualService => add!(virtual_services),
-            Kind::Gateway => add!(gateways),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn legacy(&mut self, site: &Site<'_>, kind: Kind, name: &ObjectName) -> Result<(), LoadError> {
-        let Some(Located { place, facts, .. }) = self.facts::<LegacyPolicy>(site, name)? else {
-            return Ok(());
-        };
-        self.objects.warnings.push(format!(
-            "{place}: {} of authentication.istio.io is deprecated since Istio 1.5: write a PeerAuthentication \
-             (security.istio.io/v1)",
-            kind.name()
-        ));
-        let documents = &mut self.objects.documents;
-        documents.peer_authentications.push(facts.0);
         Ok(())
     }
 

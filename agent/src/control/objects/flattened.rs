@@ -29,6 +29,7 @@ impl Collector {
                     field: FieldPath::default(),
                     problem: Problem::Indentation,
                     namespace: None,
+                    is_vital: true,
                 });
                 true
             }

@@ -109,6 +109,7 @@ impl<'a> Site<'a> {
             field: self.path.clone().then(field),
             problem,
             namespace: self.namespace(),
+            is_vital: true,
         }
     }
 

@@ -36,6 +36,7 @@ impl Collector {
                     field,
                     problem,
                     namespace: Some("".into()),
+                    is_vital: true,
                 });
             }
         };

@@ -8,7 +8,6 @@ use super::origination::{ClientTls, Tls};
 use crate::policy::{
     DocumentRef, FieldPath, Invalid, Reason,
     export::visibility,
-    field::refuse,
     host::Host,
     selector::{Labels, WorkloadSelector},
 };
@@ -79,6 +78,7 @@ struct TrafficPolicy {
     outlier_detection: Option<IgnoredAny>,
     tunnel: Option<IgnoredAny>,
     proxy_protocol: Option<IgnoredAny>,
+    retry_budget: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,7 +112,7 @@ impl DestinationRule {
     }
 
     /// # Errors
-    /// Every field that makes no sense, or asks for what Sealane doesn't do.
+    /// Every field that makes no sense.
     pub fn new(
         document: DocumentRef,
         created: Option<i64>,
@@ -179,17 +179,18 @@ fn is_private(visibility: &Visibility, own: &str) -> bool {
 }
 
 fn traffic_policy(policy: &TrafficPolicy, at: &FieldPath, errors: &mut Vec<Invalid>) -> TlsRules {
+    // Traffic management: of no account here.
     let others = [
-        ("loadBalancer", policy.load_balancer.is_some()),
-        ("connectionPool", policy.connection_pool.is_some()),
-        ("outlierDetection", policy.outlier_detection.is_some()),
-        ("tunnel", policy.tunnel.is_some()),
-        ("proxyProtocol", policy.proxy_protocol.is_some()),
+        &policy.load_balancer,
+        &policy.connection_pool,
+        &policy.outlier_detection,
+        &policy.tunnel,
+        &policy.proxy_protocol,
+        &policy.retry_budget,
     ];
-    refuse(at, &others, &Reason::TrafficManagement, errors);
     let settings = policy.port_level_settings.as_ref();
     let says_nothing = policy.tls.is_none() && settings.is_none_or(Vec::is_empty);
-    if says_nothing && others.iter().all(|(_, written)| !written) {
+    if says_nothing && others.iter().all(|other| other.is_none()) {
         errors.push(Invalid::new(at.clone(), Reason::Empty));
     }
     let tls = policy.tls.as_ref();
@@ -213,12 +214,11 @@ fn port_settings(
     errors: &mut Vec<Invalid>,
 ) -> Option<(u16, Option<ClientTls>)> {
     let others = [
-        ("loadBalancer", settings.load_balancer.is_some()),
-        ("connectionPool", settings.connection_pool.is_some()),
-        ("outlierDetection", settings.outlier_detection.is_some()),
+        &settings.load_balancer,
+        &settings.connection_pool,
+        &settings.outlier_detection,
     ];
-    refuse(at, &others, &Reason::TrafficManagement, errors);
-    if settings.tls.is_none() && others.iter().all(|(_, written)| !written) {
+    if settings.tls.is_none() && others.iter().all(|other| other.is_none()) {
         errors.push(Invalid::new(at.clone(), Reason::Empty));
     }
     let Some(Port { number }) = settings.port else {

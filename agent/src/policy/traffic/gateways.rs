@@ -17,7 +17,7 @@ use unnamed::only;
 use super::{
     Routed,
     gateway::{Family, Gateway, Server, Work},
-    virtual_service::{Asked, Route, VirtualService},
+    virtual_service::{Asked, Holds, Route, VirtualService},
 };
 use crate::{
     policy::{DocumentRef, Ignored, Labels, host::Host},
@@ -306,13 +306,17 @@ impl<'p> Served<'p> {
         };
         let protocols = self.server.work.routes();
         let mut of_list = routes.routes.iter().filter(|r| r.protocols == protocols);
-        of_list.find(|route| route.matches(&asked))
+        // Where requests decide nobody knows: it leads nowhere.
+        let first = of_list.find(|route| route.holds(&asked) != Holds::No)?;
+        let decides = first.holds(&asked) == Holds::Yes && !first.delegates;
+        first.destination().filter(|_| decides)?;
+        Some(first)
     }
 
     fn to(self, routes: &'p VirtualService, route: &'p Route) -> Taken<'p> {
         Taken {
             served: self,
-            routed: Some(route.routed(&routes.document)),
+            routed: route.routed(&routes.document).next(),
         }
     }
 

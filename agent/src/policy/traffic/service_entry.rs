@@ -105,11 +105,16 @@ struct WrittenPort {
 struct WrittenEndpoint {
     address: Option<String>,
     ports: Option<BTreeMap<String, i64>>,
-    labels: Option<IgnoredAny>,
-    network: Option<IgnoredAny>,
-    locality: Option<IgnoredAny>,
-    weight: Option<IgnoredAny>,
-    service_account: Option<IgnoredAny>,
+    #[serde(rename = "labels")]
+    _labels: Option<IgnoredAny>,
+    #[serde(rename = "network")]
+    _network: Option<IgnoredAny>,
+    #[serde(rename = "locality")]
+    _locality: Option<IgnoredAny>,
+    #[serde(rename = "weight")]
+    _weight: Option<IgnoredAny>,
+    #[serde(rename = "serviceAccount")]
+    _service_account: Option<IgnoredAny>,
 }
 
 impl ServiceEntry {
@@ -361,14 +366,6 @@ fn endpoints(
     let mut targets = Vec::new();
     for (index, written) in written.into_iter().enumerate() {
         let at = all.clone().index(index);
-        let others = [
-            ("labels", written.labels.is_some()),
-            ("network", written.network.is_some()),
-            ("locality", written.locality.is_some()),
-            ("weight", written.weight.is_some()),
-            ("serviceAccount", written.service_account.is_some()),
-        ];
-        refuse(&at, &others, &Reason::TrafficManagement, errors);
         let address = written.address.unwrap_or_default();
         let is_name = resolution != Resolution::Static
             && matches!(Host::parse(&address), Some(Host::Exact(_) | Host::Short(_)));

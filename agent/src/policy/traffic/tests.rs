@@ -38,16 +38,26 @@ fn what_a_virtual_service_must_not_say() {
     for (spec, field) in [
         ("{}".to_owned(), "spec.hosts"),
         (r#"{"hosts": ["a"]}"#.to_owned(), "spec"),
-        (format!(r#"{{"hosts": ["*a"], "tcp": [{{{to}}}]}}"#), "spec.hosts[0]"),
-        (r#"{"hosts": ["a"], "tcp": [{}]}"#.to_owned(), "spec.tcp[0].route"),
         (
-            format!(r#"{{"hosts": ["a"], "http": [{{"match": [{{"uri": {{"prefix": "/"}}}}], {to}}}]}}"#),
-            "spec.http[0].match[0].uri",
+            format!(r#"{{"hosts": ["*a"], "tcp": [{{{to}}}]}}"#),
+            "spec.hosts[0]",
         ),
-        (format!(r#"{{"hosts": ["a"], "http": [{{"timeout": "1s", {to}}}]}}"#), "spec.http[0].timeout"),
-        (format!(r#"{{"hosts": ["a"], "tls": [{{"match": [{{}}], {to}}}]}}"#), "spec.tls[0].match[0].sniHosts"),
-        (format!(r#"{{"hosts": ["a"], "tls": [{{{to}}}]}}"#), "spec.tls[0].match"),
-        (format!(r#"{{"hosts": ["a"], "tls": [{{"match": [], {to}}}]}}"#), "spec.tls[0].match"),
+        (
+            r#"{"hosts": ["a"], "tcp": [{}]}"#.to_owned(),
+            "spec.tcp[0].route",
+        ),
+        (
+            format!(r#"{{"hosts": ["a"], "tls": [{{"match": [{{}}], {to}}}]}}"#),
+            "spec.tls[0].match[0].sniHosts",
+        ),
+        (
+            format!(r#"{{"hosts": ["a"], "tls": [{{{to}}}]}}"#),
+            "spec.tls[0].match",
+        ),
+        (
+            format!(r#"{{"hosts": ["a"], "tls": [{{"match": [], {to}}}]}}"#),
+            "spec.tls[0].match",
+        ),
         (
             format!(
                 r#"{{"hosts": ["*.a"], "tls": [{{"match": [{{"sniHosts": ["b.a", "10.0.0.1", "*.c.a", "*"]}}], {to}}}]}}"#
@@ -59,12 +69,8 @@ fn what_a_virtual_service_must_not_say() {
             "spec.tcp[0].match[0].port",
         ),
         (
-            r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "b"}}, {"destination": {"host": "c"}}]}]}"#
+            r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "*.b"}}]}]}"#
                 .to_owned(),
-            "spec.tcp[0].route[1]",
-        ),
-        (
-            r#"{"hosts": ["a"], "tcp": [{"route": [{"destination": {"host": "*.b"}}]}]}"#.to_owned(),
             "spec.tcp[0].route[0].destination.host",
         ),
         (
@@ -245,13 +251,95 @@ fn the_first_route_that_matches_of_the_nearest_document() {
     let (x, y) = (workload("shop", "app=x"), workload("shop", "app=y"));
     let to = |client, host, port| {
         let service = service(host);
-        compiled
-            .of(client, &service, port, None)
-            .map(|r| r.host.to_owned())
+        match compiled.of(client, &service, port, None) {
+            Course::To(routed) => Some(routed.host.to_owned()),
+            Course::Direct => None,
+            unclear @ Course::Unclear { .. } => panic!("{unclear:?}"),
+        }
     };
     assert_eq!(to(&x, "a.example", 80).as_deref(), Some("old.example"));
     assert_eq!(to(&y, "a.example", 1).as_deref(), Some("old.example"));
     assert_eq!(to(&y, "a.example", 80), None);
     assert_eq!(to(&y, "b.example", 80).as_deref(), Some("wild.example"));
     assert_eq!(to(&y, "a.other", 80), None);
+}
+
+/// Where connections to port 80 of `a.example` may go, or what is surely so.
+fn course(http: &str) -> String {
+    let spec = format!(r#"{{"hosts": ["a.example"], "http": [{http}]}}"#);
+    let documents = vec![routes(&spec).unwrap()];
+    let compiled = Routes::compile("cluster.local", documents, Vec::new(), &mut Vec::new());
+    let service = Service {
+        name: crate::workload::ObjectName::new("shop", "a.example"),
+        host: "a.example".to_owned(),
+        virtual_addresses: Vec::new(),
+        ports: Vec::new(),
+        outside: None,
+    };
+    match compiled.of(&workload("shop", "app=x"), &service, 80, None) {
+        Course::Direct => "direct".to_owned(),
+        Course::To(routed) => routed.host.to_owned(),
+        Course::Unclear {
+            ends, delegates, ..
+        } => {
+            let ends: Vec<_> = ends.iter().map(|end| end.host).collect();
+            format!("{}{}?", ends.join(" "), if delegates { " ..." } else { "" })
+        }
+    }
+}
+
+#[test]
+fn where_requests_decide_nothing_is_sure() {
+    let to = |host: &str| format!(r#""route": [{{"destination": {{"host": "{host}"}}}}]"#);
+    let (b, c) = (to("b.example"), to("c.example"));
+    let by_uri = r#""match": [{"uri": {"prefix": "/b"}}]"#;
+    let weighted = |b: &str, c: &str| {
+        let end = |host, weight: &str| {
+            format!(r#"{{"destination": {{"host": "{host}.example"}} {weight}}}"#)
+        };
+        format!(r#"{{"route": [{}, {}]}}"#, end("b", b), end("c", c))
+    };
+    for (http, expected) in [
+        (
+            format!(r#"{{{b}, "timeout": "1s", "retries": {{"attempts": 3}}}}"#),
+            "b.example",
+        ),
+        (format!("{{{by_uri}, {b}}}"), "b.example?"),
+        (
+            format!("{{{by_uri}, {b}}}, {{{c}}}"),
+            "b.example c.example?",
+        ),
+        (format!("{{{by_uri}, {b}}}, {{{b}}}"), "b.example"),
+        (
+            format!(r#"{{"match": [{{"port": 81, "uri": {{"prefix": "/"}}}}], {b}}}, {{{c}}}"#),
+            "c.example",
+        ),
+        (format!("{{{c}}}, {{{by_uri}, {b}}}"), "c.example"),
+        (weighted("", ""), "b.example c.example?"),
+        (
+            weighted(r#", "weight": 90"#, r#", "weight": 10"#),
+            "b.example c.example?",
+        ),
+        (
+            weighted(r#", "weight": 100"#, r#", "weight": 0"#),
+            "b.example",
+        ),
+        (
+            format!(r#"{{{by_uri}, "redirect": {{"uri": "/"}}}}, {{{b}}}"#),
+            "b.example",
+        ),
+        (
+            r#"{"directResponse": {"status": 503}}"#.to_owned(),
+            "direct",
+        ),
+        (r#"{"delegate": {"name": "other"}}"#.to_owned(), " ...?"),
+    ] {
+        assert_eq!(course(&http), expected, "{http}");
+    }
+    // Which another document names.
+    routes(&format!(r#"{{"http": [{{{b}}}]}}"#)).unwrap();
+    assert_eq!(
+        routes(&format!(r#"{{"tcp": [{{{b}}}]}}"#)).unwrap_err(),
+        ["spec.hosts"]
+    );
 }

@@ -1,29 +1,23 @@
 //! `VirtualService` (<https://istio.io/latest/docs/reference/config/networking/virtual-service/>): which connections
-//! go to another host, port or subset than the client asked for. What needs a look into HTTP is refused.
+//! go to another host, port or subset than the client asked for. Where that is for requests of HTTP to say nobody looks
+//! (`Course::Unclear`).
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::Routed;
 use crate::{
-    policy::{
-        DocumentRef, FieldPath, Invalid, Reason,
-        export::visibility,
-        field::refuse,
-        host::Host,
-        selector::{Labels, selects},
-    },
+    policy::{DocumentRef, FieldPath, Invalid, Reason, export::visibility, host::Host},
     workload::{Visibility, Workload},
 };
 
 mod matched;
+mod route;
 mod written;
 
-use matched::matched;
+use route::route;
+pub(super) use route::{Destination, Holds, Route};
 pub use written::VirtualServiceSpec;
-use written::{WrittenDestination, WrittenRoute};
 
 /// Pods, rather than a gateway.
 pub(super) const MESH: &str = "mesh";
@@ -39,49 +33,12 @@ pub struct VirtualService {
     pub(super) routes: Vec<Route>,
 }
 
-/// Where those that match go. The first that matches decides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Route {
-    pub(super) protocols: Protocols,
-    /// One of them must hold; empty: all connections.
-    matches: Vec<Match>,
-    pub(super) destination: Destination,
-}
-
 /// The list that a route was in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Protocols {
     Http,
     Tls,
     Tcp,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Match {
-    port: Option<u16>,
-    /// Empty: those of the whole document.
-    gateways: Vec<String>,
-    labels: Labels,
-    namespace: Option<String>,
-    /// Names that the client asks for; empty: any.
-    names: Vec<Host>,
-    /// Empty: any.
-    subnets: Vec<IpNet>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Destination {
-    host: Host,
-    pub(super) subset: Option<String>,
-    pub(super) port: Option<u16>,
-}
-
-impl Destination {
-    pub(super) fn host(&self) -> &str {
-        match &self.host {
-            Host::Exact(host) | Host::Short(host) | Host::Suffix(host) => host,
-        }
-    }
 }
 
 /// A connection that is to be routed.
@@ -97,62 +54,19 @@ pub(super) struct Asked<'a> {
     pub(super) address: Option<IpAddr>,
 }
 
-impl Route {
-    /// Those that it names.
-    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
-        self.matches.iter().filter_map(|matching| matching.port)
-    }
-
-    pub(super) fn matches(&self, asked: &Asked<'_>) -> bool {
-        let holds = |matching: &Match| {
-            let in_subnets = |a: IpAddr| matching.subnets.iter().any(|net| net.contains(&a));
-            let is_named = |n: &str| matching.names.iter().any(|name| name.matches(n));
-            let mut gateways = matching.gateways.iter();
-            let namespace = matching.namespace.as_deref();
-            matching.port.is_none_or(|port| port == asked.port)
-                && (matching.gateways.is_empty() || gateways.any(|g| g == asked.through))
-                && selects(&matching.labels, &asked.client.labels)
-                && namespace.is_none_or(|n| n == asked.client.namespace())
-                && (matching.names.is_empty() || asked.name.is_some_and(is_named))
-                && (matching.subnets.is_empty() || asked.address.is_some_and(in_subnets))
-        };
-        self.matches.is_empty() || self.matches.iter().any(holds)
-    }
-
-    /// Names that the document's hosts don't have (Istio: `validateSniHost`, to which addresses are names as well).
-    fn check_names(&self, hosts: &[Host], at: &FieldPath, errors: &mut Vec<Invalid>) {
-        for (index, matching) in self.matches.iter().enumerate() {
-            let at = at.clone().key("match").index(index).key("sniHosts");
-            for (index, name) in matching.names.iter().enumerate() {
-                let text = name.to_string();
-                if text.parse::<IpAddr>().is_err() && !hosts.iter().any(|host| host.covers(name)) {
-                    let reason = Reason::NameOfOthers(text);
-                    errors.push(Invalid::new(at.clone().index(index), reason));
-                }
-            }
-        }
-    }
-
-    pub(super) fn routed<'p>(&'p self, document: &'p DocumentRef) -> Routed<'p> {
-        Routed {
-            host: self.destination.host(),
-            subset: self.destination.subset.as_deref(),
-            port: self.destination.port,
-            document,
-        }
-    }
-}
-
 impl VirtualService {
     /// # Errors
-    /// Every field that makes no sense, or needs a look into HTTP.
+    /// Every field that makes no sense.
     pub fn new(
         document: DocumentRef,
         created: Option<i64>,
         spec: VirtualServiceSpec,
     ) -> Result<Self, Vec<Invalid>> {
         let mut errors = Vec::new();
-        let hosts = hosts(spec.hosts.unwrap_or_default(), &mut errors);
+        let hosts = match spec.is_delegate() {
+            true => Vec::new(),
+            false => hosts(spec.hosts.unwrap_or_default(), &mut errors),
+        };
         let visibility = visibility(spec.export_to, &document.namespace, &mut errors);
         let lists = [
             ("spec.http", Protocols::Http, spec.http),
@@ -208,14 +122,15 @@ impl VirtualService {
     /// Hosts that connections are sent to, and who says so.
     pub(super) fn destinations(&self) -> impl Iterator<Item = (&str, &DocumentRef)> {
         let routes = self.routes.iter();
-        routes.map(|route| (route.destination.host(), &self.document))
+        let destinations = routes.flat_map(|route| &route.destinations);
+        destinations.map(|to| (to.host(), &self.document))
     }
 
     /// Each with the subset and the port that it names.
     pub(in crate::policy) fn leads(
         &self,
     ) -> impl Iterator<Item = (&Host, Option<&str>, Option<u16>)> {
-        let destinations = self.routes.iter().map(|route| &route.destination);
+        let destinations = self.routes.iter().flat_map(|route| &route.destinations);
         destinations.map(|to| (&to.host, to.subset.as_deref(), to.port))
     }
 
@@ -229,12 +144,14 @@ impl VirtualService {
             names.map(|name| gateway(name, &namespace)).collect()
         };
         let routes = self.routes.into_iter().map(|route| Route {
-            destination: Destination {
-                host: whole(route.destination.host),
-                ..route.destination
-            },
+            destinations: (route.destinations.into_iter())
+                .map(|to| Destination {
+                    host: whole(to.host),
+                    ..to
+                })
+                .collect(),
             matches: (route.matches.into_iter())
-                .map(|matching| Match {
+                .map(|matching| route::Match {
                     gateways: through(matching.gateways),
                     ..matching
                 })
@@ -291,75 +208,6 @@ fn hosts(written: Vec<String>, errors: &mut Vec<Invalid>) -> Vec<Host> {
     all(written, &at, Host::parse, Reason::Host, errors)
 }
 
-fn route(
-    written: WrittenRoute,
-    protocols: Protocols,
-    at: &FieldPath,
-    errors: &mut Vec<Invalid>,
-) -> Option<Route> {
-    let needs_http = written.needs_http();
-    refuse(at, &needs_http, &Reason::NeedsHttp, errors);
-    // As Istio's validation (`validateTLSRoute`).
-    if protocols == Protocols::Tls && written.r#match.as_ref().is_none_or(Vec::is_empty) {
-        let field = at.clone().key("match");
-        let what = "tls routes: its sniHosts say which names they are for";
-        errors.push(Invalid::new(field, Reason::NeededFor(what)));
-    }
-    let mut matches = Vec::new();
-    for (index, matching) in written.r#match.into_iter().flatten().enumerate() {
-        let at = at.clone().key("match").index(index);
-        matches.push(matched(matching, protocols, &at, errors));
-    }
-    let mut routes = written.route.unwrap_or_default();
-    let at = at.clone().key("route");
-    if routes.len() > 1 {
-        let field = at.clone().index(1);
-        errors.push(Invalid::new(field, Reason::TrafficManagement));
-    }
-    if routes.is_empty() {
-        // What stands in the place of a route is refused already.
-        if needs_http.iter().all(|(_, is_set)| !is_set) {
-            errors.push(Invalid::new(at, Reason::Mandatory));
-        }
-        return None;
-    }
-    let first = routes.swap_remove(0);
-    let at = at.index(0);
-    refuse(
-        &at,
-        &[("headers", first.headers.is_some())],
-        &Reason::NeedsHttp,
-        errors,
-    );
-    let destination = destination(first.destination.unwrap_or_default(), &at, errors)?;
-    Some(Route {
-        protocols,
-        matches,
-        destination,
-    })
-}
-
-fn destination(
-    written: WrittenDestination,
-    at: &FieldPath,
-    errors: &mut Vec<Invalid>,
-) -> Option<Destination> {
-    let at = at.clone().key("destination");
-    let named = written.host.clone().unwrap_or_default();
-    let field = at.clone().key("host");
-    let host = Host::required(written.host, field.clone(), errors);
-    if matches!(host, Some(Host::Suffix(_))) {
-        errors.push(Invalid::new(field, Reason::Host(named)));
-    }
-    let port = written.port.map(|port| port.number);
-    let port = port.and_then(|number| self::port(number, &at.key("port").key("number"), errors));
-    Some(Destination {
-        host: host?,
-        subset: written.subset.filter(|subset| !subset.is_empty()),
-        port,
-    })
-}
-
 /// Every item that makes sense; the others are in `errors`.
 fn all<T>(
     written: Vec<String>,
@@ -387,5 +235,5 @@ pub(super) fn port(number: i64, at: &FieldPath, errors: &mut Vec<Invalid>) -> Op
     port
 }
 
-/// `IgnoredAny` where a field is known and must not be there.
-type Refused = Option<IgnoredAny>;
+/// `IgnoredAny` where all that counts is whether a field is there, or not even that.
+type Unread = Option<IgnoredAny>;

@@ -200,3 +200,22 @@ fn hosts_that_share_an_address_are_not_guessed() {
         assert_eq!(told, expected, "{policies:?}");
     }
 }
+
+#[test]
+fn where_requests_decide_connections_go_on_unless_tls_depends_on_it() {
+    let by_uri =
+        |to: &str| route("customers", to).replace("{port: 80}", "{port: 80, uri: {prefix: /v2}}");
+    let elsewhere = by_uri("{host: legacy.other-ns.svc.cluster.local}");
+    let legacy = |mode: &str| tls_rule("legacy.other-ns.svc.cluster.local", mode);
+    let (simple, managed) = (legacy("{mode: SIMPLE}"), legacy("{mode: DISABLE}"));
+    let managed = managed.replace("tls: {mode: DISABLE}", "loadBalancer: {simple: RANDOM}");
+    let refused = "Deny Plaintext VirtualService/default/r";
+    for (policies, expected) in [
+        (&[&*elsewhere][..], "Allow MutualTls "),
+        (&[&elsewhere, &managed], "Allow MutualTls "),
+        (&[&elsewhere, &simple], refused),
+    ] {
+        let told = told(policies, "default/sleep", "customers:80");
+        assert_eq!(told, expected, "{policies:?}");
+    }
+}

@@ -238,3 +238,99 @@ fn a_document_that_is_taken_away_mends_its_namespace() {
     let read = agent.read();
     assert!(read.held_back.is_empty() && takes(read.compiled.policy(), "shop"));
 }
+
+/// As users of Istio have them.
+#[test]
+fn management_of_traffic_closes_nobody() {
+    let uri = json!([{"uri": {"prefix": "/v2"}}]);
+    let destination = |subset| json!({"destination": {"host": "web", "subset": subset}});
+    let server = json!({
+        "port": {"number": 443, "name": "tls", "protocol": "TLS"}, "hosts": ["*.local"],
+        "tls": {"mode": "AUTO_PASSTHROUGH"},
+    });
+    let ordinary = [
+        (
+            Istio::DestinationRule,
+            json!({"host": "web",
+                "trafficPolicy": {
+                    "loadBalancer": {"simple": "LEAST_REQUEST"}, "outlierDetection": {}, "connectionPool": {},
+                    "portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {}}],
+                },
+                "subsets": [{"name": "v1", "labels": {"version": "v1"}, "trafficPolicy": {"loadBalancer": {}}}],
+            }),
+        ),
+        (
+            Istio::VirtualService,
+            json!({"hosts": ["web"], "http": [
+                {"match": uri, "route": [destination("v2")], "retries": {"attempts": 2}},
+                {"route": [
+                    {"destination": {"host": "web", "subset": "v1"}, "weight": 90},
+                    {"destination": {"host": "web", "subset": "v2"}, "weight": 10},
+                ]},
+            ]}),
+        ),
+        (
+            Istio::AuthorizationPolicy,
+            json!({"action": "DENY", "rules": [{"to": [{"operation": {"paths": ["/admin"]}}]}], "targetRefs": [
+                {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"},
+            ]}),
+        ),
+        (
+            Istio::Gateway,
+            json!({"selector": {"istio": "eastwestgateway"}, "servers": [server]}),
+        ),
+        // What Istio would refuse, but is not about security.
+        (
+            Istio::DestinationRule,
+            json!({"host": "web", "trafficPolicy": {}}),
+        ),
+    ];
+    for (istio, spec) in ordinary {
+        let mut agent = Agent::fresh();
+        let read = agent.put(istio, "shop", &spec).read();
+        assert_eq!((held(&read), &read.errors[..]), (vec![], &[][..]), "{spec}");
+        assert!(takes(read.compiled.policy(), "shop"), "{spec}");
+        assert!(
+            read.warnings.iter().any(|w| w.contains("shop/default")),
+            "{:?}",
+            read.warnings
+        );
+    }
+}
+
+#[test]
+fn what_may_be_about_security_closes() {
+    let vital = [
+        (
+            Istio::DestinationRule,
+            json!({"host": "web", "trafficPolicy": {"tls": {"mode": "SOME"}}}),
+        ),
+        (
+            Istio::DestinationRule,
+            json!({"host": "web", "trafficPolicy": {"tsl": {"mode": "MUTUAL"}}}),
+        ),
+        (
+            Istio::DestinationRule,
+            json!({"trafficPolicy": {
+                "portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "MUTUAL"}}],
+            }}),
+        ),
+        (
+            Istio::AuthorizationPolicy,
+            json!({"rules": [{}], "targetRefs": [{"group": "", "kind": "Service", "name": "w"}]}),
+        ),
+        (
+            Istio::AuthorizationPolicy,
+            json!({"action": "DENY", "rules": [{"to": [{"operation": {"paths": ["/"]}}]}]}),
+        ),
+        (
+            Istio::PeerAuthentication,
+            json!({"mtls": {"mode": "STRICTLY"}}),
+        ),
+    ];
+    for (istio, spec) in vital {
+        let mut agent = Agent::fresh();
+        let read = agent.put(istio, "shop", &spec).read();
+        assert_eq!(held(&read), [("shop", true)], "{spec}");
+    }
+}

@@ -68,7 +68,7 @@ pub(super) fn only<'p>(
     let Some(first) = found.next() else {
         return Ok(None);
     };
-    match found.find(|(_, _, other)| other.destination != first.2.destination) {
+    match found.find(|(_, _, other)| other.destinations != first.2.destinations) {
         None => Ok(Some(first)),
         Some((_, second, _)) => Err(NoRoute::Ambiguous {
             gateway: first.0.gateway.clone(),

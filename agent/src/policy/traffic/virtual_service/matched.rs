@@ -3,10 +3,11 @@
 use ipnet::IpNet;
 
 use super::{
-    Match, Protocols, Route, all, port,
+    Protocols, Route, all, port,
+    route::Match,
     written::{WrittenMatch, subnet},
 };
-use crate::policy::{FieldPath, Invalid, Reason, field::refuse, host::Host};
+use crate::policy::{FieldPath, Invalid, Reason, host::Host};
 
 impl Route {
     /// Blocks of addresses that clients connect to.
@@ -30,7 +31,7 @@ pub(super) fn matched(
     at: &FieldPath,
     errors: &mut Vec<Invalid>,
 ) -> Match {
-    refuse(at, &written.needs_http(), &Reason::NeedsHttp, errors);
+    let of_requests = written.is_of_requests();
     let names = written.sni_hosts.as_ref();
     let names_needed = protocols == Protocols::Tls && names.is_none_or(Vec::is_empty);
     if names_needed {
@@ -61,5 +62,6 @@ pub(super) fn matched(
             Reason::IpBlock,
             errors,
         ),
+        of_requests,
     }
 }

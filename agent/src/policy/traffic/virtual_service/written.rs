@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Refused;
+use super::Unread;
 use crate::policy::selector::Labels;
 
 /// `spec`.
@@ -20,7 +20,16 @@ pub struct VirtualServiceSpec {
     pub(super) export_to: Option<Vec<String>>,
 }
 
-/// Of any of the three lists.
+impl VirtualServiceSpec {
+    /// Whether it counts only where another document names it as delegate (Istio: those have no hosts).
+    pub(super) fn is_delegate(&self) -> bool {
+        let is_none = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+        let http = self.http.as_ref().is_some_and(|routes| !routes.is_empty());
+        http && is_none(&self.hosts) && is_none(&self.gateways)
+    }
+}
+
+/// Of any of the three lists. What is unread is about requests of HTTP, and changes nothing of where they go.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct WrittenRoute {
@@ -28,38 +37,39 @@ pub(super) struct WrittenRoute {
     _name: Option<String>,
     pub(super) r#match: Option<Vec<WrittenMatch>>,
     pub(super) route: Option<Vec<WrittenWeighted>>,
-    redirect: Refused,
-    direct_response: Refused,
-    delegate: Refused,
-    rewrite: Refused,
-    timeout: Refused,
-    retries: Refused,
-    fault: Refused,
-    mirror: Refused,
-    mirrors: Refused,
-    mirror_percent: Refused,
-    mirror_percentage: Refused,
-    cors_policy: Refused,
-    headers: Refused,
+    redirect: Unread,
+    direct_response: Unread,
+    delegate: Unread,
+    #[serde(rename = "rewrite")]
+    _rewrite: Unread,
+    #[serde(rename = "timeout")]
+    _timeout: Unread,
+    #[serde(rename = "retries")]
+    _retries: Unread,
+    #[serde(rename = "fault")]
+    _fault: Unread,
+    #[serde(rename = "mirror")]
+    _mirror: Unread,
+    #[serde(rename = "mirrors")]
+    _mirrors: Unread,
+    #[serde(rename = "mirrorPercent")]
+    _mirror_percent: Unread,
+    #[serde(rename = "mirrorPercentage")]
+    _mirror_percentage: Unread,
+    #[serde(rename = "corsPolicy")]
+    _cors_policy: Unread,
+    #[serde(rename = "headers")]
+    _headers: Unread,
 }
 
 impl WrittenRoute {
-    pub(super) fn needs_http(&self) -> [(&'static str, bool); 13] {
-        [
-            ("redirect", self.redirect.is_some()),
-            ("directResponse", self.direct_response.is_some()),
-            ("delegate", self.delegate.is_some()),
-            ("rewrite", self.rewrite.is_some()),
-            ("timeout", self.timeout.is_some()),
-            ("retries", self.retries.is_some()),
-            ("fault", self.fault.is_some()),
-            ("mirror", self.mirror.is_some()),
-            ("mirrors", self.mirrors.is_some()),
-            ("mirrorPercent", self.mirror_percent.is_some()),
-            ("mirrorPercentage", self.mirror_percentage.is_some()),
-            ("corsPolicy", self.cors_policy.is_some()),
-            ("headers", self.headers.is_some()),
-        ]
+    /// Requests are answered, or another document says where they go.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.redirect.is_some() || self.direct_response.is_some() || self.delegates()
+    }
+
+    pub(super) fn delegates(&self) -> bool {
+        self.delegate.is_some()
     }
 }
 
@@ -76,28 +86,30 @@ pub(super) struct WrittenMatch {
     pub(super) source_namespace: Option<String>,
     pub(super) sni_hosts: Option<Vec<String>>,
     pub(super) destination_subnets: Option<Vec<String>>,
-    uri: Refused,
-    scheme: Refused,
-    method: Refused,
-    authority: Refused,
-    headers: Refused,
-    query_params: Refused,
-    ignore_uri_case: Refused,
-    without_headers: Refused,
+    uri: Unread,
+    scheme: Unread,
+    method: Unread,
+    authority: Unread,
+    headers: Unread,
+    query_params: Unread,
+    #[serde(rename = "ignoreUriCase")]
+    _ignore_uri_case: Unread,
+    without_headers: Unread,
 }
 
 impl WrittenMatch {
-    pub(super) fn needs_http(&self) -> [(&'static str, bool); 8] {
-        [
-            ("uri", self.uri.is_some()),
-            ("scheme", self.scheme.is_some()),
-            ("method", self.method.is_some()),
-            ("authority", self.authority.is_some()),
-            ("headers", self.headers.is_some()),
-            ("queryParams", self.query_params.is_some()),
-            ("ignoreUriCase", self.ignore_uri_case.is_some()),
-            ("withoutHeaders", self.without_headers.is_some()),
-        ]
+    /// Whether only some requests of a connection may be meant.
+    pub(super) fn is_of_requests(&self) -> bool {
+        let asked = [
+            &self.uri,
+            &self.scheme,
+            &self.method,
+            &self.authority,
+            &self.headers,
+            &self.query_params,
+            &self.without_headers,
+        ];
+        asked.into_iter().any(Option::is_some)
     }
 }
 
@@ -105,10 +117,9 @@ impl WrittenMatch {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct WrittenWeighted {
     pub(super) destination: Option<WrittenDestination>,
-    /// Of one destination alone it says nothing.
-    #[serde(rename = "weight")]
-    _weight: Option<i64>,
-    pub(super) headers: Refused,
+    pub(super) weight: Option<i64>,
+    #[serde(rename = "headers")]
+    _headers: Unread,
 }
 
 #[derive(Debug, Default, Deserialize)]
