@@ -1,8 +1,8 @@
 //! Wires everything together: the order in which things start, and the order in which they drain.
 //!
-//! Start: certificates, kernel programs, sources; ready once the first snapshot is enrolled. Stop: capture
-//! first (the lease ends, the kernel follows policy of agent loss), then connections drain, then the admin
-//! side goes.
+//! Start: certificates, kernel programs, sources; ready once the first snapshot is enrolled. Stop: connections drain
+//! and new ones are still taken, for nobody else would; then capture ends (the lease ends, the kernel follows policy of
+//! agent loss), the last connections drain, and the admin side goes.
 
 mod authority;
 mod desired;
@@ -53,6 +53,9 @@ use source::{Node, Source};
 /// For everything to end in, when all connections have.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 
+/// This part of the time to drain is left when new connections are no longer taken, so that the last ones have some.
+const LAST_PART: u32 = 10;
+
 /// For an endpoint to answer a connect: the client has its connection already and waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -68,10 +71,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let captured = parts.spawn(&mut tasks, &stop, &admin_stop, config.node);
 
-    let result = until_told(captured, &stop).await;
-    let open = proxy.connections.len();
-    tracing::info!(connections = open, limit = ?config.serve.drain, "draining");
-    proxy.connections.drain(config.serve.drain).await;
+    let result = serve(captured, &proxy.connections, config.serve.drain, &stop).await;
+    let last = config.serve.drain / LAST_PART;
+    proxy.connections.drain(last).await;
     admin_stop.cancel();
     end(&mut tasks).await;
     tracing::info!("stopped");
@@ -259,10 +261,22 @@ fn proxy(
     }
 }
 
-/// Waits for a signal, or for capture to fail, then stops capturing.
-async fn until_told(mut captured: JoinHandle<()>, stop: &CancellationToken) -> anyhow::Result<()> {
+/// Captures until there is a signal and connections have drained, or capture fails.
+async fn serve(
+    mut captured: JoinHandle<()>,
+    connections: &Connections,
+    drain: Duration,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let told = async {
+        told_to_stop().await?;
+        let open = connections.len();
+        tracing::info!(connections = open, limit = ?drain, "draining, new connections are still taken");
+        connections.become_empty(drain - drain / LAST_PART).await;
+        anyhow::Ok(true)
+    };
     let told = tokio::select! {
-        told = told_to_stop() => told.map(|()| true),
+        told = told => told,
         _ = &mut captured => Ok(false),
     };
     stop.cancel();

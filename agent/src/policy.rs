@@ -43,9 +43,9 @@ pub use peer::{
 pub use reference::{DocumentKind, DocumentRef};
 pub use selector::{Labels, WorkloadSelector};
 pub use traffic::{
-    Addresses, Caller, Clients, Course, Credential, Family, Gateway, GatewaySpec, Gateways, HostAddresses,
-    NoRoute, Routed, Routes, Served, Server, ServerTls, ServiceEntry, ServiceEntrySpec, Taken,
-    TlsVersion, VirtualService, VirtualServiceSpec, Work,
+    Addresses, Caller, Clients, Course, Credential, Family, Gateway, GatewaySpec, Gateways,
+    HostAddresses, NoRoute, Routed, Routes, Served, Server, ServerTls, ServiceEntry,
+    ServiceEntrySpec, Taken, TlsVersion, VirtualService, VirtualServiceSpec, Work,
 };
 
 use ipnet::IpNet;

@@ -13,7 +13,10 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use rustls::{CipherSuite, ProtocolVersion};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     identity::SpiffeId,
@@ -22,6 +25,9 @@ use crate::{
     tls::CertificateId,
     workload::{Service, Workload},
 };
+
+/// From when a connection is accepted until it is in the table, with room.
+const ARRIVAL: Duration = Duration::from_millis(100);
 
 /// All live connections of this agent.
 #[derive(Debug, Default)]
@@ -160,20 +166,28 @@ impl Connections {
 
     /// Waits until no connection is left, or `limit` has passed; then the rest is cut.
     pub async fn drain(&self, limit: Duration) {
-        let empty = async {
-            loop {
-                let ended = self.ended.notified();
-                if self.is_empty() {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        if tokio::time::timeout(limit, empty).await.is_err() {
+        if !self.become_empty(limit).await {
             for connection in self.list() {
                 connection.cut(CutReason::DrainDeadline);
             }
         }
+    }
+
+    /// Waits until no connection is left, or `limit` has passed. Returns whether none is.
+    pub async fn become_empty(&self, limit: Duration) -> bool {
+        let empty = async {
+            loop {
+                let ended = self.ended.notified();
+                if !self.is_empty() {
+                    ended.await;
+                }
+                sleep(ARRIVAL).await;
+                if self.is_empty() {
+                    return;
+                }
+            }
+        };
+        timeout(limit, empty).await.is_ok()
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
@@ -270,5 +284,32 @@ impl Connection {
             Some(reason) => Poll::Ready(*reason),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_arrives_while_others_end_is_waited_for() {
+        let table = Arc::new(Connections::default());
+        let any: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let first = table.open(Direction::Inbound, any, any);
+        let (later, begun) = (Arc::clone(&table), Instant::now());
+        let arriving = async move {
+            sleep(ARRIVAL).await;
+            drop(first);
+            // Accepted already, and not in the table yet.
+            sleep(ARRIVAL / 4).await;
+            let second = later.open(Direction::Inbound, any, any);
+            sleep(3 * ARRIVAL).await;
+            drop(second);
+        };
+        let (empty, ()) = tokio::join!(table.become_empty(60 * ARRIVAL), arriving);
+        assert!(empty);
+        assert!(begun.elapsed() > 4 * ARRIVAL, "{:?}", begun.elapsed());
+        let _lasting = table.open(Direction::Inbound, any, any);
+        assert!(!table.become_empty(ARRIVAL).await);
     }
 }

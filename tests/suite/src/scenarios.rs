@@ -188,6 +188,7 @@ pub const ALL: &[Scenario] = &[
     scenario("crash-is-no-end", life::crash_is_no_end),
     scenario("restart-finds-changes", life::restart_finds_changes),
     scenario("graceful-stop", life::graceful_stop),
+    scenario("graceful-stop-takes", life::taken_while_draining),
 ];
 
 const fn scenario(

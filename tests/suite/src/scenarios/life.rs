@@ -209,6 +209,30 @@ pub fn graceful_stop(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// An agent that drains takes new connections, for there is nobody else who would; STRICT stays STRICT.
+pub fn taken_while_draining(stage: &Stage<'_>) -> Result<()> {
+    let mut shop = stage.shop_with("STRICT", &["--drain", "20s"])?;
+    let _nginx = shop.nginx()?;
+    let listener = shop.web.listen(PORT)?;
+    for node in NodeName::ALL {
+        let mut open = Pair::open(&shop.customer, shop.web_address(PORT), &listener)?;
+        open.talk()?;
+        shop.agents.on_mut(node).begin_stop()?;
+        throughout("new connections", Duration::from_secs(2), || {
+            shop.get(&shop.customer)?.expect_ok(GREETING)?;
+            shop.get(&shop.stranger)?.expect_exit(Exit::RECEIVE_ERROR)?;
+            open.talk()?;
+            Ok(true)
+        })
+        .with_context(|| format!("{node:?}"))?;
+        drop(open);
+        shop.agents.on_mut(node).wait_end()?;
+        *shop.agents.on_mut(node) = Agent::start(shop.stage.world, node, &[])?;
+        shop.agents.on_mut(node).wait_ready()?;
+    }
+    Ok(())
+}
+
 /// A stranger that speaks plaintext is cut off.
 fn expect_refused(shop: &Shop<'_>, address: SocketAddr) -> Result<()> {
     let mut stream = shop.stranger.connect(address)?;
