@@ -25,7 +25,7 @@ use crate::{
         self, CaService, EmbeddedCa, Reviews, Revocation, ServiceSettings, Stage, TokenKeys, Tokens,
     },
     config::{CaServeConfig, TokenSource},
-    control::{Settings, SourceStatus, TokenReviews, connect},
+    control::{Asking, Settings, SourceStatus, TokenReviews, connect},
     identity::TrustDomain,
     store,
     telemetry::CaMetrics,
@@ -103,7 +103,8 @@ async fn tokens(config: &CaServeConfig) -> anyhow::Result<Tokens> {
         TokenSource::Nobody => Tokens::Untrusted,
         TokenSource::Keys(path) => Tokens::Keys(Arc::new(TokenKeys::open(path, rules)?)),
         TokenSource::Cluster(kubeconfig) => {
-            let reviewer = TokenReviews::new(connect(kubeconfig.as_deref()).await?);
+            let reviewer =
+                TokenReviews::new(connect(kubeconfig.as_deref(), Asking::CaService).await?);
             Tokens::Reviews(Box::new(Reviews::new(Box::new(reviewer), rules.audience)))
         }
     })

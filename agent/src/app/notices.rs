@@ -121,7 +121,8 @@ pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metr
         if let Some(at) = now.loaded_at {
             metrics.policy_loaded(now.generation, at.into());
         }
-        let any = !now.errors.is_empty();
+        metrics.set_stale(now.stale > 0);
+        let any = now.errors.len() > now.stale;
         metrics.set_policy_errors(any && !now.confined, any && now.confined);
     }
 }
@@ -130,5 +131,32 @@ pub(super) async fn watch_source(mut status: watch::Receiver<SourceStatus>, metr
 pub(super) async fn watch_capture(mut status: watch::Receiver<CaptureStatus>, metrics: Metrics) {
     while status.changed().await.is_ok() {
         metrics.set_unguarded(status.borrow_and_update().unguarded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_cant_be_asked_is_no_bad_policy() {
+        let metrics = Metrics::new().unwrap();
+        let (sender, status) = watch::channel(SourceStatus::default());
+        sender.send_replace(SourceStatus {
+            errors: vec!["Pod: 503".to_owned()],
+            stale: 1,
+            confined: true,
+            ..SourceStatus::default()
+        });
+        drop(sender);
+        watch_source(status, metrics.clone()).await;
+        let text = metrics.render();
+        for line in [
+            "sealane_source_stale 1",
+            "sealane_policy_load_errors{scope=\"mesh\"} 0",
+            "sealane_policy_load_errors{scope=\"namespaces\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::SourceConfig,
     control::{
-        ClusterSettings, FileSource, KubernetesSource, Scope, Settings, SourceStatus, connect,
+        Asking, ClusterSettings, FileSource, KubernetesSource, Scope, Settings, SourceStatus,
+        connect,
     },
     store::Writer,
 };
@@ -47,11 +48,11 @@ impl Source {
                 policy_namespace,
                 ..
             } => {
-                let client = connect(kubeconfig.as_deref()).await?;
-                let scope = match node {
-                    Some(_) => Scope::Mesh,
-                    None => Scope::Pods,
+                let (scope, asking) = match node {
+                    Some(_) => (Scope::Mesh, Asking::Agent),
+                    None => (Scope::Pods, Asking::CaSource),
                 };
+                let client = connect(kubeconfig.as_deref(), asking).await?;
                 let (node, cgroup_root) = node.map(|node| (node.name, node.cgroup_root)).unzip();
                 let cluster = ClusterSettings {
                     node: node.unwrap_or_default(),

@@ -18,6 +18,10 @@ pub struct PreflightArgs {
     #[arg(long, value_name = "DIR", env = "SEALANE_BPFFS", default_value = DEFAULT_BPFFS)]
     pub bpffs: PathBuf,
 
+    /// Whether the agent is to watch the Kubernetes API: what it finds pods by is needed then
+    #[arg(long, env = "SEALANE_KUBERNETES")]
+    pub kubernetes: bool,
+
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,

@@ -97,7 +97,7 @@ fn look(args: &PreflightArgs) -> Vec<Check> {
     let mut checks = rights::checks();
     let (root, mounts) = mounts::checks(args);
     checks.extend(mounts);
-    checks.extend(pods::checks(root.as_deref()));
+    checks.extend(pods::checks(root.as_deref(), args.kubernetes));
     checks.extend(tried::capture(root.as_deref()));
     checks.push(tried::kubelet());
     checks.extend(tried::kernel_tls());

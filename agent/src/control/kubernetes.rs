@@ -22,7 +22,7 @@ mod shared;
 mod slim;
 mod source;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{Asking, ConnectError, connect};
 pub use feed::Scope;
 pub use reviews::TokenReviews;
 pub use source::{ClusterSettings, KubernetesSource};

@@ -31,7 +31,9 @@ pub struct SourceStatus {
     /// Why something that the source has now is not in force; empty if all of it is. At most 100, then a line that
     /// says how many more there are.
     pub errors: Vec<String>,
-    /// Each of them is about objects of one namespace, which is not the mesh's.
+    /// So many of them are about the source itself, which can't be asked: what is in force is what it said last.
+    pub stale: usize,
+    /// Each of the others is about objects of one namespace, which is not the mesh's.
     pub confined: bool,
     /// About what is in force.
     pub warnings: Vec<String>,
@@ -141,7 +143,8 @@ impl Publisher {
         self.writer.current()
     }
 
-    /// Puts what was read into force. `errors` are about what is not in it; `confined`: each is of one namespace.
+    /// Puts what was read into force. `errors` are about what is not in it; `confined`: each is of one namespace, or
+    /// of the source itself.
     pub fn accept(
         &mut self,
         loaded: Loaded,
@@ -199,7 +202,16 @@ impl Publisher {
             files,
             documents,
             held_back,
+            stale: before.stale,
             not_found: before.not_found,
+        });
+    }
+
+    /// Tells how many of the errors to come are about the source itself.
+    pub fn doubt(&mut self, stale: usize) {
+        self.status.send_if_modified(|status| {
+            let before = std::mem::replace(&mut status.stale, stale);
+            before != stale
         });
     }
 

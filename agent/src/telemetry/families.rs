@@ -93,6 +93,7 @@ pub(super) struct PolicyFamilies {
     pub(super) load_errors: IntGaugeVec,
     pub(super) last_load: Gauge,
     pub(super) held_back: IntGaugeVec,
+    pub(super) stale: IntGauge,
 }
 
 impl ConnectionFamilies {
@@ -254,6 +255,11 @@ impl PolicyFamilies {
                 r,
                 "policy_last_load_timestamp_seconds",
                 "When the generation in force was loaded; 0 before the first.",
+            )?,
+            stale: gauge(
+                r,
+                "source_stale",
+                "1 while the API server can't be asked for some kind of objects: what it said last is in force.",
             )?,
             held_back: gauges(
                 r,

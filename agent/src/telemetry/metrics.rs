@@ -262,6 +262,11 @@ impl Metrics {
         }
     }
 
+    /// Whether the source of objects can't be asked.
+    pub fn set_stale(&self, stale: bool) {
+        self.0.policy.stale.set(i64::from(stale));
+    }
+
     /// Pods that run on this node and aren't found here.
     pub fn set_not_found(&self, pods: usize) {
         let count = i64::try_from(pods).unwrap_or(i64::MAX);

@@ -10,7 +10,11 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 
 use super::files::Files;
-use crate::{config::KeepConfig, control::connect, workload::ObjectName};
+use crate::{
+    config::KeepConfig,
+    control::{Asking, connect},
+    workload::ObjectName,
+};
 
 /// Key of the ConfigMap that agents read.
 const ROOTS: &str = "root.crt";
@@ -31,7 +35,7 @@ impl Cluster {
     /// # Errors
     /// Outside of a cluster, without a kubeconfig.
     pub(super) async fn new(config: &KeepConfig) -> anyhow::Result<Self> {
-        let client = connect(config.kubeconfig.as_deref()).await?;
+        let client = connect(config.kubeconfig.as_deref(), Asking::CaKeep).await?;
         let ObjectName { namespace, name } = &config.secret;
         let secret = (Api::namespaced(client.clone(), namespace), name.to_string());
         let ObjectName { namespace, name } = &config.roots;

@@ -12,15 +12,18 @@ use crate::capture;
 /// Inode of the first PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const FIRST_PIDS: &str = "pid:[4026531836]";
 
-/// Without a place to look at, what is said of that is enough.
-pub(super) fn checks(cgroup_root: Option<&Path>) -> Vec<Check> {
-    let mut checks = vec![NODE.check("processes of the node", node())];
+/// Without a place to look at, what is said of that is enough. `needed`: the agent is to watch the Kubernetes API.
+pub(super) fn checks(cgroup_root: Option<&Path>, needed: bool) -> Vec<Check> {
+    let of_cluster = |subject: Subject| Subject { needed, ..subject };
+    let mut checks = vec![of_cluster(NODE).check("processes of the node", node())];
     if let Some(root) = cgroup_root {
         let found = capture::cgroup_of_pods(root).map(|found| found.path);
         let shown = found.as_ref().map(|pods| pods.display().to_string());
         let absent = || format!("nothing below {} is called so", root.display());
-        checks.push(KUBEPODS.check("kubepods cgroup", shown.ok_or_else(absent)));
-        checks.extend(found.map(|pods| PROCESSES.check("processes of pods", processes(&pods))));
+        checks.push(of_cluster(KUBEPODS).check("kubepods cgroup", shown.ok_or_else(absent)));
+        checks.extend(
+            found.map(|pods| of_cluster(PROCESSES).check("processes of pods", processes(&pods))),
+        );
     }
     checks
 }
@@ -148,7 +151,7 @@ mod tests {
     fn a_hierarchy_without_kubelets_cgroup_is_told_with_its_remedy() {
         let root = tempfile::tempdir().unwrap();
         let of = |name: &str| {
-            let checks = checks(Some(root.path())).into_iter();
+            let checks = checks(Some(root.path()), true).into_iter();
             checks
                 .filter(|check| check.name == name)
                 .map(|c| c.status)
@@ -156,6 +159,12 @@ mod tests {
         };
 
         assert_eq!(of("kubepods cgroup"), Some(Status::Missing));
+        let needed = |kubernetes| {
+            checks(Some(root.path()), kubernetes)
+                .iter()
+                .all(|c| c.needed)
+        };
+        assert!(needed(true) && !needed(false));
         assert_eq!(of("processes of pods"), None);
         let pod = root.path().join("kubepods/burstable/pod7");
         fs::create_dir_all(&pod).unwrap();

@@ -313,12 +313,12 @@ impl Cluster {
         std::mem::take(&mut self.own_news)
     }
 
-    /// Whether there is a kind that can't be asked for.
-    pub(super) fn is_failing(&self) -> bool {
-        !self.failing.is_empty()
+    /// Kinds that can't be asked for.
+    pub(super) fn failing(&self) -> usize {
+        self.failing.len()
     }
 
-    /// What is wrong, for people.
+    /// What is wrong, for people: first what is about [kinds that can't be asked for](Self::failing).
     pub(super) fn errors(&self) -> Vec<String> {
         let mut errors: Vec<_> = self.failing.values().cloned().collect();
         let texts = self.bad.values().map(|complaint| complaint.text.clone());

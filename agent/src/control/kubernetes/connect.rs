@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::{HeaderValue, header::USER_AGENT};
 use kube::{
     Client, Config,
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -32,12 +33,40 @@ pub enum ConnectError {
     Client(#[from] Box<kube::Error>),
 }
 
+/// Who asks, as the server's log has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Asking {
+    /// An agent that follows objects. It tries again itself and tells why; the library would not tell of `429`.
+    Agent,
+    /// The CA service, where it follows objects as agents do.
+    CaSource,
+    CaService,
+    CaKeep,
+}
+
+impl Asking {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agent => concat!("sealane-agent/", env!("CARGO_PKG_VERSION")),
+            Self::CaSource | Self::CaService => concat!("sealane-ca/", env!("CARGO_PKG_VERSION")),
+            Self::CaKeep => concat!("sealane-ca-keep/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    fn retries(self) -> bool {
+        match self {
+            Self::Agent | Self::CaSource => false,
+            Self::CaService | Self::CaKeep => true,
+        }
+    }
+}
+
 /// A client of the API server that the pod's own service account knows, or a kubeconfig's current context. Asks
 /// nothing yet. Tokens and certificates are read again by the library when they change.
 ///
 /// # Errors
 /// When there is no service account or no such file, or what it says can't be used.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+pub async fn connect(kubeconfig: Option<&Path>, asking: Asking) -> Result<Client, ConnectError> {
     let mut config = match kubeconfig {
         None => Config::incluster()?,
         Some(path) => from_file(path)
@@ -50,6 +79,9 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(READ);
     config.reset_reader_on_write = true;
+    config.default_retry = asking.retries();
+    let name = HeaderValue::from_static(asking.name());
+    config.headers.push((USER_AGENT, name));
     Ok(Client::try_from(config).map_err(Box::new)?)
 }
 

@@ -118,8 +118,13 @@ impl Feed {
 
     /// What is asked for of it. Pods that have ended have no address that counts.
     pub(super) fn selection(self) -> watcher::Config {
+        let page = match self {
+            Self::EndpointSlices => PAGE_OF_SLICES,
+            Self::ConfigMaps => PAGE_OF_CONFIG_MAPS,
+            _ => PAGE,
+        };
         let all = watcher::Config::default()
-            .page_size(PAGE)
+            .page_size(page)
             .timeout(super::follow::WATCH);
         match self {
             Self::Pods => all.fields("status.phase!=Succeeded,status.phase!=Failed"),
@@ -129,8 +134,14 @@ impl Feed {
     }
 }
 
-/// Objects of an answer to a list.
-const PAGE: u32 = 50;
+/// Objects of an answer to a list; an answer is in memory as a whole. As many as `kubectl` and controllers ask for.
+const PAGE: u32 = 500;
+
+/// With up to 1,000 endpoints each, mostly 100.
+const PAGE_OF_SLICES: u32 = 100;
+
+/// Of up to a mebibyte each.
+const PAGE_OF_CONFIG_MAPS: u32 = 10;
 
 /// Which of the versions of a resource a server has; `None`: none of them.
 ///

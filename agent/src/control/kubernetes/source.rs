@@ -216,12 +216,12 @@ impl State {
             let kinds: Vec<_> = unheard.iter().map(|feed| feed.kind()).collect();
             errors.push(format!("not heard of yet: {}", kinds.join(", ")));
         }
+        self.publisher.doubt(self.cluster.failing());
         match &self.policy {
             Some(policy) if unheard.is_empty() => match self.related(policy, settings).await {
                 Ok(loaded) => {
                     let of_mesh = loaded.held_back.iter().any(|held| held.mesh_wide);
-                    let confined =
-                        !(of_mesh || self.cluster.is_failing() || self.policy_error.is_some());
+                    let confined = !of_mesh && self.policy_error.is_none();
                     block_in_place(|| {
                         self.publisher.accept(loaded, addresses, errors, confined);
                     });
