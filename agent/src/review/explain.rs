@@ -129,15 +129,32 @@ impl<'a> Question<'a> {
 
     fn lead(&self) -> Result<Lead<'a>, LeadError> {
         let (snapshot, asked) = (self.snapshot, self.asked);
-        let service = asked.service.as_ref();
+        let service = asked.service.as_ref().filter(|_| !self.passes_by());
         match (self.source.filter(|_| asked.unseen.is_none()), self.to) {
             (None, _) => Ok(Lead::direct(service, asked.port)),
+            (Some(source), Some(pod)) if service.is_none() && asked.service.is_some() => {
+                snapshot.lead_to(source, SocketAddr::new(pod, asked.port))
+            }
             // Several hosts may have the address.
             (Some(source), Some(address)) if asked.is_by_address() => {
                 snapshot.lead_to(source, SocketAddr::new(address, asked.port))
             }
             (Some(source), address) => snapshot.lead(source, service, asked.port, address),
         }
+    }
+
+    /// Whether the client connects to a pod of a headless service by a port that the service doesn't lead to there:
+    /// name servers say no ports, so that its `targetPort` is for others.
+    fn passes_by(&self) -> bool {
+        let headless =
+            self.asked.service.as_ref().filter(|service| {
+                service.outside.is_none() && service.virtual_addresses.is_empty()
+            });
+        headless.zip(self.to).is_some_and(|(service, address)| {
+            let port = self.asked.port;
+            let pod = Endpoint { address, port };
+            service.endpoints().all(|endpoint| endpoint != pod)
+        })
     }
 
     /// Who the client is, and what the answer supposes of it.

@@ -26,6 +26,9 @@ const DUAL: &str = "
 {apiVersion: v1, kind: Service, metadata: {name: headless, namespace: shop},
  spec: {clusterIP: None, selector: {app: web}, ports: [{name: tcp, port: 8080}]}}
 ---
+{apiVersion: v1, kind: Service, metadata: {name: renumbered, namespace: shop},
+ spec: {clusterIP: None, selector: {app: web}, ports: [{name: tcp, port: 80, targetPort: 8080}]}}
+---
 {apiVersion: v1, kind: Service, metadata: {name: old, namespace: legacy},
  spec: {clusterIP: 10.96.2.10, selector: {app: old}, ports: [{name: tcp, port: 80}]}}
 ";
@@ -114,4 +117,25 @@ fn what_a_pod_sends_to_itself_is_no_conflict() {
     let own = row("shop/web");
     assert_eq!(own.status, Agreement::Ok, "{own:?}");
     assert!(own.note.unwrap().contains("never leaves the pod"));
+}
+
+/// Name servers tell addresses, and nobody translates ports.
+#[test]
+fn ports_of_a_headless_service_are_those_of_its_pods() {
+    const OTHERS: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: port, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, rules: [{to: [{operation: {ports: ['8080']}}]}]}
+";
+    let snapshot = mesh(&[DUAL, OTHERS]);
+    for (client, server, expected) in [
+        ("shop/client", "shop/renumbered:80", Answer::Deny),
+        ("legacy/old", "shop/renumbered:80", Answer::Deny),
+        ("shop/client", "shop/headless:8080", Answer::Allow),
+        ("shop/client", "shop/single:80", Answer::Allow),
+    ] {
+        let told = explain(&snapshot, client, server).unwrap();
+        assert_eq!(told.verdict, expected, "{client} {server}: {told:#?}");
+    }
 }
