@@ -11,6 +11,7 @@ mod inspect;
 mod notices;
 mod offload;
 mod source;
+mod taint;
 mod trust;
 
 use std::{

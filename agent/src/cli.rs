@@ -159,6 +159,16 @@ pub struct AgentArgs {
     )]
     pub unknown_pods: UnknownPods,
 
+    /// Key of a taint of this node that is taken off once the agent is ready, so that no pod is scheduled before. Needs the
+    /// rights to get and patch nodes
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SEALANE_STARTUP_TAINT",
+        conflicts_with = "source"
+    )]
+    pub startup_taint: Option<String>,
+
     /// Directory with a subdirectory per namespace that has the certificates and keys which DestinationRules may name for
     /// clients of that namespace
     /// [default: /etc/sealane/client-files on a cluster; with --source they may name any file of the node]

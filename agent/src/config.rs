@@ -79,6 +79,8 @@ pub struct AgentConfig {
     pub admin: SocketAddr,
     pub socket: PathBuf,
     pub lease: Duration,
+    /// To be taken off the node once the agent is ready.
+    pub startup_taint: Option<String>,
     /// Whether the wire of pods is watched.
     pub attests: bool,
     pub detect_timeout: Duration,
@@ -234,6 +236,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             mesh,
             admin: address("--admin", &args.admin)?,
             socket: socket("--socket", &args.socket)?,
+            startup_taint: args.startup_taint.clone(),
             attests: args.wire.attestation == Switch::On,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
             detect_timeout: parse(

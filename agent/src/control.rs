@@ -17,7 +17,7 @@ pub use candidate::{Candidate, SourceText};
 pub use error::{LoadError, LoadErrors, Place, Problem, escaped, one_line};
 pub use file::{DirectoryWatch, FileSource, load, load_changes, load_texts, subdirectories};
 pub use kubernetes::{
-    Asking, ClusterSettings, ConnectError, KubernetesSource, Scope, TokenReviews, connect,
+    Asking, ClusterSettings, ConnectError, KubernetesSource, Scope, TokenReviews, connect, untaint,
 };
 pub use objects::Cache;
 pub use publisher::{HeldBack, Loaded, NotFound, SourceStatus};

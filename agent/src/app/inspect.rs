@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::degradation::Nowhere;
-use super::offload;
+use super::{offload, taint};
 use crate::{
     admin::{Health, Inspect, api},
     ca::{Issuer, Svids},
@@ -57,6 +57,7 @@ pub(super) async fn announce_ready(inspector: Arc<Inspector>, stop: Cancellation
         }
     }
     tracing::info!(node = inspector.config.node, "ready");
+    taint::take_off(&inspector.config, &stop).await;
 }
 
 impl Health for Inspector {

@@ -21,8 +21,10 @@ mod sandbox;
 mod shared;
 mod slim;
 mod source;
+mod taint;
 
 pub use connect::{Asking, ConnectError, connect};
 pub use feed::Scope;
 pub use reviews::TokenReviews;
 pub use source::{ClusterSettings, KubernetesSource};
+pub use taint::untaint;

@@ -74,6 +74,7 @@ pub const ALL: &[Scenario] = &[
     scenario("kubernetes-bad-document", kubernetes::bad_document),
     scenario("kubernetes-not-found", kubernetes::not_found),
     scenario("kubernetes-unguarded", kubernetes::unguarded),
+    scenario("kubernetes-taint", kubernetes::startup_taint),
     scenario("strict-toggle", policy::strict_toggle),
     scenario("thousand-toggles", toggles::thousand),
     scenario("toggle-restart", restarts::restart),

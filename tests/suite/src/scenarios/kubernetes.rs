@@ -5,11 +5,13 @@ mod bad_document;
 mod keep;
 mod not_found;
 mod successors;
+mod taint;
 
 pub use authority::authority;
 pub use bad_document::bad_document;
 pub use keep::keep;
 pub use not_found::{not_found, unguarded};
+pub use taint::startup_taint;
 
 use std::{
     net::SocketAddr,
