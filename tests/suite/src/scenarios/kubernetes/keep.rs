@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use sealane_harness::{cluster::Cluster, World};
+use sealane_harness::{World, cluster::Cluster};
 use serde_json::json;
 
 use crate::stage::Stage;
