@@ -14,8 +14,6 @@ use crate::{
     vm, workspace,
 };
 
-const API_SERVER: &str = "sealane-apiserver";
-
 #[derive(clap::Args)]
 pub struct Args {
     /// Only tests whose name contains this
@@ -88,29 +86,16 @@ fn run_all(args: &Args, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// The API server of the tests is built apart: its client asks for more of shared dependencies, and all that is built
-/// already would be built again.
+/// All packages at once, as the build has them: dependencies would otherwise be built again with fewer features.
 fn unit(args: &Args) -> Result<Tally> {
-    let product = [
-        "--workspace",
-        "--exclude",
-        "sealane-suite",
-        "--exclude",
-        API_SERVER,
-    ];
-    let mut tally = Tally::default();
-    for packages in [&product[..], &["-p", API_SERVER]] {
-        let mut cargo = process::cargo();
-        cargo
-            .args(["test", "--release", "--no-fail-fast"])
-            .args(packages)
-            .args(&args.filter)
-            // The conformance suite would go to that cluster; here it is to check the server of the tests.
-            .env_remove("KUBECONFIG")
-            .current_dir(workspace::root());
-        tally += counted(&mut cargo, Tally::from_libtest)?;
-    }
-    Ok(tally)
+    let mut cargo = process::cargo();
+    cargo
+        .args(["test", "--release", "--no-fail-fast", "--workspace"])
+        .args(&args.filter)
+        // The conformance suite would go to that cluster; here it is to check the server of the tests.
+        .env_remove("KUBECONFIG")
+        .current_dir(workspace::root());
+    counted(&mut cargo, Tally::from_libtest)
 }
 
 fn suite(args: &Args) -> Result<Tally> {

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, notices, offload, raise_descriptor_limit, told_to_stop, trust};
+use super::{CONNECT_TIMEOUT, end, notices, offload, raise_descriptor_limit, told_to_stop, trust};
 use crate::{
     admin::{AdminSocket, serve_http},
     config::GatewayConfig,
@@ -64,7 +64,7 @@ pub async fn run_gateway(config: GatewayConfig) -> anyhow::Result<()> {
     tracing::info!(connections = open, limit = ?drain, "draining");
     gateway.connections.drain(drain).await;
     admin_stop.cancel();
-    while tasks.join_next().await.is_some() {}
+    end(&mut tasks).await;
     tracing::info!("stopped");
     told
 }

@@ -27,6 +27,9 @@ const FORGOTTEN: u32 = 2;
 /// Recorded again after this part of the life.
 const RECORDED: u32 = 10;
 
+/// Of the life: for so long nobody need have recorded it again who is at work all the same.
+const AWAY: u32 = 5;
+
 /// How far a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,6 +181,9 @@ impl Record {
     /// The next stage, if it is time.
     pub(super) fn advanced(&self, now: SystemTime) -> Option<Self> {
         let rotation = self.rotation.filter(|r| r.until <= timestamp(now))?;
+        if self.away(now).is_some() {
+            return None;
+        }
         let next = match rotation.stage {
             Stage::Distributing => Some(Stage::Signing),
             Stage::Signing => Some(Stage::Retiring),
@@ -245,12 +251,29 @@ impl Record {
         let last = self.lives.get(&life.as_secs());
         let due = |last: &Timestamp| timestamp(now) >= later(*last, life / RECORDED);
         last.is_none_or(due).then(|| {
-            let mut used = self.clone();
+            let mut used = self.resumed(now);
             used.lives
                 .retain(|seconds, last| !forgotten(*seconds, *last, now));
             used.lives.insert(life.as_secs(), timestamp(now));
             used
         })
+    }
+
+    /// For how long nobody has been at work who tells of a new root, while that is to be told.
+    fn away(&self, now: SystemTime) -> Option<Duration> {
+        let rotation = self.rotation.filter(|r| r.stage == Stage::Distributing)?;
+        let last = SystemTime::from((*self.lives.values().max()?).max(rotation.since));
+        let away = now.duration_since(last).unwrap_or_default();
+        (away > self.longest(last) / AWAY).then_some(away)
+    }
+
+    /// Time in which nobody was told anything doesn't count. Neither does what a clock leaps over.
+    fn resumed(&self, now: SystemTime) -> Self {
+        let mut resumed = self.clone();
+        if let (Some(rotation), Some(away)) = (&mut resumed.rotation, self.away(now)) {
+            rotation.until = later(rotation.until, away);
+        }
+        resumed
     }
 
     /// No certificate that is valid was given a longer life, but by hand. Where nothing is recorded: the longest there is.

@@ -3,13 +3,14 @@
 //!
 //! Whichever side has changed since both agreed is copied to the other; the Secret where both have, for it is what people
 //! edit. What agreed last is remembered beside the directory, so that a restart in the middle of a rotation takes neither
-//! side for the newer one. Signs nothing: `sealane ca serve` has the same directory open.
+//! side for the newer one. What is of no use in the Secret is told in an annotation of it, and stands aside, under names with
+//! a prefix, when the directory has to be saved all the same. Signs nothing: `sealane ca serve` has the same directory open.
 
 mod cluster;
 mod files;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -18,7 +19,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    cluster::Cluster,
+    cluster::{Cluster, Held},
     files::{Digest, Files},
 };
 use crate::{
@@ -36,6 +37,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// When the API server can't be reached or, with `--once`, when the sides can't be made to agree.
 pub async fn ca_keep(config: KeepConfig) -> anyhow::Result<()> {
     let cluster = Cluster::new(&config).await?;
+    // Somebody may have died while trying something out.
+    drop(Aside::of(&config.directory));
     let keeper = Keeper {
         memory: ca::kept_elsewhere(&config.directory),
         directory: config.directory,
@@ -73,12 +76,8 @@ struct Keeper {
 impl Keeper {
     async fn turn(&self) -> anyhow::Result<()> {
         let held = self.cluster.secret().await?;
-        let present = Files::read(&self.directory)?;
-        if restores(&present, &held.files, Digest::read(&self.memory)?) {
-            try_out(&self.directory, &self.domain, &held.files)?;
-            held.files.write(&self.directory)?;
-            tracing::info!("the directory is as the Secret says");
-        }
+        let agreed = Digest::read(&self.memory)?;
+        let restored = self.restore(&held, agreed)?;
         // Makes a root where there is none, moves a rotation on, and finds out whether the files fit together.
         // Whoever empties the directory in this moment makes none.
         let ca = if held.files.is_empty() {
@@ -86,21 +85,71 @@ impl Keeper {
         } else {
             EmbeddedCa::open_existing(&self.directory, &self.domain, self.life)?
         };
-        let present = Files::read(&self.directory)?;
-        if present != held.files {
-            self.cluster.save(&held, &present).await?;
-            tracing::info!("the Secret is as the directory says");
-        }
-        present.digest().write(&self.memory)?;
+        self.save(&held, agreed, &restored).await?;
         let bundle = ca.bundle();
         let roots = bundle.roots(&self.domain).iter().map(ca::pem);
-        self.cluster.publish(&roots.collect::<String>()).await
+        self.cluster.publish(&roots.collect::<String>()).await?;
+        match restored {
+            Restored::Refused(why) => Err(why),
+            Restored::Nothing | Restored::All => Ok(()),
+        }
     }
+
+    /// What the Secret has is in the directory, where it counts.
+    fn restore(&self, held: &Held, agreed: Option<Digest>) -> anyhow::Result<Restored> {
+        let present = Files::read(&self.directory)?;
+        if !restores(&present, &held.files, agreed) {
+            return Ok(Restored::Nothing);
+        }
+        match try_out(&self.directory, &self.domain, &held.files) {
+            Ok(()) => {
+                held.files.write(&self.directory)?;
+                tracing::info!("the directory is as the Secret says");
+                Ok(Restored::All)
+            }
+            Err(why) if present.has_pair() => Ok(Restored::Refused(why)),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// What the directory has is in the Secret. In place of something that is refused only if it would be lost otherwise.
+    async fn save(
+        &self,
+        held: &Held,
+        agreed: Option<Digest>,
+        restored: &Restored,
+    ) -> anyhow::Result<()> {
+        let present = Files::read(&self.directory)?;
+        let has_changed = agreed != Some(present.digest());
+        let secret = match restored {
+            Restored::Nothing => held.with(&present),
+            Restored::All => held.settled().with(&present),
+            Restored::Refused(why) => {
+                held.refused(&format!("{why:#}"), has_changed.then_some(&present))
+            }
+        };
+        if self.cluster.save(held, &secret).await? {
+            tracing::info!("the Secret is as the directory says");
+        }
+        if has_changed || !matches!(restored, Restored::Refused(_)) {
+            present.digest().write(&self.memory)?;
+        }
+        Ok(())
+    }
+}
+
+/// What has become of the Secret's files.
+enum Restored {
+    /// They are those of the directory, or older.
+    Nothing,
+    All,
+    /// Of no use: the directory's stay in force.
+    Refused(anyhow::Error),
 }
 
 /// Beside the directory, so that what can't be used takes nothing away from what can.
 fn try_out(directory: &Path, domain: &TrustDomain, held: &Files) -> anyhow::Result<()> {
-    let aside = Aside(directory.with_extension("trial"));
+    let aside = Aside::of(directory);
     held.write(&aside.0)?;
     let tried = ca::check_directory(&aside.0, domain, SystemTime::now());
     tried.context("the Secret's files are of no use, and the directory stays as it is")
@@ -109,9 +158,17 @@ fn try_out(directory: &Path, domain: &TrustDomain, held: &Files) -> anyhow::Resu
 /// Removed when it is dropped.
 struct Aside(PathBuf);
 
+impl Aside {
+    fn of(directory: &Path) -> Self {
+        Self(directory.with_extension("trial"))
+    }
+}
+
 impl Drop for Aside {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
+        if let Err(error) = fs::remove_dir_all(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(path = %self.0.display(), %error, "a copy of the Secret's files is left");
         }
     }

@@ -39,7 +39,7 @@ pub async fn enforce(proxy: Arc<Proxy>) {
 }
 
 /// Whether its pod's address is another's now, or the pod has another identity: nobody may go on as who was there before.
-fn is_replaced(snapshot: &Snapshot, connection: &Connection) -> bool {
+pub(super) fn is_replaced(snapshot: &Snapshot, connection: &Connection) -> bool {
     let Some(route) = connection.route() else {
         return false;
     };

@@ -10,7 +10,7 @@ use super::{
     close::reset,
     connections::{Connection, Phase, Route, Session},
     dial::{self, Published},
-    enforce::{decision, trusted},
+    enforce::{decision, is_replaced, trusted},
     outcome::{Failure, handshake_timeout},
     probe::{Clear, in_clear},
     protect::{Peer, Prepared, protected},
@@ -107,7 +107,7 @@ async fn admit(
     drop(snapshot);
     let decided = |d: Decision<'_>| (d.verdict, d.dry_run.map(Outcome::is_allowed));
     let snapshot = proxy.store.current();
-    if snapshot.workload(&pod.name).is_none() {
+    if snapshot.workload(&pod.name).is_none() || is_replaced(&snapshot, connection) {
         // Gone meanwhile: nobody knows any more who may.
         accepted.reset();
         return Err(Failure::Refused(RefusalReason::NoPolicy));

@@ -16,7 +16,7 @@ use super::{
     close::reset,
     connections::{Agreed, Connection, Phase, Route, Session},
     dial,
-    enforce::{trusted, verdict},
+    enforce::{is_replaced, trusted, verdict},
     outcome::Failure,
     protect::{Peer, Prepared, protected},
     relay::{Relay, Wire},
@@ -131,9 +131,8 @@ async fn connect(
     // Registered above, evaluated now: a change of policy or trust either is seen here or finds the connection.
     trusted(proxy, connection)?;
     let current = proxy.store.current();
-    if matches!(connection.session(), Some(Session::Plaintext))
-        && !is_same(snapshot, &current, endpoint)
-    {
+    let plaintext = matches!(connection.session(), Some(Session::Plaintext));
+    if is_replaced(&current, connection) || plaintext && !is_same(snapshot, &current, endpoint) {
         return Err(Failure::Refused(RefusalReason::NoPolicy));
     }
     match verdict(&current, connection) {

@@ -15,6 +15,10 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use super::{RevocationList, VerifyError, leaf, roots::Roots, verify::ours};
 use crate::identity::{SpiffeId, TrustBundle, TrustDomain, spiffe_id};
 
+/// Authorities that a peer may show. Paths are tried out in all orders before any signature is looked at: a few dozen of
+/// equal name keep a core busy for seconds, whoever has made them.
+const MOST_AUTHORITIES: usize = 10;
+
 /// Roots by trust domain, parsed once per bundle.
 #[derive(Debug, Default)]
 pub struct TrustAnchors {
@@ -155,6 +159,9 @@ impl TrustAnchors {
         usage: KeyUsage,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<(), Error> {
+        if intermediates.len() > MOST_AUTHORITIES {
+            return Err(chain_error(webpki::Error::MaximumPathBuildCallsExceeded));
+        }
         // Other paths are tried then, and where they end says nothing of why this one isn't to be believed.
         let reason = Cell::new(None);
         let (all, path) = (algorithms.all, |path: &VerifiedPath<'_>| {

@@ -95,7 +95,7 @@ impl EmbeddedCa {
         let authority = try_out(&locked.files()?, &locked.paths)?;
         // Who has slept through a change that others have made can't have been told of its root.
         if recorded.record.generation == seen.record.generation {
-            self.check_told(&authority, &locked.paths, seen, now)?;
+            self.check_told(&authority, &locked.paths, (seen, &recorded.record), now)?;
         }
         // Nothing stands in the way of these files any more: what they replace may go.
         let (recorded, moved) = locked.move_on(recorded, now, try_out);
@@ -116,7 +116,7 @@ impl EmbeddedCa {
         &self,
         new: &Authority,
         paths: &Paths,
-        seen: &Seen,
+        (seen, record): (&Seen, &Record),
         now: SystemTime,
     ) -> Result<(), CaError> {
         let trial = self.trial();
@@ -133,7 +133,7 @@ impl EmbeddedCa {
             roots: paths.roots.clone(),
         };
         new.try_out(trial, &present.roots, now)?.map_err(unknown)?;
-        let (known, until) = seen.fresh.known(&present.roots, &seen.record, now);
+        let (known, until) = seen.fresh.known(&present.roots, record, now);
         let early = |_| CaError::RootFresh {
             certificate: paths.certificate.clone(),
             until,

@@ -17,8 +17,9 @@ impl Fresh {
     /// stage for this.
     pub(super) fn learn(&mut self, present: &[Anchor], new: &[Anchor], now: SystemTime) {
         let print = |anchor: &Anchor| anchor.fingerprint.clone();
-        let is_known =
-            |anchor: &Anchor| present.iter().any(|p| p.fingerprint == anchor.fingerprint);
+        // Of a change that is given up not all have heard.
+        let told = || present.iter().filter(|p| p.usage != AnchorUse::Next);
+        let is_known = |anchor: &Anchor| told().any(|p| p.fingerprint == anchor.fingerprint);
         let given = |anchor: &&Anchor| anchor.usage == AnchorUse::Trusted;
         let waiting = |print: &String| new.iter().filter(given).any(|a| a.fingerprint == *print);
         self.0.retain(|print, _| waiting(print));

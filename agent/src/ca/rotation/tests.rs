@@ -8,6 +8,14 @@ fn minute() -> Duration {
     Duration::from_secs(60)
 }
 
+/// By somebody who is at work all the time.
+fn served(record: Record, from: u64, to: u64) -> Record {
+    let times = (from..to).step_by(6);
+    times.fold(record, |record, now| {
+        record.used(minute(), at(now)).unwrap_or(record)
+    })
+}
+
 #[test]
 fn stages_follow_one_another_and_last_as_long_as_certificates() {
     let record = Record::default().used(minute(), at(0)).unwrap();
@@ -20,11 +28,34 @@ fn stages_follow_one_another_and_last_as_long_as_certificates() {
         assert_eq!(record.stage(), stage);
         let rotation = record.rotation.unwrap();
         assert_eq!(rotation.until, timestamp(at(until)), "{stage}");
+        record = served(record, until - 65, until);
         assert_eq!(record.advanced(at(until - 1)), None);
         record = record.advanced(at(until)).unwrap();
     }
     assert_eq!(record.rotation, None);
     assert_eq!(record.generation, 1);
+}
+
+#[test]
+fn a_root_is_not_told_while_nobody_is_there_to_tell_it() {
+    let record = Record::default().used(minute(), at(0)).unwrap();
+    let record = record.begun(Rotated::Root, false, at(10));
+    let until = |record: &Record| record.rotation.unwrap().until;
+    let record = record.used(minute(), at(20)).unwrap();
+    assert_eq!(until(&record), timestamp(at(76)));
+    // Whoever comes first after a long time neither goes on at once, nor lets another do so.
+    assert_eq!(record.advanced(at(1020)), None);
+    let record = record.used(minute(), at(1020)).unwrap();
+    assert_eq!(until(&record), timestamp(at(1076)));
+    let record = record.used(minute(), at(1070)).unwrap();
+    assert_eq!(until(&record), timestamp(at(1126)));
+    assert_eq!(
+        served(record, 1070, 1126)
+            .advanced(at(1126))
+            .unwrap()
+            .stage(),
+        Stage::Signing
+    );
 }
 
 #[test]
@@ -89,8 +120,7 @@ fn what_was_issued_by_hand_is_waited_for() {
     assert_eq!(until(&record), timestamp(at(1060)));
     // By the old key, while the new root is handed out.
     let record = record.issued(at(5000)).unwrap();
-    let record = record.used(minute(), at(1050)).unwrap();
-    let signing = record.advanced(at(1060)).unwrap();
+    let signing = served(record, 20, 1060).advanced(at(1060)).unwrap();
     assert_eq!(until(&signing), timestamp(at(1066)));
     let retiring = signing.advanced(at(1066)).unwrap();
     assert_eq!(until(&retiring), timestamp(at(5060)));

@@ -18,6 +18,10 @@ use crate::{
 
 /// Key of the ConfigMap that agents read.
 const ROOTS: &str = "root.crt";
+/// Annotation of the Secret: why what was put into it is not in force.
+const REFUSED: &str = "sealane.dev/refused";
+/// Of names of files that are refused.
+const ASIDE: &str = "refused.";
 
 pub(super) struct Cluster {
     secret: (Api<Secret>, String),
@@ -26,7 +30,6 @@ pub(super) struct Cluster {
 
 /// The Secret as it was read: a change by others since then is refused by the API server.
 pub(super) struct Held {
-    /// Without the CA's files: what is left is others', and stays.
     secret: Secret,
     pub(super) files: Files,
 }
@@ -52,13 +55,18 @@ impl Cluster {
         Ok(Held::of(secret))
     }
 
+    /// Says whether it was another one.
+    ///
     /// # Errors
     /// When others have changed the Secret since it was read, or it may not be changed.
-    pub(super) async fn save(&self, held: &Held, files: &Files) -> anyhow::Result<()> {
+    pub(super) async fn save(&self, held: &Held, secret: &Secret) -> anyhow::Result<bool> {
+        if held.secret == *secret {
+            return Ok(false);
+        }
         let (api, name) = &self.secret;
-        let secret = held.with(files);
-        let saved = api.replace(name, &PostParams::default(), &secret).await;
-        saved.map(drop).with_context(|| format!("Secret {name}"))
+        let saved = api.replace(name, &PostParams::default(), secret).await;
+        saved.with_context(|| format!("Secret {name}"))?;
+        Ok(true)
     }
 
     /// # Errors
@@ -80,23 +88,48 @@ impl Cluster {
 }
 
 impl Held {
-    fn of(mut secret: Secret) -> Self {
-        let data = secret.data.get_or_insert_default();
-        let own = data.extract_if(.., |name, _| Files::has_place_for(name));
-        let own = own.map(|(name, ByteString(bytes))| (name, bytes));
+    fn of(secret: Secret) -> Self {
+        let data = secret.data.iter().flatten();
+        let files = data.map(|(name, ByteString(bytes))| (name.clone(), bytes.clone()));
         Self {
-            files: own.collect(),
+            files: files.collect(),
             secret,
         }
     }
 
     /// The Secret with these files, and with what others keep there.
-    fn with(&self, files: &Files) -> Secret {
+    pub(super) fn with(&self, files: &Files) -> Secret {
         let mut secret = self.secret.clone();
-        let data = files
-            .iter()
-            .map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
-        secret.data.get_or_insert_default().extend(data);
+        let data = secret.data.get_or_insert_default();
+        data.retain(|name, _| !Files::has_place_for(name));
+        let own = files.iter();
+        data.extend(own.map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec()))));
+        let is_aside = data.keys().any(|name| name.starts_with(ASIDE));
+        if let Some(annotations) = secret.metadata.annotations.as_mut().filter(|_| !is_aside) {
+            annotations.remove(REFUSED);
+        }
+        secret
+    }
+
+    /// Without what was refused before.
+    pub(super) fn settled(&self) -> Self {
+        let mut secret = self.secret.clone();
+        let data = secret.data.get_or_insert_default();
+        data.retain(|name, _| !name.starts_with(ASIDE));
+        Self::of(secret)
+    }
+
+    /// The Secret with the reason why its files are not in force. With `instead` they stand aside, and these are saved.
+    pub(super) fn refused(&self, why: &str, instead: Option<&Files>) -> Secret {
+        let mut secret = instead.map_or_else(|| self.secret.clone(), |files| self.with(files));
+        if instead.is_some() {
+            let data = secret.data.get_or_insert_default();
+            let refused = self.files.iter();
+            let aside = refused.map(|(name, bytes)| (format!("{ASIDE}{name}"), bytes));
+            data.extend(aside.map(|(name, bytes)| (name, ByteString(bytes.to_vec()))));
+        }
+        let annotations = secret.metadata.annotations.get_or_insert_default();
+        annotations.insert(REFUSED.to_owned(), why.to_owned());
         secret
     }
 }
@@ -105,17 +138,61 @@ impl Held {
 mod tests {
     use super::*;
 
+    fn data(list: &[(&str, &str)]) -> Option<BTreeMap<String, ByteString>> {
+        let entry = |(name, text): (&str, &str)| (name.to_owned(), ByteString(text.into()));
+        Some(list.iter().copied().map(entry).collect())
+    }
+
+    fn held(list: &[(&str, &str)]) -> Held {
+        Held::of(Secret {
+            data: data(list),
+            ..Secret::default()
+        })
+    }
+
+    fn key(text: &str) -> Files {
+        Files::from_iter([("ca.key".to_owned(), text.into())])
+    }
+
+    fn reason(secret: &Secret) -> Option<&str> {
+        let annotations = secret.metadata.annotations.as_ref()?;
+        annotations.get(REFUSED).map(String::as_str)
+    }
+
     #[test]
     fn the_cas_files_are_replaced_and_keys_of_others_stay() {
-        let entry = |(name, text): (&str, &str)| (name.to_owned(), ByteString(text.into()));
-        let data = |list: &[(&str, &str)]| list.iter().copied().map(entry).collect();
-        let held = Held::of(Secret {
-            data: Some(data(&[("ca.key", "1"), ("next.key", "2"), ("notes", "3")])),
-            ..Secret::default()
-        });
+        let held = held(&[("ca.key", "1"), ("next.key", "2"), ("notes", "3")]);
         assert_eq!(held.files.iter().count(), 2);
-        let files = Files::from_iter([("ca.key".to_owned(), b"2".to_vec())]);
-        let saved: BTreeMap<_, _> = data(&[("ca.key", "2"), ("notes", "3")]);
-        assert_eq!(held.with(&files).data, Some(saved));
+        let saved = data(&[("ca.key", "2"), ("notes", "3")]);
+        assert_eq!(held.with(&key("2")).data, saved);
+    }
+
+    #[test]
+    fn what_is_refused_stays_with_the_reason_until_it_is_mended() {
+        let edited = held(&[("ca.key", "bad"), ("notes", "3")]);
+        let told = edited.refused("no key", None);
+        assert_eq!(
+            (reason(&told), &told.data),
+            (Some("no key"), &edited.secret.data)
+        );
+        let again = Held::of(told.clone());
+        assert_eq!(again.refused("no key", None), told);
+        assert_eq!(reason(&again.with(&key("good"))), None);
+    }
+
+    #[test]
+    fn what_is_refused_stands_aside_when_the_directory_has_to_be_saved() {
+        let edited = held(&[("ca.key", "bad")]);
+        let saved = Held::of(edited.refused("no key", Some(&key("1"))));
+        let both = data(&[("ca.key", "1"), ("refused.ca.key", "bad")]);
+        assert_eq!(saved.secret.data, both);
+        assert!(saved.files == key("1"));
+        let later = saved.with(&key("2"));
+        assert_eq!(reason(&later), Some("no key"));
+        let mended = saved.settled().with(&key("3"));
+        assert_eq!(
+            (reason(&mended), mended.data.clone()),
+            (None, data(&[("ca.key", "3")]))
+        );
     }
 }

@@ -267,3 +267,26 @@ fn roots_count_until_they_expire() {
     let said = verified(10).unwrap_err();
     assert!(said.contains("every root"), "{said}");
 }
+
+#[test]
+fn nobody_has_us_try_out_paths_through_many_authorities() {
+    let openssl = Openssl::new();
+    openssl.key("leaf", P256);
+    openssl.sign("leaf", "root", &good().extensions, "");
+    let mut bundle = TrustBundle::default();
+    bundle.add(
+        "cluster.local".parse().unwrap(),
+        openssl.certificate("root"),
+    );
+    let anchors = TrustAnchors::new(&bundle);
+    let verified = |authorities: usize| {
+        let shown = vec![openssl.certificate("root"); authorities];
+        let (leaf, usage) = (openssl.certificate("leaf"), KeyUsage::server_auth());
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let verified = anchors.verify(&leaf, &shown, UnixTime::now(), usage, algorithms);
+        verified.map_err(|error| HandshakeError::Tls(error).to_string())
+    };
+    assert!(verified(MOST_AUTHORITIES).is_ok());
+    let said = verified(MOST_AUTHORITIES + 1).unwrap_err();
+    assert!(said.contains("than are looked at"), "{said}");
+}

@@ -4,6 +4,7 @@ use super::{
     given::{Given, authority_params, key},
     *,
 };
+use crate::ca::{Rotate, directory::Locked};
 
 struct Company {
     key: rcgen::KeyPair,
@@ -69,7 +70,12 @@ fn a_new_pair_is_taken_when_both_are_there_and_a_bad_one_is_not() {
 
 #[test]
 fn a_root_that_nobody_was_told_of_does_not_sign() {
-    let (before, after) = (Company::new("before"), Company::new("after"));
+    not_before_it_is_told(Company::new("before"), Company::new("after"));
+    // A company may call its next root as it calls the present one.
+    not_before_it_is_told(Company::new("company"), Company::new("company"));
+}
+
+fn not_before_it_is_told(before: Company, after: Company) {
     let (first, second) = (key(), key());
     let given = Given::new(&first, &[&before.intermediate(&first)]);
     given.write("root.crt", &before.root().pem(), 0o644);
@@ -103,6 +109,52 @@ fn a_root_that_nobody_was_told_of_does_not_sign() {
     assert_eq!(error_at(&ca, late), None);
     let svid = ca.issue(&web(), late).unwrap();
     assert_eq!(svid.certified.cert[1], *new.der());
+}
+
+#[test]
+fn who_forgets_what_was_issued_by_hand_waits_for_a_root_no_longer() {
+    let (before, after) = (Company::new("before"), Company::new("after"));
+    let (first, second) = (key(), key());
+    let given = Given::new(&first, &[&before.intermediate(&first)]);
+    given.write("root.crt", &before.root().pem(), 0o644);
+    let ca = open(given.path()).unwrap();
+    let now = SystemTime::now();
+    let recorded = Locked::existing(given.path()).unwrap();
+    recorded.issue(now + 30 * DAY).unwrap();
+    drop(recorded);
+    assert_eq!(error_at(&ca, now), None);
+    let both = before.root().pem() + &after.root().pem();
+    given.write("root.crt", &both, 0o644);
+    assert_eq!(error_at(&ca, now), None);
+    given.write("ca.key", &second.serialize_pem(), 0o600);
+    given.write("ca.crt", &after.intermediate(&second).pem(), 0o644);
+    let renewed = now + DAY + leaf::skew(DAY) + Duration::from_secs(2);
+    let refused = error_at(&ca, renewed).unwrap();
+    assert!(refused.contains("only lately"), "{refused}");
+    Rotate::Hurry.apply(given.path(), renewed).unwrap();
+    assert_eq!(error_at(&ca, renewed), None);
+}
+
+#[test]
+fn not_all_have_heard_of_a_root_that_was_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = open(dir.path()).unwrap();
+    let now = SystemTime::now();
+    Rotate::Root { domain: None }
+        .apply(dir.path(), now)
+        .unwrap();
+    assert_eq!(error_at(&ca, now), None);
+    let [key, certificate] =
+        ["next.key", "next.crt"].map(|n| fs::read(dir.path().join(n)).unwrap());
+    fs::write(dir.path().join("root.crt"), &certificate).unwrap();
+    Rotate::Abort.apply(dir.path(), now).unwrap();
+    assert_eq!(error_at(&ca, now), None);
+    let old = fs::read(dir.path().join("ca.crt")).unwrap();
+    fs::write(dir.path().join("root.crt"), [&*old, &*certificate].concat()).unwrap();
+    fs::write(dir.path().join("ca.key"), key).unwrap();
+    fs::write(dir.path().join("ca.crt"), certificate).unwrap();
+    let refused = error_at(&ca, now).unwrap();
+    assert!(refused.contains("only lately"), "{refused}");
 }
 
 #[test]

@@ -147,7 +147,9 @@ fn what_turns_out_to_be_unfit_never_signs_and_can_be_given_up() {
         &[("next.key", &key.serialize_pem()), ("next.crt", &next)],
     );
     let late = mesh.now + 10 * LIFE;
-    mesh.ca.look(late);
+    for step in 0..=100 {
+        mesh.ca.look(mesh.now + step * LIFE / 10);
+    }
     assert_eq!(mesh.stage(), Stage::Distributing);
     let error = mesh.ca.state().borrow().error.clone().unwrap();
     assert!(error.contains("next.crt"), "{error}");

@@ -1,9 +1,10 @@
 //! A CA whose directory goes with its pod.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use anyhow::{Result, ensure};
-use sealane_harness::cluster::Cluster;
+use anyhow::{Context as _, Result, ensure};
+use sealane_harness::{World, cluster::Cluster};
+use serde_json::json;
 
 use crate::stage::Stage;
 
@@ -26,5 +27,31 @@ pub fn keep(stage: &Stage<'_>) -> Result<()> {
     cluster.keep(world, &next)?;
     cluster.keep(world, &first)?;
     ensure!(read(&first, "root.crt")? == root, "no further roots");
+
+    // What is of no use takes nothing away, and keeps nothing from being saved.
+    let nonsense = "bm9uc2Vuc2U=";
+    cluster.put(&json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"namespace": "sealane-system", "name": "sealane-ca"},
+        "data": {"ca.key": nonsense, "ca.crt": nonsense},
+    }))?;
+    refused(&cluster, world, &first)?;
+    ensure!(read(&first, "ca.key")? == key, "the key is gone");
+    fs::remove_file(first.join("root.crt"))?;
+    refused(&cluster, world, &first)?;
+    let last = world.scratch("last")?.join("ca");
+    cluster.keep(world, &last)?;
+    ensure!(read(&last, "ca.key")? == key, "the key was not saved");
+    ensure!(
+        !last.join("root.crt").exists(),
+        "what has changed was not saved"
+    );
+    Ok(())
+}
+
+fn refused(cluster: &Cluster, world: &World, directory: &Path) -> Result<()> {
+    let kept = cluster.keep(world, directory).err();
+    let told = kept.context("nonsense is taken")?.to_string();
+    ensure!(told.contains("of no use"), "{told}");
     Ok(())
 }
