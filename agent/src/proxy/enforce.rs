@@ -138,7 +138,7 @@ fn must_be_tls(snapshot: &Snapshot, connection: &Connection) -> bool {
     let source = source.and_then(|source| snapshot.workload(&source.name));
     match source.map(|source| snapshot.lead_to(source, connection.destination)) {
         Some(Ok(lead)) => lead.ruled.is_some_and(|r| *r.tls != ClientTls::Disable),
-        Some(Err(LeadError::Ambiguous { .. })) => true,
+        Some(Err(LeadError::Ambiguous { .. } | LeadError::Unclear { .. })) => true,
         Some(Err(_)) | None => false,
     }
 }
