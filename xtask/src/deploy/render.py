@@ -43,7 +43,7 @@ def charts(deploy):
 
 
 def refusals(deploy):
-    """Values that the schema has to refuse."""
+    """Values that the schema or the templates have to refuse."""
     chart = Chart.load(deploy / "chart")
     for values in (
         {"polcy": {"mode": "STRICT"}},
@@ -54,14 +54,17 @@ def refusals(deploy):
         {"agent": {"admin": "15020"}},
         {"agent": {"clientFiles": [{"namespace": "..", "secretName": "shop-client"}]}},
         {"agent": {"clientFiles": [{"namespace": "shop"}]}},
+        {"agent": {"clientFiles": [{"namespace": "shop", "secretName": name} for name in ("a", "b")]}},
+        {"agent": {"startupTaint": "a b"}},
         {"ca": {"enabled": False}},
         {"ca": {"maxTtl": "1 day"}},
     ):
         try:
             chart.validate_schema(values)
+            chart.render(values, name="sealane", namespace="sealane-system", is_install=True)
         except HelmError:
             continue
-        yield f"values.schema.json takes {values}"
+        yield f"the chart takes {values}"
 
 
 def invalid(name, objects, operator):
