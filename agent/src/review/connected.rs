@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::{store::Snapshot, workload::Service};
+use crate::{
+    store::Snapshot,
+    workload::{Endpoint, Service},
+};
 
 /// The families of somebody's addresses.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,11 @@ pub(super) fn connected(
         return own.into_iter().map(Some).collect();
     }
     let mut routed = snapshot.policy.routes().leading(&service.host);
-    let known = service.port(port).filter(|_| routed.next().is_some());
+    // Nobody translates the port for them.
+    let elsewhere = |endpoint: Endpoint| service.outside.is_none() && endpoint.port != port;
+    let known = service
+        .port(port)
+        .filter(|known| routed.next().is_some() || known.endpoints.iter().any(elsewhere));
     let pods = known.into_iter().flat_map(|port| port.endpoints.iter());
     let pods: Vec<_> = pods.map(|endpoint| endpoint.address).collect();
     if pods.is_empty() {
