@@ -15,7 +15,6 @@ pub struct CaptureArgs {
 
     /// Which packets, in a part of tcpdump's words: [src|dst] host ADDRESS, net RANGE, [src|dst] port PORT, portrange
     /// A-B, tcp, udp, icmp, icmp6, ip, ip6, arp, and, or, not, parentheses
-    #[arg(trailing_var_arg = true)]
     pub filter: Vec<String>,
 
     /// Write pcapng into this file, readable for its owner alone, instead of a line per packet; `-`: standard output

@@ -123,11 +123,11 @@ impl Flags {
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = ["F", "S", "R", "P", ".", "U"];
-        let set = letters
+        let mut set = letters
             .iter()
             .zip(0..)
             .filter(|(_, bit)| self.0 & 1 << bit != 0);
-        set.map(|(letter, _)| f.write_str(letter)).collect()
+        set.try_for_each(|(letter, _)| f.write_str(letter))
     }
 }
 

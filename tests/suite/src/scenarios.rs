@@ -26,6 +26,7 @@ mod peers;
 mod policy;
 mod probes;
 mod protocols;
+mod recorded;
 mod records;
 mod restarts;
 mod review;
@@ -104,6 +105,9 @@ pub const ALL: &[Scenario] = &[
     scenario("attest-crafted", crafted::frames),
     scenario("attest-strict", crafted::strict),
     scenario("attest-tshark", dissected::hundred),
+    scenario("packets-wire", recorded::on_the_wire),
+    scenario("packets-plaintext", recorded::in_clear),
+    scenario("packets-lines", recorded::in_lines),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
     scenario("bound-to-device", wire::bound_to_device),

@@ -67,7 +67,8 @@ pub fn receive_packet(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Packet
     // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_name = (&raw mut origin).cast();
-    message.msg_namelen = mem::size_of_val(&origin) as _;
+    message.msg_namelen =
+        libc::socklen_t::try_from(mem::size_of_val(&origin)).map_err(io::Error::other)?;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
