@@ -118,6 +118,7 @@ pub const ALL: &[Scenario] = &[
     scenario("client-hello", paths::client_hello),
     scenario("outside-mutual", outside::mutual),
     scenario("outside-simple", outside::simple),
+    scenario("outside-revoked", outside::revoked),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
     scenario("third-root-cross-mesh", third_root::cross_mesh),
