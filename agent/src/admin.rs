@@ -2,6 +2,7 @@
 //! [`Inspect`].
 
 pub mod api;
+mod capture;
 mod http;
 mod serve;
 mod socket;
@@ -9,7 +10,9 @@ mod socket;
 pub use http::serve_http;
 pub use socket::{AdminSocket, SocketError, serve_socket};
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
+
+use hyper::upgrade::Upgraded;
 
 use crate::{
     control::LoadErrors,
@@ -27,6 +30,9 @@ pub trait Health: Send + Sync + 'static {
     /// Prometheus's text format 0.0.4.
     fn metrics(&self) -> String;
 }
+
+/// Sends packets over a connection until either end has had enough.
+pub type Recording = Box<dyn FnOnce(Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What the admin side may know. Answers come from memory, without waiting, unless they say so.
 pub trait Inspect: Health {
@@ -51,6 +57,11 @@ pub trait Inspect: Health {
     /// # Errors
     /// When there is no such workload on this node.
     fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String>;
+    /// Begins to record a pod's packets. Waits for the kernel.
+    ///
+    /// # Errors
+    /// When there is no such workload on this node, the filter is none, or too many are recorded already.
+    fn capture(&self, question: &api::CaptureQuestion) -> Result<Recording, String>;
     /// Waits for the kernel.
     fn flows(&self, last: Duration) -> Flows;
     /// Waits for the kernel, and takes time to read the documents.

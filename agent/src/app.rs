@@ -67,7 +67,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let parts = Parts::assemble(&config).await?;
-    let proxy = Arc::clone(&parts.proxy);
+    let (proxy, inspector) = (Arc::clone(&parts.proxy), Arc::clone(&parts.inspector));
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     let captured = parts.spawn(&mut tasks, &stop, &admin_stop, config.node);
@@ -75,6 +75,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let result = serve(captured, &proxy.connections, config.serve.drain, &stop).await;
     let last = config.serve.drain / LAST_PART;
     proxy.connections.drain(last).await;
+    inspector.recordings.stop.cancel();
     admin_stop.cancel();
     end(&mut tasks).await;
     tracing::info!("stopped");
@@ -138,6 +139,7 @@ impl Parts {
             trust: trusted.clone(),
             proxy: Arc::clone(&proxy),
             config: config.clone(),
+            recordings: inspect::Recordings::default(),
         });
         Ok(Self {
             socket,

@@ -35,7 +35,7 @@ pub use enrol::{Listeners, Pod, as_proxy};
 pub use error::{CaptureError, EnrolError};
 pub use flows::{Flows, OriginalDst};
 pub use kubelet::{Absent, Kubelet, Stranger};
-pub use netns::{Netns, NetnsCookie, NetnsError};
+pub use netns::{Home, Netns, NetnsCookie, NetnsError};
 pub use probe::{Tried, What, probe};
 pub use programs::{CaptureConfig, PROGRAMS, cleanup};
 pub use run::{Capture, CaptureStatus, Handles, Notice, PodState, cgroup_of_pods};

@@ -1,6 +1,7 @@
 //! The command line as typed. Does not judge it: `config` does, and says what to do about it.
 
 mod ca;
+mod capture;
 mod gateway;
 mod keep;
 mod log;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use ca::{CaArgs, CaCommand, CaIssueArgs, CaKeyType, CaRotateArgs, CaServeArgs, CaWhichArgs};
+pub use capture::CaptureArgs;
 pub use gateway::GatewayArgs;
 pub use keep::CaKeepArgs;
 pub use log::LogArgs;
@@ -82,6 +84,11 @@ pub enum Command {
     /// This shows framing and the presence of a handshake, not cryptography. Exits with 0 when all connections are
     /// ENCRYPTED, 1 when one is PLAINTEXT, 3 when one is UNKNOWN or a pod isn't watched, 2 on an error.
     Verify(VerifyArgs),
+    /// Record the packets of one pod: what is on its wire, with the identities of those who talk.
+    ///
+    /// Writes a line per packet, or with -w a pcapng file, for Wireshark and tshark: comments say whose each connection
+    /// is, and what was proven. Stops on SIGINT, and tells how many packets had no room. Needs CAP_NET_RAW of the agent.
+    Capture(CaptureArgs),
     /// Explain what becomes of a connection, step by step, and which documents decide.
     ///
     /// Exits with 0 when it is allowed, 1 when it is not, 2 on an error.
@@ -119,6 +126,7 @@ impl Command {
             Self::Certs(args) => Some(args.query.output),
             Self::Flows(args) => Some(args.query.output),
             Self::Verify(args) => Some(args.query.output),
+            Self::Capture(args) => Some(args.query.output),
             Self::Explain(args) => Some(args.ask.output),
             Self::TlsCheck(args) => Some(args.ask.output),
             Self::AuthzCheck(args) => Some(args.ask.output),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod ca;
+mod capture;
 mod certs;
 mod cleanup;
 mod connections;
@@ -128,6 +129,7 @@ fn print_text(mut text: Vec<u8>, out: &mut impl Write) -> anyhow::Result<()> {
 mod tests;
 
 pub use ca::{ca_issue, ca_rotate, ca_status};
+pub use capture::capture;
 pub use cleanup::cleanup;
 pub use diff::diff;
 pub use keep::ca_keep;

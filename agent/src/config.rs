@@ -307,6 +307,15 @@ pub fn window(last: &str) -> Result<Duration, ConfigError> {
     duration::parse("--last", last, Duration::from_secs(1), day)
 }
 
+/// What `--duration` means: for how long packets are recorded.
+///
+/// # Errors
+/// When it is not a duration from a second to 30 days.
+pub fn lasting(duration: &str) -> Result<Duration, ConfigError> {
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    duration::parse("--duration", duration, Duration::from_secs(1), month)
+}
+
 /// What `--cgroup-root` means, or its absence: a directory of the cgroup v2 hierarchy.
 ///
 /// # Errors

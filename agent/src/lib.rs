@@ -17,6 +17,7 @@ pub mod control;
 pub mod file;
 pub mod identity;
 pub mod offload;
+pub mod packets;
 pub mod policy;
 pub mod proxy;
 pub mod review;

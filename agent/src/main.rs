@@ -82,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Certs(args) => ask(commands::certs(&args, &mut io::stdout())),
         Command::Flows(args) => ask(commands::flows(&args, &mut io::stdout())),
         Command::Verify(args) => ask(commands::verify(&args, &mut io::stdout())),
+        Command::Capture(args) => ask(commands::capture(&args, &mut io::stdout())),
         Command::Explain(args) => ask(commands::explain(&args, &mut io::stdout())),
         Command::TlsCheck(args) => ask(commands::tls_check(&args, &mut io::stdout())),
         Command::AuthzCheck(args) => ask(commands::authz_check(&args, &mut io::stdout())),

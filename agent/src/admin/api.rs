@@ -1,6 +1,7 @@
 //! What goes over the agent's Unix socket, for both ends. Fields are added, never renamed.
 
 mod authority;
+mod capture;
 mod gateway;
 mod verify;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use authority::{CaKeys, CaRoot, CaRotation, CaStatus};
 
 use crate::control::SourceText;
+pub use capture::{CaptureQuestion, PACKETS, SNAPLEN};
 pub use gateway::{Credential, GATEWAY, GatewayServer, GatewayStatus, Listener};
 pub use verify::{Attestation, PROVES, Unwatched, Verdict, Verification, WireCounts, WireFlow};
 

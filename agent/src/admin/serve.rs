@@ -40,7 +40,8 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, stop: Ca
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_DEADLINE)
                 .keep_alive(false)
-                .serve_connection(TokioIo::new(io), service);
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades();
             match time::timeout(EXCHANGE_DEADLINE, exchange).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "admin request"),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inspect, api, serve::serve};
+use super::{Inspect, api, capture::capture, serve::serve};
 use crate::control::LoadErrors;
 
 /// Why the socket can't be opened.
@@ -89,6 +89,7 @@ impl AdminSocket {
             .route("/v1/authz-check", get(authz_check))
             .route("/v1/flows", get(flows))
             .route("/v1/verify", get(verify))
+            .route("/v1/capture", get(capture))
             .route("/v1/policy-diff", post(policy_diff))
             .layer(DefaultBodyLimit::max(api::MAX_QUESTION))
             .with_state(inspect);

@@ -1,5 +1,6 @@
 //! Answers what the admin side asks, from what the parts have published.
 
+mod capture;
 mod certificate;
 pub(super) mod connection;
 mod degradation;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::degradation::Nowhere;
 use super::{offload, taint};
 use crate::{
-    admin::{Health, Inspect, api},
+    admin::{Health, Inspect, Recording, api},
     ca::{Issuer, Svids},
     capture::{Attestations, CaptureStatus, PROGRAMS, PodState, Wire},
     config::{AgentConfig, SourceConfig},
@@ -31,6 +32,8 @@ use crate::{
     trust::TrustReader,
     workload::{ObjectName, Workload},
 };
+
+pub(super) use self::capture::Recordings;
 
 /// Handles on everything that can be asked for.
 pub(super) struct Inspector {
@@ -44,6 +47,7 @@ pub(super) struct Inspector {
     pub(super) trust: TrustReader,
     pub(super) proxy: Arc<Proxy>,
     pub(super) config: AgentConfig,
+    pub(super) recordings: Recordings,
 }
 
 /// Writes the log line `ready` once nothing is missing any more.
@@ -184,6 +188,10 @@ impl Inspect for Inspector {
 
     fn verify(&self, workload: Option<&str>) -> Result<api::Verification, String> {
         verify::verify(self, workload)
+    }
+
+    fn capture(&self, question: &api::CaptureQuestion) -> Result<Recording, String> {
+        capture::capture(self, question)
     }
 
     fn flows(&self, last: Duration) -> Flows {

@@ -14,6 +14,7 @@ mod places;
 mod preface;
 mod refusal;
 mod replayed;
+mod strikes;
 #[cfg(test)]
 pub(in crate::ca) mod testing;
 mod tokens;
@@ -27,7 +28,7 @@ use std::{
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use self::{caller::Caller, csr::Csr, replayed::Certified as CertifiedKeys};
+use self::{caller::Caller, csr::Csr, replayed::Certified as CertifiedKeys, strikes::Strikes};
 pub use self::{
     csr::CsrError,
     grant::{NodeAccount, ParseNodeAccountError, Placement},
@@ -72,6 +73,7 @@ pub struct CaService {
     revocation: Arc<dyn Revocation>,
     node_accounts: Vec<NodeAccount>,
     certified: CertifiedKeys,
+    strikes: Strikes,
     rates: DefaultKeyedRateLimiter<Caller>,
     metrics: CaMetrics,
 }
@@ -107,6 +109,7 @@ impl CaService {
             revocation: settings.revocation,
             node_accounts: settings.node_accounts,
             certified: CertifiedKeys::default(),
+            strikes: Strikes::default(),
             rates: RateLimiter::keyed(quota),
             metrics,
         }
@@ -166,7 +169,7 @@ impl CaService {
         match (credentials.authorization, credentials.certificate) {
             (Some(header), _) => {
                 let token = caller::bearer(header).ok_or(Refusal::NoCredentials)?;
-                self.tokens.verify(token, self.ca.trust_domain()).await
+                self.vouched(token, credentials.address).await
             }
             (None, Some(identity)) if credentials.revoked => {
                 Err(Refusal::Revoked(identity.clone()))
@@ -174,6 +177,22 @@ impl CaService {
             (None, Some(identity)) => Ok(Caller::of_certificate(identity.clone())),
             (None, None) => Err(Refusal::NoCredentials),
         }
+    }
+
+    async fn vouched(&self, token: &str, address: Option<SocketAddr>) -> Result<Caller, Refusal> {
+        let from = address.map(|address| address.ip());
+        if from.is_some_and(|from| self.strikes.is_out(from, Instant::now())) {
+            return Err(Refusal::Rate);
+        }
+        let verified = self.tokens.verify(token, self.ca.trust_domain()).await;
+        let is_good = matches!(
+            verified,
+            Ok(_) | Err(Refusal::Token(TokenError::Unreviewed))
+        );
+        if let Some(from) = from.filter(|_| !is_good) {
+            self.strikes.strike(from, Instant::now());
+        }
+        verified
     }
 
     fn certify(

@@ -8,7 +8,8 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, StatusCode, Uri, body::Bytes, client::conn::http1, header, header::HeaderValue,
+    Method, Request, StatusCode, body::Bytes, client::conn::http1, header, header::HeaderValue,
+    upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -103,19 +104,82 @@ pub(super) async fn ask_about(
 async fn within_deadline(
     socket: &Path,
     path: &str,
-    mut request: Request<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, AskError> {
-    let uri: Uri = path.parse().map_err(|_| AskError::Question)?;
-    *request.uri_mut() = uri;
-    let host = HeaderValue::from_static("sealane");
-    request.headers_mut().insert(header::HOST, host);
+    let request = addressed(path, request)?;
     time::timeout(DEADLINE, exchange(socket, path, request))
         .await
-        .unwrap_or_else(|_| {
-            Err(AskError::Timeout {
-                socket: socket.to_owned(),
-            })
-        })
+        .unwrap_or_else(|_| Err(late(socket)))
+}
+
+fn addressed(
+    path: &str,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Request<Full<Bytes>>, AskError> {
+    *request.uri_mut() = path.parse().map_err(|_| AskError::Question)?;
+    let host = HeaderValue::from_static("sealane");
+    request.headers_mut().insert(header::HOST, host);
+    Ok(request)
+}
+
+/// `GET path`, and another protocol from there on.
+pub(super) async fn upgrade(
+    socket: &Path,
+    path: &str,
+    protocol: &'static str,
+) -> Result<TokioIo<Upgraded>, AskError> {
+    let mut request = Request::new(Full::default());
+    let headers = request.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
+    let request = addressed(path, request)?;
+    let broken = |source| broken(socket, source);
+    let (mut sender, connection) = connect(socket).await?;
+    tokio::spawn(connection.with_upgrades());
+    let answer = time::timeout(DEADLINE, sender.send_request(request)).await;
+    let answer = answer.map_err(|_| late(socket))?.map_err(broken)?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
+        return Ok(TokioIo::new(upgraded));
+    }
+    let status = answer.status();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map_err(broken)?
+        .to_bytes();
+    match answered(socket, path, status, body) {
+        Err(error) => Err(error),
+        // Whoever answers as if nothing else was asked for doesn't know what was.
+        Ok(_) => Err(refused(socket, path, status)),
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Http, AskError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|e| unreachable(socket, e))?;
+    let connected = http1::handshake(TokioIo::new(stream)).await;
+    connected.map_err(|source| broken(socket, source))
+}
+
+type Http = (
+    http1::SendRequest<Full<Bytes>>,
+    http1::Connection<TokioIo<UnixStream>, Full<Bytes>>,
+);
+
+fn broken(socket: &Path, source: hyper::Error) -> AskError {
+    AskError::Http {
+        socket: socket.to_owned(),
+        source,
+    }
+}
+
+fn late(socket: &Path) -> AskError {
+    AskError::Timeout {
+        socket: socket.to_owned(),
+    }
 }
 
 async fn exchange(
@@ -123,16 +187,8 @@ async fn exchange(
     path: &str,
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, AskError> {
-    let broken = |source| AskError::Http {
-        socket: socket.to_owned(),
-        source,
-    };
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|e| unreachable(socket, e))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
+    let broken = |source| broken(socket, source);
+    let (sender, connection) = connect(socket).await?;
     let driven = async {
         match connection.await {
             // An orderly end is the answer's to report.
@@ -145,6 +201,15 @@ async fn exchange(
         answered = send(sender, request) => answered.map_err(broken)?,
         error = driven => return Err(broken(error)),
     };
+    answered(socket, path, status, body)
+}
+
+fn answered(
+    socket: &Path,
+    path: &str,
+    status: StatusCode,
+    body: Bytes,
+) -> Result<Answer, AskError> {
     let path = path.to_owned();
     match status {
         StatusCode::OK => Ok(Answer { path, body }),
@@ -152,11 +217,15 @@ async fn exchange(
             let complaint: api::Complaint = Answer { path, body }.parse()?;
             Err(AskError::Complaint(complaint.error))
         }
-        _ => Err(AskError::Status {
-            socket: socket.to_owned(),
-            path,
-            status,
-        }),
+        _ => Err(refused(socket, &path, status)),
+    }
+}
+
+fn refused(socket: &Path, path: &str, status: StatusCode) -> AskError {
+    AskError::Status {
+        socket: socket.to_owned(),
+        path: path.to_owned(),
+        status,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The agent's only unsafe module: system calls that no library wraps. Every function is safe to call.
 #![expect(unsafe_code, reason = "raw system calls")]
 
+mod packet;
+
 use std::{
     io, mem,
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
@@ -10,6 +12,8 @@ use std::{
 use ktls::CryptoInfo;
 use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
+
+pub use packet::{Packet, dropped_packets, receive_packet, tell_of_packets};
 
 /// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h, since Linux 5.14).
 const SO_NETNS_COOKIE: libc::c_int = 71;

@@ -93,10 +93,12 @@ pub enum Session {
 }
 
 /// What a handshake has agreed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Agreed {
     pub version: ProtocolVersion,
     pub suite: CipherSuite,
+    /// A server's, where they can be revoked.
+    pub certificates: Option<Box<Vec<CertificateId>>>,
 }
 
 /// What a connection is waiting for.

@@ -77,14 +77,18 @@ pub(super) fn trusted(proxy: &Proxy, connection: &Connection) -> Result<(), Fail
 }
 
 fn is_trusted(proxy: &Proxy, connection: &Connection) -> bool {
-    let Some(Session::MutualTls {
-        client,
-        server,
-        certificates,
-        ..
-    }) = connection.session()
-    else {
-        return true;
+    let (client, server, certificates) = match connection.session() {
+        Some(Session::MutualTls {
+            client,
+            server,
+            certificates,
+            ..
+        }) => (client, server, certificates),
+        Some(Session::Tls(agreed)) => {
+            let certificates = agreed.certificates.as_deref().map(Vec::as_slice);
+            return !proxy.tls.has_revoked(certificates);
+        }
+        Some(Session::Plaintext | Session::Probe) | None => return true,
     };
     let peer = match connection.direction {
         Direction::Inbound => client,

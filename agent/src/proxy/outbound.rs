@@ -308,11 +308,14 @@ impl<'a> Handshake<'a> {
         })?;
         let shaking = tls::originate(self.stream, config, name);
         let within = proxy.timeouts.handshake;
-        let established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
+        let mut established = shake(&proxy.metrics, Side::Client, within, shaking).await?;
         let suite = established.secrets.suite;
         let agreed = Box::new(Agreed {
             version: suite.version().version,
             suite: suite.suite(),
+            certificates: proxy
+                .tls
+                .remembered(mem::take(&mut established.certificates)),
         });
         self.connection.set_session(Session::Tls(agreed));
         protected(

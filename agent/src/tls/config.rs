@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,7 +20,7 @@ use rustls::{
 use rustls_pki_types::ServerName;
 
 use super::{
-    CertificateId, TrustAnchors,
+    CertificateId, Revocations, TrustAnchors,
     heard::{AnyName, Listener},
     originate::{self, ClientFiles, OriginateError, Originations},
     verifier::Verifier,
@@ -205,7 +206,11 @@ impl TlsConfigs {
     ) -> Self {
         let provider = Arc::new(suites.provider());
         Self {
-            originations: Arc::new(Originations::new(Arc::clone(&provider), client_files)),
+            originations: Arc::new(Originations::new(
+                Arc::clone(&provider),
+                Arc::new(Heeded(Arc::clone(&credentials))),
+                client_files,
+            )),
             provider,
             insist: suites.insist,
             credentials,
@@ -316,6 +321,14 @@ impl TlsConfigs {
         revokes.then(|| Box::new(certificates))
     }
 
+    /// Whether a certificate has been revoked by now.
+    #[must_use]
+    pub fn has_revoked(&self, certificates: Option<&[CertificateId]>) -> bool {
+        let anchors = self.credentials.anchors();
+        let mut certificates = certificates.unwrap_or_default().iter();
+        certificates.any(|certificate| anchors.has_revoked(*certificate))
+    }
+
     /// Whether a peer who has proven its identity is trusted still.
     #[must_use]
     pub fn still_trusts(&self, peer: &SpiffeId, certificates: Option<&[CertificateId]>) -> bool {
@@ -327,6 +340,21 @@ impl TlsConfigs {
         self.credentials
             .svid(local)
             .ok_or_else(|| TlsConfigError::NoSvid(local.clone()))
+    }
+}
+
+/// What is revoked is so for everybody, also outside of the mesh.
+struct Heeded(Arc<dyn Credentials>);
+
+impl fmt::Debug for Heeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Heeded")
+    }
+}
+
+impl Revocations for Heeded {
+    fn anchors(&self) -> Arc<TrustAnchors> {
+        self.0.anchors()
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::spawn_blocking;
 pub use self::files::ClientFiles;
 use self::files::{Files, of_the_system};
 use super::{
+    Revocations,
     heard::Listener,
     named::Named,
     pem::{self, PemError},
@@ -66,6 +67,7 @@ pub enum OriginateError {
 /// Makes and keeps configurations, while their files stay as they are.
 pub(super) struct Originations {
     provider: Arc<CryptoProvider>,
+    revocations: Arc<dyn Revocations>,
     allowed: ClientFiles,
     kept: Mutex<Kept>,
 }
@@ -91,9 +93,14 @@ struct Made {
 }
 
 impl Originations {
-    pub(super) fn new(provider: Arc<CryptoProvider>, allowed: ClientFiles) -> Self {
+    pub(super) fn new(
+        provider: Arc<CryptoProvider>,
+        revocations: Arc<dyn Revocations>,
+        allowed: ClientFiles,
+    ) -> Self {
         Self {
             provider,
+            revocations,
             allowed,
             kept: Mutex::default(),
         }
@@ -170,7 +177,8 @@ impl Originations {
             None => of_the_system()?,
         };
         let names = origination.names.clone();
-        let named = Named::new(roots, names, true, Arc::clone(&self.provider));
+        let named = Named::new(roots, names, true, Arc::clone(&self.provider))
+            .heeding(Arc::clone(&self.revocations));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .dangerous()

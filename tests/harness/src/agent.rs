@@ -133,6 +133,14 @@ impl Agent {
         self.operator.run(arguments)
     }
 
+    /// `sealane ARGUMENTS --socket …`, until it is told to stop.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn operate(&self, arguments: &[&str]) -> Result<Process> {
+        self.operator.start(arguments)
+    }
+
     /// What `sealane COMMAND -o json` prints; `status` may exit with 1 for an agent that isn't ready.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod peers;
 mod policy;
 mod probes;
 mod protocols;
+mod recorded;
 mod records;
 mod restarts;
 mod review;
@@ -105,6 +106,9 @@ pub const ALL: &[Scenario] = &[
     scenario("attest-crafted", crafted::frames),
     scenario("attest-strict", crafted::strict),
     scenario("attest-tshark", dissected::hundred),
+    scenario("packets-wire", recorded::on_the_wire),
+    scenario("packets-plaintext", recorded::in_clear),
+    scenario("packets-lines", recorded::in_lines),
     scenario("port-scan", wire::port_scan),
     scenario("client-address", wire::client_address),
     scenario("bound-to-device", wire::bound_to_device),
@@ -115,6 +119,7 @@ pub const ALL: &[Scenario] = &[
     scenario("client-hello", paths::client_hello),
     scenario("outside-mutual", outside::mutual),
     scenario("outside-simple", outside::simple),
+    scenario("outside-revoked", outside::revoked),
     scenario("outside-restart", outside_names::restart),
     scenario("outside-broken", outside_names::broken),
     scenario("third-root-cross-mesh", third_root::cross_mesh),

@@ -63,6 +63,10 @@ impl Placement for Pods {
         nodes.is_some_and(|nodes| nodes.contains(node))
     }
 
+    fn is_read(&self) -> bool {
+        self.store.current().generation > 0
+    }
+
     fn exists(&self, identity: &SpiffeId) -> bool {
         self.index().nodes.contains_key(identity)
     }

@@ -39,10 +39,7 @@ pub(super) fn verify(
         pods.retain(|_, name| name.to_string() == whose);
         attestation.unwatched.retain(|pod| pod.workload == whose);
         if pods.is_empty() {
-            return Err(format!(
-                "no pod {whose:?} is enrolled on node {}: write NAMESPACE/NAME, as `sealane status` shows it",
-                inspector.config.node
-            ));
+            return Err(nobody(whose, &inspector.config.node));
         }
     }
     let snapshot = inspector.store.current();
@@ -68,6 +65,12 @@ pub(super) fn verify(
         unwatched: attestation.unwatched,
         flows,
     })
+}
+
+pub(super) fn nobody(whose: &str, node: &str) -> String {
+    format!(
+        "no pod {whose:?} is enrolled on node {node}: write NAMESPACE/NAME, as `sealane status` shows it"
+    )
 }
 
 /// How the wire of this node's pods is watched.

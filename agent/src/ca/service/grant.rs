@@ -14,6 +14,8 @@ pub trait Placement: Send + Sync + 'static {
     fn runs_on(&self, identity: &SpiffeId, node: &str) -> bool;
     /// Whether a pod of this identity runs anywhere.
     fn exists(&self, identity: &SpiffeId) -> bool;
+    /// Whether there is a source, and it has been read.
+    fn is_read(&self) -> bool;
 }
 
 /// `NAMESPACE/SERVICE-ACCOUNT` of the nodes' agents.
@@ -91,10 +93,14 @@ impl CaService {
         }
     }
 
-    /// A token proves that its pod is there. A certificate proves it of a time that is past: a key that was
-    /// stolen from a pod must not live on by renewal.
+    /// A certificate proves that its pod is there of a time that is past: a key that was stolen from a pod must not live
+    /// on by renewal. So does a token, unless the API server is asked about it.
     fn own(&self, caller: &Caller) -> Result<SpiffeId, Refusal> {
-        if caller.proof == Proof::Certificate && !self.placement.exists(&caller.identity) {
+        let is_proven = match caller.proof {
+            Proof::Certificate => false,
+            Proof::Token { .. } => self.tokens.are_reviewed() || !self.placement.is_read(),
+        };
+        if !is_proven && !self.placement.exists(&caller.identity) {
             return Err(Refusal::Gone);
         }
         Ok(caller.identity.clone())

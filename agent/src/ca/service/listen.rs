@@ -4,9 +4,12 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -42,6 +45,10 @@ use crate::{
 /// Until HTTP/2 has begun.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// For who connects to prove who it is.
+const PROOF_DEADLINE: Duration = Duration::from_secs(30);
+/// Between two lines of the log that tell of connections that are turned away.
+const TOLD: Duration = Duration::from_secs(10);
 /// Requests of one connection at a time. Clients may begin with a hundred before they hear of a limit (RFC 9113,
 /// section 6.5.2).
 const STREAMS: u32 = 128;
@@ -66,6 +73,8 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// What the client has shown, verified against the CA's own roots.
     shown: Option<Arc<Shown>>,
+    /// It has had an answer.
+    proven: Arc<AtomicBool>,
 }
 
 /// A client's certificate.
@@ -80,6 +89,11 @@ impl Peer {
     pub(super) fn identity(&self, now: SystemTime) -> Option<&SpiffeId> {
         let shown = self.shown.as_ref()?;
         (now < shown.not_after).then_some(&shown.identity)
+    }
+
+    /// The connection is of somebody who is known.
+    pub(super) fn has_proven(&self) {
+        self.proven.store(true, Ordering::Relaxed);
     }
 
     /// Of the client's certificate and those above it.
@@ -184,7 +198,7 @@ async fn accept(
     metrics: CaMetrics,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Places::default());
+    let (places, mut told) = (Arc::new(Places::default()), None::<Instant>);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -199,7 +213,11 @@ async fn accept(
                 }
                 Err(crowding) => {
                     metrics.connection_refused(crowding);
-                    tracing::debug!(%address, reason = crowding.as_str(), "too many connections");
+                    if told.is_none_or(|told| told.elapsed() > TOLD) {
+                        told = Some(Instant::now());
+                        let reason = crowding.as_str();
+                        tracing::warn!(%address, reason, "too many connections: some are turned away");
+                    }
                 }
             },
             Err(error) => {
@@ -233,11 +251,13 @@ async fn shake(
     let stream = acceptor.accept(stream).await?;
     let certificates = stream.get_ref().1.peer_certificates();
     let shown = certificates.and_then(|chain| shown(chain, address));
+    let proven = Arc::default();
     Ok(Accepted {
-        stream: Prefaced::read(stream).await?,
+        stream: Prefaced::read(stream, Arc::clone(&proven), PROOF_DEADLINE).await?,
         peer: Peer {
             address,
             shown: shown.map(Arc::new),
+            proven,
         },
         _place: place,
     })

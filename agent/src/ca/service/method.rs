@@ -147,6 +147,9 @@ impl UnaryService<CertificateRequest> for Once {
                 revoked: peer.is_some_and(|peer| service.revocation.revokes(peer.chain())),
             };
             let answer = service.answer(&credentials, request.get_ref(), now).await;
+            if let (Ok(_), Some(peer)) = (&answer, peer) {
+                peer.has_proven();
+            }
             answer.map(Response::new).map_err(Status::from)
         })
     }

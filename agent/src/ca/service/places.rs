@@ -85,7 +85,7 @@ impl Drop for Place {
 }
 
 /// Whoever has an IPv6 address usually has all of its network's (RFC 4291, section 2.5.4).
-fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & !u128::from(u64::MAX);

@@ -24,11 +24,18 @@ pub(in crate::ca) struct Bench {
 }
 
 /// `shop/web` runs on node `a`, and nothing else anywhere.
-struct OnePod;
+pub(super) struct OnePod {
+    /// By whoever asks.
+    pub(super) is_read: bool,
+}
 
 impl Placement for OnePod {
     fn runs_on(&self, identity: &SpiffeId, node: &str) -> bool {
         self.exists(identity) && node == "a"
+    }
+
+    fn is_read(&self) -> bool {
+        self.is_read
     }
 
     fn exists(&self, identity: &SpiffeId) -> bool {
@@ -121,7 +128,7 @@ impl Bench {
             Tokens::Keys(Arc::new(
                 TokenKeys::open(&self.keys_path(), Self::rules()).unwrap(),
             )),
-            Arc::new(OnePod),
+            Arc::new(OnePod { is_read: false }),
             ServiceSettings {
                 revocation: Arc::clone(&self.revoked) as Arc<dyn Revocation>,
                 node_accounts: vec!["sealane-system/sealane-agent".parse().unwrap()],

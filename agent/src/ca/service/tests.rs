@@ -90,6 +90,21 @@ fn everybody_gets_its_own_identity() {
 }
 
 #[test]
+fn tokens_that_nobody_is_asked_about_outlive_no_pod() {
+    let bench = Bench::new();
+    let service = CaService {
+        placement: Arc::new(OnePod { is_read: true }),
+        ..bench.service()
+    };
+    let [there, gone] = ["web", "cart"].map(|account| bench.token(&claims("shop", account)));
+    by_token(&service, &there, &request(None)).unwrap();
+    assert_eq!(
+        by_token(&service, &gone, &request(None)),
+        Err(Refusal::Gone)
+    );
+}
+
+#[test]
 fn node_accounts_get_those_of_their_node_only() {
     let bench = Bench::new();
     let service = bench.service();

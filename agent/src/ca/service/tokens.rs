@@ -104,6 +104,11 @@ pub enum Tokens {
 }
 
 impl Tokens {
+    /// Whether what is proven is so at this moment.
+    pub(super) fn are_reviewed(&self) -> bool {
+        matches!(self, Self::Reviews(_))
+    }
+
     /// Who holds the token. Whoever vouches may have to be asked, hence the wait.
     pub(super) async fn verify(
         &self,

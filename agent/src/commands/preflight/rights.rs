@@ -12,7 +12,7 @@ const MANIFEST: &str = "run as root; in a container, add it to securityContext.c
 const DESCRIPTORS: u64 = 16_384;
 
 /// Each capability that an agent uses.
-const CAPABILITIES: [(&str, CapabilitySet, Subject); 3] = [
+const CAPABILITIES: [(&str, CapabilitySet, Subject); 4] = [
     (
         "CAP_SYS_ADMIN",
         CapabilitySet::SYS_ADMIN,
@@ -40,6 +40,16 @@ const CAPABILITIES: [(&str, CapabilitySet, Subject); 3] = [
             needed: false,
             purpose: "to end connections that policy forbids (sock_diag(7)), and to have the kernel load its module for TLS",
             without: "connections that never came through the agent go on; kernel TLS only where the module is loaded",
+            remedy: MANIFEST,
+        },
+    ),
+    (
+        "CAP_NET_RAW",
+        CapabilitySet::NET_RAW,
+        Subject {
+            needed: false,
+            purpose: "to record the packets of a pod (packet(7))",
+            without: "no `sealane capture`",
             remedy: MANIFEST,
         },
     ),

@@ -263,8 +263,11 @@ impl Client<'_> {
         let agreed = Agreed {
             version: suite.version().version,
             suite: suite.suite(),
+            // What a client has shown is looked at as a whole.
+            certificates: None,
         };
-        self.connection.set_session(Session::Tls(Box::new(agreed)));
+        let session = Session::Tls(Box::new(agreed.clone()));
+        self.connection.set_session(session);
         let chain = established.peer.take();
         let Heard {
             established,

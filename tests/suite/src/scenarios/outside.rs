@@ -1,6 +1,10 @@
 //! TLS with servers that are not of the mesh: Istio's ServiceEntry, VirtualService and DestinationRule together.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use sealane_harness::{
@@ -9,7 +13,7 @@ use sealane_harness::{
     hosts::FIRST_OF_B,
     objects::MESH,
     pcap::readable,
-    pki::{LeafFiles, Pki, Wanted},
+    pki::{Leaf, LeafFiles, Pki, Wanted},
     until,
 };
 
@@ -32,12 +36,20 @@ pub(super) struct Setting<'a> {
 impl<'a> Setting<'a> {
     /// `host` is to lead to the server, whose certificate has that name.
     pub(super) fn new(stage: &Stage<'a>, host: &str) -> Result<Self> {
+        Self::with(
+            stage,
+            host,
+            &Pki::foreign()?.leaf(&Wanted::server(host))?,
+            &[],
+        )
+    }
+
+    /// [`Setting::new`] with a certificate, and more flags for the agents.
+    fn with(stage: &Stage<'a>, host: &str, leaf: &Leaf, flags: &[&str]) -> Result<Self> {
         // The first of node B: it has a host name.
         let outside = stage.world.pod(PodSpec::stranger(NodeName::B, "outside"))?;
-        let shop = stage.shop("STRICT")?;
-        let files = Pki::foreign()?
-            .leaf(&Wanted::server(host))?
-            .write(&stage.world.scratch("third-root")?)?;
+        let shop = stage.shop_with("STRICT", flags)?;
+        let files = leaf.write(&stage.world.scratch("third-root")?)?;
         let listener = Listener::Mutual(SECURE, files.clone());
         let nginx = Nginx::start(stage.world, &outside, &[listener], GREETING)?;
         Ok(Self {
@@ -184,6 +196,32 @@ pub fn mutual(stage: &Stage<'_>) -> Result<()> {
         .get(&shop.customer)?
         .expect_ok(GREETING)
         .context("the key again")
+}
+
+/// `--crl` is for servers outside, too: what has been revoked is cut and refused.
+pub fn revoked(stage: &Stage<'_>) -> Result<()> {
+    let pki = Pki::foreign()?;
+    let list = stage.world.scratch("revoked")?.join("crl.pem");
+    fs::write(&list, pki.revocation_list(&[])?)?;
+    let leaf = pki.leaf(&Wanted::server(FIRST_OF_B))?;
+    let flags = ["--crl", &list.to_string_lossy()];
+    let setting = Setting::with(stage, FIRST_OF_B, &leaf, &flags)?;
+    let shop = &setting.shop;
+    setting.apply(&setting.mutual())?;
+    setting.wait_ok()?;
+    let mut kept = shop
+        .customer
+        .connect(setting.outside.address(shop.family(), ASKED))?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {FIRST_OF_B}\r\n\r\n");
+    kept.write_all(request.as_bytes())?;
+    kept.read_exact(&mut [0; 16])?;
+    fs::write(&list, pki.revocation_list(&[&leaf])?)?;
+    crate::pair::expect_over(&mut kept).context("the connection to who is revoked")?;
+    setting
+        .expect_refused("handshake_failed", 1.0)
+        .context("who is revoked")?;
+    fs::write(&list, pki.revocation_list(&[])?)?;
+    setting.wait_ok().context("revoked no more")
 }
 
 /// The server's names are checked, and a connection in clear is cut when a rule asks for TLS.

@@ -70,12 +70,12 @@ fn a_new_pair_is_taken_when_both_are_there_and_a_bad_one_is_not() {
 
 #[test]
 fn a_root_that_nobody_was_told_of_does_not_sign() {
-    not_before_it_is_told(Company::new("before"), Company::new("after"));
+    not_before_it_is_told(&Company::new("before"), &Company::new("after"));
     // A company may call its next root as it calls the present one.
-    not_before_it_is_told(Company::new("company"), Company::new("company"));
+    not_before_it_is_told(&Company::new("company"), &Company::new("company"));
 }
 
-fn not_before_it_is_told(before: Company, after: Company) {
+fn not_before_it_is_told(before: &Company, after: &Company) {
     let (first, second) = (key(), key());
     let given = Given::new(&first, &[&before.intermediate(&first)]);
     given.write("root.crt", &before.root().pem(), 0o644);

@@ -34,6 +34,7 @@ fn request(from: &str) -> Request<tonic::body::Body> {
     request.extensions_mut().insert(Peer {
         address: SocketAddr::new(from.parse().unwrap(), 1),
         shown: None,
+        proven: Arc::default(),
     });
     request
 }

@@ -23,6 +23,7 @@ fn admitted(entrance: &Entrance, port: u16, name: Option<&str>) -> Admission {
             agreed: Agreed {
                 version: ProtocolVersion::TLSv1_2,
                 suite: CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                certificates: None,
             },
             chain: None,
             host: None,
