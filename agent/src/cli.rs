@@ -30,7 +30,7 @@ pub use review::{
 pub use trust::TrustArgs;
 
 pub use serve::ServeArgs;
-pub use source::{SourceArgs, UnknownPods};
+pub use source::{NodePodsArgs, SourceArgs, UnknownPods};
 pub use usage::{asks_for_json, complaint};
 pub use verify::{Switch, VerifyArgs, WireArgs};
 
@@ -157,25 +157,8 @@ pub struct AgentArgs {
     #[command(flatten)]
     pub wire: WireArgs,
 
-    /// What becomes of connections to the mesh of a cluster's pods, as long as the API server has not said whether they
-    /// are in it: refuse or pass
-    #[arg(
-        long,
-        value_name = "WHAT",
-        env = "SEALANE_UNKNOWN_PODS",
-        default_value = "refuse"
-    )]
-    pub unknown_pods: UnknownPods,
-
-    /// Key of a taint of this node that is taken off once the agent is ready, so that no pod is scheduled before. Needs the
-    /// rights to get and patch nodes
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "SEALANE_STARTUP_TAINT",
-        conflicts_with = "source"
-    )]
-    pub startup_taint: Option<String>,
+    #[command(flatten)]
+    pub node_pods: NodePodsArgs,
 
     /// Directory with a subdirectory per namespace that has the certificates and keys which DestinationRules may name for
     /// clients of that namespace

@@ -222,7 +222,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         let mesh = MeshConfig::try_from(&args.mesh)?;
         let svid_ttl = ca::lifetime("--svid-ttl", &args.svid_ttl)?;
-        let source = source::source(&args.source, args.unknown_pods)?;
+        let source = source::source(&args.source, args.node_pods.unknown_pods)?;
         let source = source.ok_or(ConfigError::NoSource)?;
         Ok(Self {
             node: dns_name("--node", &args.node)?,
@@ -236,7 +236,7 @@ impl TryFrom<&AgentArgs> for AgentConfig {
             mesh,
             admin: address("--admin", &args.admin)?,
             socket: socket("--socket", &args.socket)?,
-            startup_taint: args.startup_taint.clone(),
+            startup_taint: args.node_pods.startup_taint.clone(),
             attests: args.wire.attestation == Switch::On,
             lease: parse("--lease", &args.lease, Duration::from_secs(1), minutes(60))?,
             detect_timeout: parse(

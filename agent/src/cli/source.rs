@@ -39,6 +39,30 @@ pub struct SourceArgs {
     pub policy_namespace: String,
 }
 
+/// What becomes of a node's pods before the agent knows them.
+#[derive(Clone, Debug, Args)]
+pub struct NodePodsArgs {
+    /// What becomes of connections to the mesh of a cluster's pods, as long as the API server has not said whether they
+    /// are in it: refuse or pass
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "SEALANE_UNKNOWN_PODS",
+        default_value = "refuse"
+    )]
+    pub unknown_pods: UnknownPods,
+
+    /// Key of a taint of this node that is taken off once the agent is ready, so that no pod is scheduled before. Needs the
+    /// rights to get and patch nodes
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SEALANE_STARTUP_TAINT",
+        conflicts_with = "source"
+    )]
+    pub startup_taint: Option<String>,
+}
+
 /// What becomes of pods of which the API server has not spoken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum UnknownPods {

@@ -98,6 +98,7 @@ pub struct Agreed {
     pub version: ProtocolVersion,
     pub suite: CipherSuite,
     /// A server's, where they can be revoked.
+    #[expect(clippy::box_collection, reason = "there is one for each connection")]
     pub certificates: Option<Box<Vec<CertificateId>>>,
 }
 
