@@ -119,6 +119,7 @@ impl Feed {
     /// What is asked for of it. Pods that have ended have no address that counts.
     pub(super) fn selection(self) -> watcher::Config {
         let page = match self {
+            Self::Pods => PAGE_OF_PODS,
             Self::EndpointSlices => PAGE_OF_SLICES,
             Self::ConfigMaps => PAGE_OF_CONFIG_MAPS,
             _ => PAGE,
@@ -136,6 +137,9 @@ impl Feed {
 
 /// Objects of an answer to a list; an answer is in memory as a whole. As many as `kubectl` and controllers ask for.
 const PAGE: u32 = 500;
+
+/// Of some 10 KiB each: 500 take 9 MiB more than 50, on top of all that is known, when lists are read again.
+const PAGE_OF_PODS: u32 = 200;
 
 /// With up to 1,000 endpoints each, mostly 100.
 const PAGE_OF_SLICES: u32 = 100;
