@@ -51,6 +51,10 @@ impl Placement for Everywhere {
     fn exists(&self, _: &SpiffeId) -> bool {
         true
     }
+
+    fn is_read(&self) -> bool {
+        true
+    }
 }
 
 impl Revocation for Everywhere {
