@@ -214,7 +214,12 @@ pub fn revoked(stage: &Stage<'_>) -> Result<()> {
         .connect(setting.outside.address(shop.family(), ASKED))?;
     let request = format!("GET / HTTP/1.1\r\nHost: {FIRST_OF_B}\r\n\r\n");
     kept.write_all(request.as_bytes())?;
-    kept.read_exact(&mut [0; 16])?;
+    let (mut answer, mut part) = (Vec::new(), [0; 512]);
+    while !String::from_utf8_lossy(&answer).contains(GREETING.trim()) {
+        let read = kept.read(&mut part)?;
+        ensure!(read > 0, "no answer");
+        answer.extend_from_slice(&part[..read]);
+    }
     fs::write(&list, pki.revocation_list(&[&leaf])?)?;
     crate::pair::expect_over(&mut kept).context("the connection to who is revoked")?;
     setting
