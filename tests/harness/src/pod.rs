@@ -260,7 +260,15 @@ impl Pod {
     /// # Errors
     /// When nothing does in time.
     pub fn wait_listening(&self, port: u16) -> Result<()> {
-        let address = SocketAddr::new(Family::V4.loopback(), port);
+        self.wait_listening_in(Family::V4, port)
+    }
+
+    /// [`Pod::wait_listening`] of a program that listens to this family, too.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn wait_listening_in(&self, family: Family, port: u16) -> Result<()> {
+        let address = SocketAddr::new(family.loopback(), port);
         let what = format!("{} to listen on {port}", self.spec.name);
         self.netns.run(|| {
             until_true(&what, 2 * PATIENCE, || {

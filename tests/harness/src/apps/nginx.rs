@@ -9,7 +9,12 @@ use std::{
 use anyhow::Result;
 
 use super::require;
-use crate::{pki::LeafFiles, pod::Pod, process::Process, world::World};
+use crate::{
+    pki::LeafFiles,
+    pod::{Family, Pod},
+    process::Process,
+    world::World,
+};
 
 /// A port of nginx.
 #[derive(Clone, Debug)]
@@ -40,7 +45,9 @@ impl Nginx {
         command.arg("-p").arg(&prefix).arg("-c").arg(file);
         let process = pod.spawn("nginx", command)?;
         for listener in listeners {
-            pod.wait_listening(listener.port())?;
+            for family in [Family::V4, Family::V6] {
+                pod.wait_listening_in(family, listener.port())?;
+            }
         }
         Ok(Self { _process: process })
     }
